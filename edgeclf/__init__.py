@@ -1,0 +1,127 @@
+"""Image classifiers for the edge: train, distil, convert to int8, and prove it.
+
+    import edgeclf
+
+    teacher = edgeclf.train("photos/train")
+    student = edgeclf.distill(teacher.path, "photos/train")
+    artifacts = edgeclf.convert(student.path, calibration="photos/train", evaluation="photos/eval")
+    with edgeclf.Classifier("runs/photos/photos.int8.tflite") as classifier:
+        print(classifier.classify("photo.jpg").label)
+
+Importing this package imports no framework, not even numpy: each name is looked up when it is
+first used, and each verb imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeclf.artifact import Artifact, Metadata, load_artifact
+    from edgeclf.benchmark import benchmark
+    from edgeclf.classifier import Classifier
+    from edgeclf.classify import classify
+    from edgeclf.convert import convert
+    from edgeclf.demo import demo
+    from edgeclf.distill import distill
+    from edgeclf.doctor import doctor
+    from edgeclf.errors import (
+        ArtifactError,
+        ConversionError,
+        DataError,
+        EdgeclfError,
+        ImageError,
+        InferenceError,
+        IntegrityError,
+        MeasurementError,
+        MissingDependencyError,
+        OptionError,
+        QualityGateError,
+        RuntimeLoadError,
+        TrainingError,
+        VerificationError,
+    )
+    from edgeclf.image import ImageSpec, load_image
+    from edgeclf.prediction import Prediction, Score, Timing
+    from edgeclf.report import report
+    from edgeclf.train import train
+    from edgeclf.verify import verify
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Classifier",
+    "ConversionError",
+    "DataError",
+    "EdgeclfError",
+    "ImageError",
+    "ImageSpec",
+    "InferenceError",
+    "IntegrityError",
+    "MeasurementError",
+    "Metadata",
+    "MissingDependencyError",
+    "OptionError",
+    "Prediction",
+    "QualityGateError",
+    "RuntimeLoadError",
+    "Score",
+    "Timing",
+    "TrainingError",
+    "VerificationError",
+    "benchmark",
+    "classify",
+    "convert",
+    "demo",
+    "distill",
+    "doctor",
+    "load_artifact",
+    "load_image",
+    "report",
+    "train",
+    "verify",
+]
+
+_VERBS = frozenset(
+    ("benchmark", "classify", "convert", "demo", "distill", "doctor", "report", "train", "verify")
+)
+_MODULES = {
+    "edgeclf.artifact": ("Artifact", "Metadata", "load_artifact"),
+    "edgeclf.classifier": ("Classifier",),
+    "edgeclf.image": ("ImageSpec", "load_image"),
+    "edgeclf.prediction": ("Prediction", "Score", "Timing"),
+    **{f"edgeclf.{verb}": (verb,) for verb in _VERBS},
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'edgeclf' has no attribute {name!r}")
+    module = importlib.import_module(_HOME.get(name, "edgeclf.errors"))
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `edgeclf.convert` the function, also once the module of that name is imported.
+
+    Each verb is a module, for ``python -m edgeclf.convert``, and a function of the same name.
+    Python binds a submodule to its package when it is first imported; for the verbs that binding
+    is passed over, so that what `edgeclf.convert` means does not depend on who imported what.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

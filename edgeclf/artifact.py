@@ -1,0 +1,331 @@
+"""One model file that knows itself: model, labels, preprocessing, provenance, certificate.
+
+The metadata is one JSON document, kept where each format has room for it, and every file ends in
+a seal: the SHA-256 of all bytes before it. So one comparison, made before any parser sees a byte,
+tells whether anything in the file has changed.
+
+    NAME.PRECISION.tflite   flatbuffer, then a zip archive with labels.txt and edgeclf.json;
+                            the seal is the archive's comment
+    NAME.PRECISION.onnx     ModelProto, then metadata_props ``labels``, ``edgeclf`` and
+                            ``edgeclf.seal`` (appending fields to a protobuf message is legal)
+    NAME.keras              Keras's own zip, with labels.txt and edgeclf.json added;
+                            the seal is the archive's comment
+
+Nothing here needs more than the standard library, so a device reads what a workstation wrote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from edgeclf import files
+from edgeclf.errors import ArtifactError, IntegrityError, OptionError
+from edgeclf.image import ImageSpec
+
+FORMAT_VERSION = 1
+
+Format = Literal["tflite", "onnx", "keras"]
+Precision = Literal["fp32", "fp16", "dynamic", "int8", "int8-full"]
+
+_JSON_NAME = "edgeclf.json"
+_LABELS_NAME = "labels.txt"
+_OUR_MEMBERS = (_JSON_NAME, _LABELS_NAME)
+_SEAL_MARK = b"edgeclf.seal:sha256:"
+_SEAL_LENGTH = len(_SEAL_MARK) + 64
+_ONNX_METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The first step inside the graph: x -> (x - mean) / std on raw values 0..255.
+
+    The defaults map bytes to multiples of 1/128 in -0.992..1, which an int8 input expresses
+    exactly through its own scale and zero point.
+    """
+
+    mean: float = 127.0
+    std: float = 128.0
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an artifact knows about itself.
+
+    Attributes:
+        name: The model's name, for example ``mugs``.
+        labels: Class names in the order of the model's output.
+        image: How a photo becomes the input uint8 [N, height, width, 3].
+        precision: How weights and activations are stored.
+        version: The model's version, free text.
+        normalization: What the graph does first with the bytes.
+        parameters: Number of weights of the source network.
+        quantization: Scheme, granularity and tool of the quantised file; None for floats.
+        calibration: Count, seed and content hash of the calibration images; None for floats.
+        training: Where the weights come from: data hash, settings, library versions.
+        accuracy: Top-1 of source and artifact, agreement and the largest probability change.
+        certificate: Golden images with the answers of source and artifact.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    image: ImageSpec
+    precision: Precision = "fp32"
+    version: str = "1"
+    normalization: Normalization = field(default_factory=Normalization)
+    parameters: int | None = None
+    quantization: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    accuracy: Mapping[str, Any] | None = None
+    certificate: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise OptionError(
+                f"Labels are {list(self.labels)}; expected at least two different names."
+            )
+        if any("\n" in label or not label.strip() for label in self.labels):
+            raise OptionError("A label is empty or spans lines; labels.txt holds one a line.")
+        if self.precision not in get_args(Precision):
+            raise OptionError(
+                f"Precision is {self.precision!r}; expected one of {get_args(Precision)}."
+            )
+
+    def to_json(self) -> str:
+        """The metadata as one JSON document."""
+        return json.dumps(
+            {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, ensure_ascii=False
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Metadata:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ArtifactError: The document is not ours, or from a later format version.
+        """
+        try:
+            fields = json.loads(text)
+            format_version = fields.pop("format_version")
+        except (ValueError, KeyError, AttributeError) as exc:
+            raise ArtifactError(f"The metadata is not edgeclf's JSON: {exc!r}.") from exc
+        if format_version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"The artifact has format version {format_version}; this edgeclf reads version "
+                f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade edgeclf"
+            )
+        try:
+            fields["labels"] = tuple(fields["labels"])
+            fields["image"] = ImageSpec(**fields["image"])
+            fields["normalization"] = Normalization(**fields["normalization"])
+            return cls(**fields)
+        except (KeyError, TypeError, OptionError) as exc:
+            raise ArtifactError(f"The artifact's metadata is incomplete: {exc}.") from exc
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file whose seal has been checked.
+
+    Attributes:
+        format: The engine format of `content`.
+        metadata: What the file knows about itself.
+        content: The whole file as the engines take it; each ignores what it does not know.
+        sha256: SHA-256 of the file, hex.
+        path: Where it was read from; None for bytes.
+    """
+
+    format: Format
+    metadata: Metadata
+    content: bytes = field(repr=False)
+    sha256: str
+    path: Path | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.content)
+
+
+def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
+    """Reads an artifact and checks its seal before anything parses it.
+
+    Args:
+        source: A path or the file's bytes.
+
+    Returns:
+        The artifact, with the file's bytes.
+
+    Raises:
+        ArtifactError: The file is missing, is no artifact, or has a later format version.
+        IntegrityError: The file was an artifact and has been changed or cut short.
+    """
+    path = None if isinstance(source, bytes) else Path(source)
+    name = "the bytes given" if path is None else str(path)
+    content = source if isinstance(source, bytes) else _read(Path(source))
+    _check_seal(content, name)
+    format_ = _detect_format(content)
+    if format_ == "onnx":
+        document = dict(_onnx_metadata(content)).get("edgeclf")
+    else:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            document = archive.read(_JSON_NAME) if _JSON_NAME in archive.namelist() else None
+    if document is None:
+        raise ArtifactError(f"{name} is sealed but holds no metadata. Convert the model again.")
+    return Artifact(
+        format_, Metadata.from_json(document), content, hashlib.sha256(content).hexdigest(), path
+    )
+
+
+def seal_artifact(model: bytes, metadata: Metadata) -> Artifact:
+    """Joins a model and its metadata into the bytes of one artifact.
+
+    Args:
+        model: A TFLite flatbuffer, an ONNX ModelProto or a ``.keras`` archive.
+        metadata: What the file shall know about itself.
+
+    Returns:
+        The artifact; `Artifact.content` is what to write.
+    """
+    format_ = _detect_format(model)
+    labels = "".join(f"{label}\n" for label in metadata.labels).encode()
+    members = {_LABELS_NAME: labels, _JSON_NAME: metadata.to_json().encode()}
+    if format_ == "onnx":
+        entries = {"labels": labels, "edgeclf": members[_JSON_NAME]}
+        unsealed = _onnx_without_ours(model) + b"".join(
+            _onnx_entry(key.encode(), value) for key, value in entries.items()
+        )
+        # The seal's hash is the entry's, and so the file's, last 64 bytes.
+        unsealed += _onnx_entry(b"edgeclf.seal", _SEAL_MARK + bytes(64))[:-64]
+    else:
+        unsealed = _with_zip(format_, model, members)
+    content = unsealed + hashlib.sha256(unsealed).hexdigest().encode()
+    return Artifact(format_, metadata, content, hashlib.sha256(content).hexdigest())
+
+
+def save_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> Artifact:
+    """Writes an artifact in one step and returns it with its path."""
+    files.write_bytes(Path(path), artifact.content)
+    return dataclasses.replace(artifact, path=Path(path))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise ArtifactError(f"Cannot read the model {path}: {exc.strerror}.") from exc
+
+
+def _check_seal(content: bytes, name: str) -> None:
+    mark, digest = content[-_SEAL_LENGTH:-64], content[-64:]
+    if mark == _SEAL_MARK and hashlib.sha256(content[:-64]).hexdigest().encode() == digest:
+        return
+    if b"edgeclf" in content:
+        raise IntegrityError(
+            f"{name} was an edgeclf artifact, but its bytes have changed since it was written: "
+            "its seal does not fit. Copy or convert it again."
+        )
+    raise ArtifactError(
+        f"{name} is not an edgeclf artifact: it carries no seal. Expected a .tflite, .onnx or "
+        ".keras file written by 'edgeclf convert' or 'edgeclf train'."
+    )
+
+
+def _detect_format(content: bytes) -> Format:
+    if content[4:8] == b"TFL3":
+        return "tflite"
+    if content[:2] == b"PK":
+        return "keras"
+    return "onnx"
+
+
+def _with_zip(format_: Format, model: bytes, members: Mapping[str, bytes]) -> bytes:
+    """The model with `members` in a zip at its end, up to and without the seal's hash."""
+    buffer = io.BytesIO()
+    if format_ == "tflite":
+        buffer.write(model)
+        kept: dict[str, bytes] = {}
+    else:
+        with zipfile.ZipFile(io.BytesIO(model)) as source:
+            kept = {n: source.read(n) for n in source.namelist() if n not in _OUR_MEMBERS}
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for name, content in {**kept, **members}.items():
+            # A fixed date keeps the same model the same file; labels stay readable uncompressed.
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            if name == _JSON_NAME:
+                info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+        archive.comment = _SEAL_MARK + b"0" * 64
+    return buffer.getvalue()[:-64]
+
+
+def _onnx_entry(key: bytes, value: bytes) -> bytes:
+    """One metadata_props field: StringStringEntryProto {1: key, 2: value} in wire format."""
+    pair = b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(value)) + value
+    return _varint(_ONNX_METADATA_FIELD << 3 | 2) + _varint(len(pair)) + pair
+
+
+def _onnx_metadata(content: bytes) -> Iterator[tuple[str, bytes]]:
+    for number, start, end in _protobuf_fields(content, 0, len(content)):
+        if number == _ONNX_METADATA_FIELD:
+            pair = {n: content[a:b] for n, a, b in _protobuf_fields(content, start, end)}
+            yield pair.get(1, b"").decode(errors="replace"), pair.get(2, b"")
+
+
+def _onnx_without_ours(model: bytes) -> bytes:
+    """The model up to the first field of an earlier seal, so that sealing twice is safe."""
+    position = 0
+    for number, start, end in _protobuf_fields(model, 0, len(model)):
+        if number == _ONNX_METADATA_FIELD:
+            pair = {n: model[a:b] for n, a, b in _protobuf_fields(model, start, end)}
+            if pair.get(1) == b"labels":
+                return model[:position]
+        position = end
+    return model
+
+
+def _protobuf_fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Walks the fields of one protobuf message: (number, start of payload, end of payload)."""
+    while position < end:
+        tag, position = _read_varint(data, position, end)
+        wire_type = tag & 7
+        start = position
+        if wire_type == 0:
+            _, position = _read_varint(data, position, end)
+        elif wire_type == 2:
+            length, start = _read_varint(data, position, end)
+            position = start + length
+        else:
+            position += {1: 8, 5: 4}.get(wire_type, end + 1)
+        if position > end:
+            raise ArtifactError("The file is neither TFLite, Keras nor ONNX, or is cut short.")
+        yield tag >> 3, start, position
+
+
+def _read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < end and shift < 64:
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position
+    raise ArtifactError("The file is neither TFLite, Keras nor ONNX, or is cut short.")
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

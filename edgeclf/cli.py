@@ -1,0 +1,73 @@
+"""`edgeclf VERB` and `python -m edgeclf.VERB`: one dispatcher for both."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
+
+# Kept here as text, so that the help is printed without importing any verb.
+VERBS = {
+    "train": "train a classifier on a folder of photos",
+    "distill": "train a small student on a teacher's answers",
+    "convert": "turn a trained model into verified TFLite and ONNX artifacts",
+    "verify": "replay an artifact's certificate on this machine",
+    "classify": "classify photos",
+    "benchmark": "measure artifacts on this machine",
+    "report": "write benchmark results as HTML, Markdown and JSON",
+    "doctor": "tell which runtimes work here",
+    "demo": "run all of it on the mugs example",
+}
+_ERROR_CODE = 2  # wrong input or set-up
+_FAILED_CODE = 1  # the check that was asked for ran, and failed
+_INTERRUPTED_CODE = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        argv: Verb and arguments; those of the process by default.
+
+    Returns:
+        0 done; 1 a gate or a verification failed; 2 wrong input or set-up, with one line on
+        stderr; 130 interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in argv if not word.startswith("-")), None)
+    parser = _parser(verb)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except EdgeclfError as exc:
+        print(f"edgeclf: {exc}", file=sys.stderr)
+        failed = isinstance(exc, QualityGateError | VerificationError)
+        return _FAILED_CODE if failed else _ERROR_CODE
+    except KeyboardInterrupt:
+        print("edgeclf: interrupted; nothing half-written was left", file=sys.stderr)
+        return _INTERRUPTED_CODE
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    """The parser; only the chosen verb's module is imported for its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="edgeclf",
+        description="Image classifiers for the edge: train, distil, convert, prove.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+    )
+    parser.add_argument("--version", action="version", version=f"edgeclf {version('edgeclf')}")
+    subparsers = parser.add_subparsers(required=True, metavar="VERB")
+    for name, text in VERBS.items():
+        subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
+        if name == verb:
+            module = importlib.import_module(f"edgeclf.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,1 @@
+"""The workstation's converters: Keras models to other formats, gated and certified."""

@@ -1,0 +1,124 @@
+"""`edgeclf distill`: a large teacher to a small student."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from edgeclf.errors import OptionError
+
+if TYPE_CHECKING:
+    from edgeclf.artifact import Artifact
+
+
+def distill(
+    teacher: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    evaluation: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    views: int = 8,
+    epochs: int = 6,
+    temperature: float = 4.0,
+    seed: int = 0,
+) -> Artifact:
+    """Trains a student of about 100,000 parameters on a teacher's answers.
+
+    Args:
+        teacher: A ``.keras`` artifact, from `edgeclf.train`.
+        data: The photos to learn from, a folder that holds one folder a class.
+        evaluation: Other photos of the same classes; by default ``eval`` beside `data`, else
+            15 % of `data` set aside.
+        out: Folder for the artifact; by default ``runs/NAME``.
+        views: How many variations of each photo the teacher answers.
+        epochs: Passes over all views.
+        temperature: Softens the answers before they are compared; 1 or more.
+        seed: Decides weights, views, order and any split.
+
+    Returns:
+        The artifact ``NAME.keras``; its metadata tell how well it does.
+
+    Raises:
+        ArtifactError: `teacher` is no ``.keras`` artifact, or knows other classes.
+        DataError: The photos cannot be used.
+    """
+    if views < 1 or epochs < 1 or temperature < 1:
+        raise OptionError(
+            f"views, epochs and temperature are {views}, {epochs} and {temperature}; "
+            "expected at least 1 each."
+        )
+    from edgeclf.errors import ArtifactError
+    from edgeclf.image import ImageSpec
+    from edgeclf.training.backbones import build_classifier, find_backbone
+    from edgeclf.training.distill import fit_student, teach_views
+    from edgeclf.training.fit import use_seed
+    from edgeclf.training.task import load_model, open_task
+
+    use_seed(seed)
+    source, teacher_model = load_model(teacher)
+    task = open_task(data, evaluation, out, seed)
+    if source.metadata.labels != task.photos.labels:
+        raise ArtifactError(
+            f"{teacher} knows the classes {', '.join(source.metadata.labels)}; {data} holds "
+            f"{', '.join(task.photos.labels)}. Train the teacher on these photos first."
+        )
+    backbone = find_backbone("student")
+    spec = ImageSpec(backbone.input_size, backbone.input_size)
+    lessons = teach_views(
+        teacher_model,
+        task.images(task.photos, source.metadata.image),
+        task.images(task.photos, spec),
+        task.photos.targets,
+        views=views,
+        seed=seed,
+    )
+    student = build_classifier(backbone, len(task.photos.labels), spec)
+    fit_student(student, lessons, epochs=epochs, temperature=temperature, seed=seed)
+    settings = {
+        "backbone": backbone.name,
+        "teacher_sha256": source.sha256,
+        "views": views,
+        "epochs": epochs,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    return task.save(task.name, student, spec, settings)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("teacher", help="the .keras artifact that 'edgeclf train' wrote")
+    parser.add_argument("data", help="folder that holds a folder of photos a class")
+    parser.add_argument("--evaluation", metavar="DIR", help="photos to judge by "
+                        "(default: eval/ beside DATA, else 15 %% of it)")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
+    parser.add_argument("--views", type=int, default=8, help="variations of each photo that "
+                        "the teacher answers (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--epochs", type=int, default=6,
+                        help="passes over all views (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--temperature", type=float, default=4.0, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb on parsed arguments; returns the exit code."""
+    artifact = distill(
+        args.teacher,
+        args.data,
+        evaluation=args.evaluation,
+        out=args.out,
+        views=args.views,
+        epochs=args.epochs,
+        temperature=args.temperature,
+        seed=args.seed,
+    )
+    print(artifact.path)
+    return 0
+
+
+if __name__ == "__main__":
+    from edgeclf.cli import main
+
+    raise SystemExit(main(["distill", *sys.argv[1:]]))

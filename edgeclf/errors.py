@@ -1,0 +1,91 @@
+"""Every exception edgeclf raises on purpose.
+
+    EdgeclfError
+    ├── OptionError               an argument has a value that cannot work
+    ├── ImageError                a picture cannot be read, or is refused
+    ├── DataError                 a folder of photos is not a usable data set
+    ├── ArtifactError             a model file is not an artifact of ours
+    │   └── IntegrityError        it was one, and its bytes have changed since
+    ├── RuntimeLoadError          a runtime cannot load a model the way it was asked to
+    │   └── MissingDependencyError  a package is not installed; names the pip line
+    ├── InferenceError            a runtime failed while it was computing
+    ├── TrainingError             a model did not learn (loss is not a number)
+    ├── ConversionError           a model cannot be converted
+    │   └── QualityGateError      it can, but the result answers differently
+    ├── VerificationError         an artifact does not repeat its certified answers
+    └── MeasurementError          a figure could not be measured
+
+Each message says what was received, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class EdgeclfError(Exception):
+    """The root of all errors raised by edgeclf."""
+
+
+class OptionError(EdgeclfError, ValueError):
+    """An argument has a value that cannot work."""
+
+
+class ImageError(EdgeclfError):
+    """A picture cannot be read, or is refused by policy."""
+
+
+class DataError(EdgeclfError):
+    """A folder of photos is not a usable data set."""
+
+
+class ArtifactError(EdgeclfError):
+    """A model file is not an edgeclf artifact, or not one this version reads."""
+
+
+class IntegrityError(ArtifactError):
+    """An artifact's bytes are not the bytes that were written."""
+
+
+class RuntimeLoadError(EdgeclfError):
+    """A runtime is unknown, or cannot load this model on this device."""
+
+
+class MissingDependencyError(RuntimeLoadError, ImportError):
+    """A package that the call needs is not installed.
+
+    Args:
+        package: The import name that is missing, for example ``"ai_edge_litert"``.
+        extra: The edgeclf extra that brings it, for example ``"litert"``.
+        purpose: What it is needed for, in a few words.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'edgeclf[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class InferenceError(EdgeclfError):
+    """A runtime failed while it was computing probabilities."""
+
+
+class TrainingError(EdgeclfError):
+    """Training cannot go on, for example because the loss is not a number."""
+
+
+class ConversionError(EdgeclfError):
+    """A model cannot be converted to the format and precision asked for."""
+
+
+class QualityGateError(ConversionError):
+    """A converted model answers too differently from its source."""
+
+
+class VerificationError(EdgeclfError):
+    """An artifact does not repeat the answers of its certificate on this machine."""
+
+
+class MeasurementError(EdgeclfError):
+    """A figure could not be measured, with the reason."""

@@ -1,0 +1,1 @@
+"""How to measure: processes, memory phases, percentiles, statistics, environment."""

@@ -1,0 +1,42 @@
+"""Runs one measurement in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from edgeclf.errors import MeasurementError
+
+_TIMEOUT_S = 600
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Starts a fresh interpreter, gives it a job and waits for the result.
+
+    Args:
+        job: See `edgeclf.measurement.worker`; plain JSON types.
+
+    Returns:
+        The worker's result.
+
+    Raises:
+        MeasurementError: The measurement failed, the process died or took over ten minutes.
+    """
+    job = {**job, "started_s": time.monotonic()}
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "edgeclf.measurement.worker"],
+            input=json.dumps(job), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise MeasurementError(f"The measurement took longer than {_TIMEOUT_S} s.") from None
+    if process.returncode != 0 or not process.stdout.strip():
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MeasurementError(f"The process ended with code {process.returncode}: {last}")
+    result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+    if "error" in result:
+        raise MeasurementError(result["error"])
+    return result

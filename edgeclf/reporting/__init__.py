@@ -1,0 +1,1 @@
+"""Benchmark results for people: figures in words, tables, plots."""

@@ -1,0 +1,298 @@
+"""The figures that a report derives from benchmark rows; nothing is derived anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeclf.reporting import text
+
+Row = Mapping[str, Any]
+
+_ALIKE = 0.05  # medians of two processes closer than this are not called faster or slower
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One figure of the teacher and of the student, and teacher / student."""
+
+    teacher: float
+    student: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 of both.
+
+    Attributes:
+        teacher: Share of photos, 0..1.
+        student: Share of photos, 0..1.
+        change_points: Student - teacher, in percentage points.
+        intervals_overlap: Whether the two 95 % intervals have a value in common.
+        images: How many photos the student was asked.
+    """
+
+    teacher: float
+    student: float
+    change_points: float
+    intervals_overlap: bool
+    images: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two measured rows, one of the teacher and one of the student.
+
+    Attributes:
+        title: What is compared, in a few words.
+        teacher_file: The teacher's artifact.
+        student_file: The student's artifact.
+        parameters: Number of weights; None where a file does not tell.
+        size_bytes: Sizes of the files.
+        total_p50_ms: Median latency from the bytes of an image file to the answer.
+        steady_pss_bytes: Memory of the process after many answers.
+        top1: Accuracy.
+        student_agreement: Share of photos on which the student's artifact has the same top-1 as
+            the Keras model it was converted from; None without one.
+    """
+
+    title: str
+    teacher_file: str
+    student_file: str
+    parameters: Ratio | None
+    size_bytes: Ratio
+    total_p50_ms: Ratio
+    steady_pss_bytes: Ratio
+    top1: Accuracy
+    student_agreement: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that has no figures, and why."""
+
+    model: str
+    file: str
+    precision: str
+    runtime: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the rows say together.
+
+    Attributes:
+        title: Names what was measured.
+        teacher: The model with most parameters; None if that cannot be told.
+        student: The model with fewest; the teacher's name where there is one model only.
+        headline: The teacher as Keras source against the student as int8 TFLite.
+        like_with_like: Teacher against student, each on the same runtime and precision.
+        failures: The rows that failed.
+        sentences: All that in words.
+    """
+
+    title: str
+    teacher: str | None
+    student: str | None
+    headline: Comparison | None
+    like_with_like: tuple[Comparison, ...]
+    failures: tuple[Failure, ...]
+    sentences: tuple[str, ...]
+
+
+def summarize(results: Mapping[str, Any]) -> Summary:
+    """Derives a report's figures.
+
+    Args:
+        results: What `edgeclf.benchmark` returned. Rows that failed are compared with nothing.
+    """
+    rows: list[Row] = results["rows"]
+    teacher, student = _roles(rows)
+    measured = [row for row in rows if not row["error"]]
+    headline = _headline(measured, teacher, student)
+    same = _like_with_like(measured, teacher, student) if teacher != student else ()
+    failures = tuple(
+        Failure(row["model"], row["file"], row["precision"], row["runtime"]["name"],
+                " ".join(row["error"].split()))
+        for row in rows if row["error"]
+    )  # fmt: skip
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    return Summary(
+        f"{student} against {teacher}" if teacher != student else ", ".join(names),
+        teacher,
+        student,
+        headline,
+        same,
+        failures,
+        tuple(_sentences(results, teacher, student, headline, same, failures)),
+    )
+
+
+def _roles(rows: Iterable[Row]) -> tuple[str | None, str | None]:
+    """The names of teacher and student; twice the same for one model, None if undecided."""
+    parameters: dict[str, int] = {}
+    for row in rows:
+        if row["parameters"] is not None:
+            parameters.setdefault(row["model"], row["parameters"])
+    if not parameters or (len(parameters) > 1 and len(set(parameters.values())) == 1):
+        return None, None
+    by_size = sorted(parameters, key=parameters.__getitem__)
+    return by_size[-1], by_size[0]
+
+
+def _headline(rows: list[Row], teacher: str | None, student: str | None) -> Comparison | None:
+    source = _find(rows, model=teacher, format="keras")
+    small = _find(rows, model=student, format="tflite", precision="int8")
+    if source is None or small is None:
+        return None
+    return _compare(f"Keras {source['precision']} → int8 TFLite", source, small)
+
+
+def _like_with_like(
+    rows: list[Row], teacher: str | None, student: str | None
+) -> tuple[Comparison, ...]:
+    pairs = []
+    for row in rows:
+        if row["model"] != teacher:
+            continue
+        keys = {key: row[key] for key in ("format", "precision")}
+        for other in rows:
+            if (
+                other["model"] == student
+                and all(other[key] == value for key, value in keys.items())
+                and _place(other) == _place(row)
+            ):
+                pairs.append(_compare(f"{row['runtime']['name']} {row['precision']}", row, other))
+                break
+    return tuple(pairs)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return tuple(row["runtime"].get(key) for key in ("name", "device", "threads"))
+
+
+def _find(rows: Iterable[Row], **wanted: Any) -> Row | None:
+    return next((r for r in rows if all(r[key] == value for key, value in wanted.items())), None)
+
+
+def _compare(title: str, teacher: Row, student: Row) -> Comparison:
+    both = (teacher, student)
+    agreement = student["agreement"]
+    return Comparison(
+        title=title,
+        teacher_file=teacher["file"],
+        student_file=student["file"],
+        parameters=_ratio(*(row["parameters"] for row in both)),
+        size_bytes=_positive_ratio(*(row["size_bytes"] for row in both)),
+        total_p50_ms=_positive_ratio(
+            *(row["latency"]["stages_ms"]["total"]["p50"] for row in both)
+        ),
+        steady_pss_bytes=_positive_ratio(
+            *(row["memory"]["phases"]["steady"]["pss_bytes"] for row in both)
+        ),
+        top1=_accuracy(*(row["accuracy"] for row in both)),
+        student_agreement=agreement["top1_agreement"] if agreement else None,
+    )
+
+
+def _ratio(teacher: float | None, student: float | None) -> Ratio | None:
+    return _positive_ratio(teacher, student) if teacher and student else None
+
+
+def _positive_ratio(teacher: float, student: float) -> Ratio:
+    return Ratio(teacher, student, teacher / student)
+
+
+def _accuracy(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Accuracy:
+    (low, high), (other_low, other_high) = teacher["top1_interval_95"], student["top1_interval_95"]
+    return Accuracy(
+        teacher["top1"],
+        student["top1"],
+        (student["top1"] - teacher["top1"]) * 100,
+        low <= other_high and other_low <= high,
+        student["images"],
+    )
+
+
+def _sentences(
+    results: Mapping[str, Any],
+    teacher: str | None,
+    student: str | None,
+    headline: Comparison | None,
+    same: tuple[Comparison, ...],
+    failures: tuple[Failure, ...],
+) -> Iterable[str]:
+    if headline:
+        yield from _headline_sentences(headline, teacher, student)
+    if len(same) > 1:
+        ratios = sorted(comparison.total_p50_ms.ratio for comparison in same)
+        yield (
+            "On the same runtime and precision, the teacher's median latency is "
+            f"{text.ratio(ratios[0])} to {text.ratio(ratios[-1])} the student's."
+        )
+    if not headline and teacher is None:
+        yield "The files do not tell which model is the teacher and which the student."
+    elif not headline:
+        yield (
+            f"{teacher} as Keras source and {student} as int8 TFLite are not compared: "
+            "one of the two was not measured."
+        )
+    if failures:
+        total = len(results["rows"])
+        yield (
+            f"{len(failures)} of {total} rows failed; the reason{'s are' if len(failures) > 1 else ' is'} "
+            "in the results."
+        )
+    if results["method"]["quick"]:
+        yield "This was a quick run: a first look, not figures to publish."
+
+
+def _headline_sentences(
+    headline: Comparison, teacher: str | None, student: str | None
+) -> Iterable[str]:
+    distilled = teacher != student
+    subject = f"The int8 student {student}" if distilled else f"{student} as int8 TFLite"
+    object_ = f"the Keras teacher {teacher}" if distilled else "its Keras source"
+    sizes, latency, top1 = headline.size_bytes, headline.total_p50_ms, headline.top1
+    yield (
+        f"{subject} {_size_words(sizes.ratio, object_)} "
+        f"({text.size(sizes.student)} against {text.size(sizes.teacher)}), "
+        f"{_speed_words(latency.ratio)} here (median {text.duration(latency.student)} against "
+        f"{text.duration(latency.teacher)}, from the bytes of an image file to the answer) and "
+        f"{_top1_words(top1.change_points)} ({text.percent(top1.student)} against "
+        f"{text.percent(top1.teacher)} on {top1.images:,} photos; the 95 % intervals "
+        f"{'overlap' if top1.intervals_overlap else 'do not overlap'})."
+    )
+    if headline.student_agreement is not None and distilled:
+        yield (
+            "Converted to int8, it gives the same answer as its own Keras source on "
+            f"{text.percent(headline.student_agreement)} of the photos."
+        )
+    elif headline.student_agreement is not None:
+        yield f"Both give the same answer on {text.percent(headline.student_agreement)} of them."
+
+
+def _size_words(ratio: float, object_: str) -> str:
+    if text.ratio(ratio) == "1.00x":
+        return f"is as large as {object_}"
+    if ratio > 1:
+        return f"is {text.digits(ratio)} times smaller than {object_}"
+    return f"is {text.digits(1 / ratio)} times larger than {object_}"
+
+
+def _speed_words(ratio: float) -> str:
+    if abs(ratio - 1) < _ALIKE:
+        return "answers about as fast"
+    if ratio > 1:
+        return f"answers {text.digits(ratio)} times faster"
+    return f"answers {text.digits(1 / ratio)} times slower"
+
+
+def _top1_words(change_points: float) -> str:
+    amount = f"{abs(change_points):.1f}"
+    if amount == "0.0":
+        return "keeps its top-1"
+    return f"{'gains' if change_points > 0 else 'loses'} {amount} points of top-1"

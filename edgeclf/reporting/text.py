@@ -1,0 +1,107 @@
+"""How a report writes numbers: one place, so that all its files write them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+DASH = "–"  # stands for a percentile that the sample cannot carry
+
+
+def digits(value: float) -> str:
+    """Three significant digits, never in scientific notation."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}" if abs(value) >= 1e-3 else f"{value:.2g}" if value else "0"
+
+
+def milliseconds(value: float | None) -> str:
+    """A time without its unit, for a column that names it."""
+    return DASH if value is None else digits(value)
+
+
+def duration(value_ms: float) -> str:
+    """A time with the unit that suits it."""
+    return f"{digits(value_ms / 1e3)} s" if value_ms >= 999.5 else f"{digits(value_ms)} ms"
+
+
+def size(value_bytes: float) -> str:
+    """A size in decimal units: kB, MB or GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value_bytes >= 0.9995 * factor:
+            return f"{digits(value_bytes / factor)} {unit}"
+    return f"{value_bytes:.0f} B"
+
+
+def count(value: float | None) -> str:
+    """A number of parameters: 3.42 M, 91.3 k."""
+    if value is None:
+        return "unknown"
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * factor:
+            return f"{digits(value / factor)} {unit}"
+    return f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share of 0..1 in per cent."""
+    return f"{share * 100:.1f} %"
+
+
+def interval(shares: Iterable[float]) -> str:
+    """The interval of a share, in per cent without the sign."""
+    low, high = shares
+    return f"{low * 100:.1f}–{high * 100:.1f}"
+
+
+def ratio(value: float) -> str:
+    """How many times: 12.3x."""
+    return f"{digits(value)}x"
+
+
+def points(value: float) -> str:
+    """A signed difference of two percentages, in points."""
+    return f"{value:+.1f}".replace("-", "−") if f"{value:.1f}" not in ("0.0", "-0.0") else "±0.0"
+
+
+def agreement(row: Mapping[str, Any]) -> str:
+    """How often a row's top-1 is that of the Keras model it was converted from."""
+    if row["format"] == "keras":
+        return "source"
+    return percent(row["agreement"]["top1_agreement"]) if row["agreement"] else "no source"
+
+
+def runtime_details(runtime: Mapping[str, Any]) -> str:
+    """What a row really ran on; empty for a row that failed before it said so."""
+    if "library" not in runtime:
+        return ""
+    threads = runtime["threads"]
+    return ", ".join(
+        str(part)
+        for part in (
+            f"{runtime['library']} {runtime['library_version']}",
+            runtime["device"],
+            runtime["delegate"],
+            threads and f"{threads} thread{'s' if threads != 1 else ''}",
+        )
+        if part
+    )
+
+
+def environment_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    """The machine and its software, each fact with its name."""
+    environment = results["environment"]
+    threads = {row["runtime"].get("threads") for row in results["rows"]} - {None}
+    facts = {
+        "CPU": environment["cpu"],
+        "CPU flags": " ".join(environment["cpu_flags"]) or "none of note",
+        "CPUs": f"{environment['cpus_available']} of {environment['cpus_of_machine']} available",
+        "Threads": ", ".join(str(number) for number in sorted(threads)),
+        "Governor": environment["governor"],
+        "Memory": size(environment["memory_bytes"]),
+        "System": f"{environment['system']}, kernel {environment['kernel']}",
+        "Python": environment["python"],
+        "Libraries": ", ".join(f"{name} {v}" for name, v in environment["libraries"].items()),
+        "Commit": environment["commit"],
+    }
+    return {name: str(fact) if fact else "not recorded" for name, fact in facts.items()}

@@ -1,0 +1,94 @@
+"""Runtimes by name: the built-in ones, and those that other distributions register.
+
+A third party adds a runtime with one class and one entry point in the group
+``edgeclf.runtimes``; see `edgeclf.runtimes.base.Runtime` for the seam.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from edgeclf.artifact import Artifact, Format
+from edgeclf.errors import RuntimeLoadError
+from edgeclf.runtimes.base import Device, Runtime, RuntimeInfo
+
+__all__ = [
+    "DEFAULT_RUNTIME",
+    "Device",
+    "Runtime",
+    "RuntimeInfo",
+    "import_runtime",
+    "load_runtime",
+    "runtime_names",
+]
+
+_BUILT_IN = {
+    "fake": "edgeclf.runtimes.fake:FakeRuntime",
+    "litert": "edgeclf.runtimes.litert:LiteRTRuntime",
+    "onnxruntime": "edgeclf.runtimes.onnxruntime:OnnxRuntime",
+    "tensorflow": "edgeclf.runtimes.tensorflow:TensorFlowRuntime",
+}
+_ENTRY_POINT_GROUP = "edgeclf.runtimes"
+
+DEFAULT_RUNTIME: dict[Format, str] = {
+    "tflite": "litert",
+    "onnx": "onnxruntime",
+    "keras": "tensorflow",
+}
+
+
+def runtime_names() -> tuple[str, ...]:
+    """The names `load_runtime` takes, built-in and registered, sorted."""
+    registered = (entry.name for entry in entry_points(group=_ENTRY_POINT_GROUP))
+    return tuple(sorted({*_BUILT_IN, *registered}))
+
+
+def load_runtime(
+    name: str, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
+) -> Runtime:
+    """Loads an artifact into the runtime of that name.
+
+    Args:
+        name: One of `runtime_names`, or ``auto`` for the usual one of the artifact's format.
+        artifact: What to load.
+        device: Where it must run; anything else is an error, never a quiet change.
+        threads: Threads for one call; by default what this process may use.
+
+    Raises:
+        RuntimeLoadError: No such runtime, or it cannot load this artifact as asked.
+        MissingDependencyError: Its package is not installed.
+    """
+    if name == "auto":
+        name = DEFAULT_RUNTIME[artifact.format]
+    runtime_class = _find(name)
+    return cast(Runtime, runtime_class(artifact, device=device, threads=threads))
+
+
+def import_runtime(name: str) -> Any:
+    """Imports a runtime's class and, where it says how, the engine behind it.
+
+    Loading a model does that too; apart, its cost in memory and time can be measured.
+
+    Args:
+        name: One of `runtime_names`.
+
+    Returns:
+        The class.
+    """
+    runtime_class = _find(name)
+    getattr(runtime_class, "import_engine", lambda: None)()
+    return runtime_class
+
+
+def _find(name: str) -> Any:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    for entry in entry_points(group=_ENTRY_POINT_GROUP):
+        if entry.name == name:
+            return entry.load()
+    raise RuntimeLoadError(
+        f"There is no runtime {name!r}; expected one of {', '.join(runtime_names())}, or auto."
+    )

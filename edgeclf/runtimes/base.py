@@ -1,0 +1,88 @@
+"""The seam every runtime fills: one verb, a description, and an end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.errors import InferenceError
+from edgeclf.image import UInt8Array
+
+Float32Array = npt.NDArray[np.float32]
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What really runs, not what was asked for.
+
+    Attributes:
+        name: edgeclf's name of the runtime, for example ``litert``.
+        library: The distribution behind it, for example ``ai-edge-litert``.
+        library_version: Its version.
+        device: Where the operations run.
+        delegate: The engine's own name for what executes the graph.
+        threads: Threads the engine may use for one call.
+    """
+
+    name: str
+    library: str
+    library_version: str
+    device: Device
+    delegate: str
+    threads: int
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """A loaded model. Built by calling a class with ``(artifact, device=..., threads=...)``."""
+
+    def run(self, images: UInt8Array) -> Float32Array:
+        """Computes probabilities.
+
+        Args:
+            images: uint8 RGB [N, H, W, 3], 0..255, of the artifact's input size.
+
+        Returns:
+            float32 [N, classes]; each row sums to 1.
+
+        Raises:
+            InferenceError: The engine failed.
+        """
+        ...
+
+    def describe(self) -> RuntimeInfo:
+        """What this runtime really runs on."""
+        ...
+
+    def close(self) -> None:
+        """Frees the engine; the runtime cannot be used afterwards."""
+        ...
+
+
+def as_probabilities(output: Any, count: int, classes: int) -> Float32Array:
+    """Checks what an engine returned against the contract.
+
+    Args:
+        output: The engine's output.
+        count: Expected number of rows.
+        classes: Expected number of columns.
+
+    Returns:
+        `output` as float32 [count, classes].
+
+    Raises:
+        InferenceError: Another shape, or values that are not finite.
+    """
+    probabilities: Float32Array = np.asarray(output, dtype=np.float32)
+    if probabilities.shape != (count, classes):
+        raise InferenceError(
+            f"The model returned shape {probabilities.shape}; expected ({count}, {classes}), "
+            "a row of probabilities for each image. Labels and model do not fit together."
+        )
+    if not np.isfinite(probabilities).all():
+        raise InferenceError("The model returned values that are not finite numbers.")
+    return probabilities

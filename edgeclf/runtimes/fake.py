@@ -1,0 +1,64 @@
+"""A runtime without a model, for the tests of programs that use edgeclf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeclf.artifact import Artifact, Metadata
+from edgeclf.errors import InferenceError
+from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+
+
+def fake_artifact(labels: Sequence[str], height: int = 32, width: int = 32) -> Artifact:
+    """An artifact with labels and an input size but no model, for `FakeRuntime`."""
+    metadata = Metadata("fake", tuple(labels), ImageSpec(height, width))
+    return Artifact("tflite", metadata, b"", "0" * 64)
+
+
+class FakeRuntime:
+    """Answers with given probabilities, or by default from the picture's brightness.
+
+    The default divides 0..255 into as many equal bands as there are classes and gives 0.9 to the
+    band of the mean value, so that a test can steer the answer with plain grey pictures.
+
+    Args:
+        artifact: Where labels and input size come from; see `fake_artifact`.
+        device: Ignored.
+        threads: Ignored.
+        probabilities: One row [classes] to answer with every time.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        device: Device = "cpu",
+        threads: int | None = None,
+        probabilities: Sequence[float] | None = None,
+    ) -> None:
+        self._classes = len(artifact.metadata.labels)
+        self._probabilities = probabilities
+        self._closed = False
+
+    def run(self, images: UInt8Array) -> Float32Array:
+        """See `Runtime.run`."""
+        if self._closed:
+            raise InferenceError("This runtime is closed. Load the model again.")
+        if self._probabilities is not None:
+            rows = np.tile(np.asarray(self._probabilities, np.float32), (len(images), 1))
+        else:
+            rows = np.full((len(images), self._classes), 0.1 / (self._classes - 1), np.float32)
+            band = images.reshape(len(images), -1).mean(axis=1) * self._classes / 256
+            rows[np.arange(len(images)), band.astype(int)] = 0.9
+        return as_probabilities(rows, len(images), self._classes)
+
+    def describe(self) -> RuntimeInfo:
+        """See `Runtime.describe`."""
+        return RuntimeInfo("fake", "edgeclf", "0", "cpu", "none", 1)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._closed = True

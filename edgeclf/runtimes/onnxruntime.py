@@ -1,0 +1,104 @@
+"""ONNX models through ONNX Runtime, on the CPU or on CUDA, whichever was asked for."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from edgeclf.artifact import Artifact
+from edgeclf.cpu import available_cpus
+from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
+from edgeclf.image import UInt8Array
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+
+_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntime:
+    """Runs ``.onnx`` artifacts in batches of any size; sessions are safe to share by threads."""
+
+    def __init__(
+        self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
+    ) -> None:
+        if artifact.format != "onnx":
+            raise RuntimeLoadError(
+                f"The onnxruntime runtime loads .onnx artifacts; received {artifact.format}."
+            )
+        if device not in _PROVIDERS:
+            raise RuntimeLoadError(f"Device is {device!r}; expected one of {tuple(_PROVIDERS)}.")
+        onnxruntime: Any = self.import_engine()
+        provider = _PROVIDERS[device]
+        if provider not in onnxruntime.get_available_providers():
+            raise RuntimeLoadError(
+                f"The installed onnxruntime has no {provider}, only "
+                f"{onnxruntime.get_available_providers()}. Remove it, then: "
+                "pip install 'edgeclf[onnxruntime-gpu]'"
+            )
+        self._onnxruntime: Any = onnxruntime
+        self._threads = threads or available_cpus()
+        self._classes = len(artifact.metadata.labels)
+        self._session: Any = self._create_session(artifact, provider)
+        self._device: Device = device
+        self._input = self._session.get_inputs()[0].name
+
+    @staticmethod
+    def import_engine() -> ModuleType:
+        """The onnxruntime module.
+
+        Raises:
+            MissingDependencyError: It is not installed.
+        """
+        try:
+            return importlib.import_module("onnxruntime")
+        except ModuleNotFoundError:
+            raise MissingDependencyError(
+                "onnxruntime", "onnxruntime", "Running an .onnx model"
+            ) from None
+
+    def _create_session(self, artifact: Artifact, provider: str) -> Any:
+        options = self._onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        if provider != _PROVIDERS["cpu"]:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        try:
+            session = self._onnxruntime.InferenceSession(
+                artifact.content, options, providers=[provider]
+            )
+        except Exception as exc:  # onnxruntime's errors share no base class below Exception
+            raise RuntimeLoadError(f"onnxruntime cannot load this model: {exc}") from exc
+        if session.get_providers()[0] != provider:
+            raise RuntimeLoadError(
+                f"{provider} was asked for, but onnxruntime runs on {session.get_providers()}. "
+                "The usual cause is a CUDA or cuDNN library that it could not load."
+            )
+        return session
+
+    def run(self, images: UInt8Array) -> Float32Array:
+        """See `Runtime.run`."""
+        session = self._session
+        if session is None:
+            raise InferenceError("This runtime is closed. Load the model again.")
+        try:
+            (output,) = session.run(None, {self._input: images})
+        except Exception as exc:  # as above
+            raise InferenceError(f"onnxruntime failed: {exc}") from exc
+        return as_probabilities(output, len(images), self._classes)
+
+    def describe(self) -> RuntimeInfo:
+        """See `Runtime.describe`."""
+        return RuntimeInfo(
+            "onnxruntime",
+            "onnxruntime",
+            self._onnxruntime.__version__,
+            self._device,
+            _PROVIDERS[self._device],
+            self._threads,
+        )
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._session = None

@@ -1,0 +1,111 @@
+"""Keras models through TensorFlow, on the CPU or the GPU: the reference, and the slow one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgeclf.artifact import Artifact
+from edgeclf.cpu import available_cpus
+from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
+from edgeclf.image import UInt8Array
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+
+
+class TensorFlowRuntime:
+    """Runs ``.keras`` artifacts as one compiled function for batches of any size."""
+
+    def __init__(
+        self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
+    ) -> None:
+        if artifact.format != "keras":
+            raise RuntimeLoadError(
+                f"The tensorflow runtime loads .keras artifacts; received {artifact.format}."
+            )
+        tf, keras = self.import_engine()
+        self._tf: Any = tf
+        self._device: Device = device
+        self._tf_device = self._claim_device(device)
+        self._threads = threads or available_cpus()
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(self._threads)
+        except RuntimeError:  # TensorFlow is already running: report what it runs with
+            self._threads = (
+                tf.config.threading.get_intra_op_parallelism_threads() or available_cpus()
+            )
+        self._classes = len(artifact.metadata.labels)
+        image = artifact.metadata.image
+        signature = [tf.TensorSpec([None, image.height, image.width, 3], tf.uint8)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            path.write_bytes(artifact.content)
+            try:
+                with tf.device(self._tf_device):
+                    model = keras.saving.load_model(path, compile=False)
+            except (ValueError, TypeError, OSError, KeyError) as exc:
+                raise RuntimeLoadError(f"Keras cannot load this model: {exc}") from exc
+        self._function: Any = tf.function(
+            lambda x: model(x, training=False), input_signature=signature
+        )
+
+    @staticmethod
+    def import_engine() -> tuple[Any, Any]:
+        """The modules tensorflow and keras.
+
+        Raises:
+            MissingDependencyError: One is not installed.
+        """
+        # Both are read at the first import; what the user set is left alone.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        try:
+            return importlib.import_module("tensorflow"), importlib.import_module("keras")
+        except ModuleNotFoundError as exc:
+            raise MissingDependencyError(
+                exc.name or "tensorflow", "tensorflow", "Running a .keras model"
+            ) from None
+
+    def _claim_device(self, device: Device) -> str:
+        if device == "cpu":
+            return "/CPU:0"
+        cards = self._tf.config.list_physical_devices("GPU")
+        if not cards:
+            raise RuntimeLoadError(
+                "CUDA was asked for, but TensorFlow sees no GPU. Check the driver, then: "
+                "pip install 'edgeclf[tensorflow-gpu]'"
+            )
+        for card in cards:
+            try:
+                self._tf.config.experimental.set_memory_growth(card, True)
+            except RuntimeError:  # already running; memory growth was set by whoever started it
+                break
+        return "/GPU:0"
+
+    def run(self, images: UInt8Array) -> Float32Array:
+        """See `Runtime.run`."""
+        if self._function is None:
+            raise InferenceError("This runtime is closed. Load the model again.")
+        try:
+            with self._tf.device(self._tf_device):
+                output = self._function(images).numpy()
+        except (self._tf.errors.OpError, ValueError, TypeError) as exc:
+            raise InferenceError(f"tensorflow failed: {exc}") from exc
+        return as_probabilities(output, len(images), self._classes)
+
+    def describe(self) -> RuntimeInfo:
+        """See `Runtime.describe`."""
+        return RuntimeInfo(
+            "tensorflow",
+            "tensorflow",
+            self._tf.__version__,
+            self._device,
+            self._tf_device.strip("/"),
+            self._threads,
+        )
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._function = None

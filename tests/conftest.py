@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Read when TensorFlow is first imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MUGS = REPOSITORY / "examples" / "mugs"
+
+
+@pytest.fixture(scope="session")
+def mugs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small part of the mugs: 12 photos a class to train on, 6 to evaluate."""
+    root = tmp_path_factory.mktemp("mugs")
+    shutil.copy(MUGS / "labels.txt", root)
+    for split, count in (("train", 12), ("eval", 6)):
+        for folder in sorted((MUGS / split).iterdir()):
+            target = root / split / folder.name
+            target.mkdir(parents=True)
+            for photo in sorted(folder.iterdir())[:count]:
+                shutil.copy(photo, target)
+    return root
+
+
+@pytest.fixture
+def photo(mugs: Path) -> Path:
+    return next((mugs / "eval" / "blue").iterdir())
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Builds a data set of plain pictures: make_folder(cat=3, dog=2)."""
+
+    def make(**counts: int) -> Path:
+        root = tmp_path / "data"
+        rng = np.random.default_rng(0)
+        for label, count in counts.items():
+            (root / label).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+                Image.fromarray(pixels).save(root / label / f"{index}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a student that was barely trained, converted to every target."""
+    pytest.importorskip("keras", reason="needs edgeclf[train]")
+    from edgeclf.image import ImageSpec
+    from edgeclf.training.backbones import build_classifier, find_backbone
+    from edgeclf.training.fit import fit_augmented, use_seed
+    from edgeclf.training.task import open_task
+
+    import edgeclf
+
+    folder = tmp_path_factory.mktemp("run")
+    use_seed(0)
+    task = open_task(mugs / "train", None, folder, seed=0)
+    spec = ImageSpec(96, 96)
+    model = build_classifier(find_backbone("student"), 4, spec)
+    images = task.images(task.photos, spec)
+    fit_augmented(
+        model, images, task.photos.targets, epochs=4, learning_rate=4e-3, seed=0, title="train"
+    )
+    artifact = task.save("mugs", model, spec, {"epochs": 4})
+    assert artifact.path is not None
+    # Barely trained, int8 may lose more than it would on a finished model: the gate has its own
+    # tests, here every target is wanted.
+    edgeclf.convert(
+        artifact.path, evaluation=mugs / "eval", calibration=mugs / "train", tolerance=0.5
+    )
+    return folder

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edgeclf.artifact import (
+    Artifact,
+    Metadata,
+    Normalization,
+    load_artifact,
+    save_artifact,
+    seal_artifact,
+)
+from edgeclf.errors import ArtifactError, IntegrityError, OptionError
+from edgeclf.image import ImageSpec
+
+METADATA = Metadata(
+    name="mugs",
+    labels=("white", "black", "crème brûlée"),
+    image=ImageSpec(96, 128, resize="letterbox", kernel="bicubic", scaled_decode=False),
+    precision="int8",
+    normalization=Normalization(127.5, 127.5),
+    parameters=12,
+    training={"data_sha256": "ab", "settings": {"seed": 3}},
+    accuracy={"source": {"top1": 0.5}},
+)
+TFLITE = b"\x1c\x00\x00\x00TFL3" + bytes(range(256)) * 8
+
+
+def onnx_model() -> bytes:
+    """A ModelProto with ir_version 8, a producer and one foreign metadata entry."""
+    entry = b"\x0a\x03key\x12\x05value"
+    return b"\x08\x08\x12\x04test" + b"\x72" + bytes([len(entry)]) + entry
+
+
+def keras_model() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(1000))
+    return buffer.getvalue()
+
+
+MODELS = {"tflite": TFLITE, "onnx": onnx_model(), "keras": keras_model()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_metadata_survive_the_file(name: str, tmp_path: Path) -> None:
+    written = save_artifact(seal_artifact(MODELS[name], METADATA), tmp_path / "model")
+    read = load_artifact(tmp_path / "model")
+    assert read == written
+    assert read.format == name
+    assert read.metadata == METADATA
+    assert load_artifact(read.content).path is None
+
+
+def test_tflite_ends_in_a_plain_zip_archive() -> None:
+    artifact = seal_artifact(TFLITE, METADATA)
+    assert artifact.content.startswith(TFLITE)
+    with zipfile.ZipFile(io.BytesIO(artifact.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.read("labels.txt").decode().splitlines() == list(METADATA.labels)
+        assert json.loads(archive.read("edgeclf.json"))["name"] == "mugs"
+
+
+def test_keras_keeps_its_members() -> None:
+    with zipfile.ZipFile(io.BytesIO(seal_artifact(keras_model(), METADATA).content)) as archive:
+        assert archive.testzip() is None
+        assert archive.read("config.json") == b"{}"
+        assert archive.read("model.weights.h5") == bytes(1000)
+
+
+def test_onnx_metadata_are_readable_by_onnx() -> None:
+    onnx = pytest.importorskip("onnx", reason="needs edgeclf[convert]")
+    model = onnx.load_from_string(seal_artifact(onnx_model(), METADATA).content)
+    entries = {p.key: p.value for p in model.metadata_props}
+    assert entries["key"] == "value"
+    assert entries["labels"].splitlines() == list(METADATA.labels)
+    assert json.loads(entries["edgeclf"])["parameters"] == 12
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sealing_again_replaces_the_metadata(name: str) -> None:
+    once = seal_artifact(MODELS[name], METADATA)
+    renamed = dataclasses.replace(METADATA, name="cups")
+    if name == "tflite":  # there the model's end is not told from what follows it
+        return
+    assert seal_artifact(once.content, renamed) == seal_artifact(MODELS[name], renamed)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_flipped_byte_is_refused(name: str) -> None:
+    content = seal_artifact(MODELS[name], METADATA).content
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(IntegrityError, match="bytes have changed"):
+            load_artifact(bytes(damaged))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_truncated_file_is_refused(name: str) -> None:
+    content = seal_artifact(MODELS[name], METADATA).content
+    for percent in range(100):
+        with pytest.raises(ArtifactError):
+            load_artifact(content[: len(content) * percent // 100])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", TFLITE, onnx_model(), keras_model()])
+def test_a_foreign_file_is_no_artifact(content: bytes) -> None:
+    with pytest.raises(ArtifactError, match="carries no seal"):
+        load_artifact(content)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"gone\.tflite.*No such file"):
+        load_artifact(tmp_path / "gone.tflite")
+
+
+def test_a_later_format_version_names_the_upgrade() -> None:
+    text = METADATA.to_json().replace('"format_version": 1', '"format_version": 2')
+    with pytest.raises(ArtifactError, match="pip install --upgrade edgeclf"):
+        Metadata.from_json(text)
+
+
+@pytest.mark.parametrize("labels", [(), ("one",), ("a", "a"), ("a", ""), ("a", "b\nc")])
+def test_unusable_labels_are_refused(labels: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError):
+        Metadata("mugs", labels, ImageSpec(8, 8))
+
+
+def test_the_same_model_gives_the_same_file() -> None:
+    first: Artifact = seal_artifact(keras_model(), METADATA)
+    assert first.sha256 == seal_artifact(keras_model(), METADATA).sha256

