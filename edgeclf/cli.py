@@ -6,7 +6,6 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
 
@@ -55,6 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"edgeclf {version('edgeclf')}")
+        raise SystemExit(0)
+
+
 def _parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser; only the chosen verb's module is imported for its arguments."""
     parser = argparse.ArgumentParser(
@@ -62,7 +71,7 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
         description="Image classifiers for the edge: train, distil, convert, prove.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
     )
-    parser.add_argument("--version", action="version", version=f"edgeclf {version('edgeclf')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(required=True, metavar="VERB")
     for name, text in VERBS.items():
         subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")

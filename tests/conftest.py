@@ -16,6 +16,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Works outside the checkout, so that a child process imports what is installed."""
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
 @pytest.fixture(scope="session")
 def mugs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small part of the mugs: 12 photos a class to train on, 6 to evaluate."""
@@ -56,12 +62,11 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a student that was barely trained, converted to every target."""
     pytest.importorskip("keras", reason="needs edgeclf[train]")
+    import edgeclf
     from edgeclf.image import ImageSpec
     from edgeclf.training.backbones import build_classifier, find_backbone
     from edgeclf.training.fit import fit_augmented, use_seed
     from edgeclf.training.task import open_task
-
-    import edgeclf
 
     folder = tmp_path_factory.mktemp("run")
     use_seed(0)
@@ -70,9 +75,9 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_classifier(find_backbone("student"), 4, spec)
     images = task.images(task.photos, spec)
     fit_augmented(
-        model, images, task.photos.targets, epochs=4, learning_rate=4e-3, seed=0, title="train"
+        model, images, task.photos.targets, epochs=25, learning_rate=4e-3, seed=0, title="train"
     )
-    artifact = task.save("mugs", model, spec, {"epochs": 4})
+    artifact = task.save("mugs", model, spec, {"epochs": 25})
     assert artifact.path is not None
     # Barely trained, int8 may lose more than it would on a finished model: the gate has its own
     # tests, here every target is wanted.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgeclf
 from edgeclf.artifact import load_artifact, save_artifact, seal_artifact
 from edgeclf.certificate import make_certificate
 from edgeclf.classifier import Classifier
@@ -21,8 +22,6 @@ from edgeclf.errors import (
     QualityGateError,
     VerificationError,
 )
-
-import edgeclf
 
 TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
 

@@ -161,8 +161,8 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_bomb_is_refused_before_decoding() -> None:
     header = encode(Image.new("1", (12000, 12000)), "PNG")
-    assert 12000 * 12000 > MAX_PIXELS
-    with pytest.raises(ImageError, match="12000x12000|decompression bomb"):
+    assert MAX_PIXELS < 12000 * 12000
+    with pytest.raises(ImageError, match="12000x12000"):
         load_image(header, SPEC)
 
 

@@ -87,7 +87,7 @@ def test_a_photo_in_both_sets_is_found_by_content(make_folder: MakeFolder) -> No
     first, second = split_photos(photos, 0.5, seed=0)
     check_disjoint(first, second, "it")
     shutil.copy(first.paths[0], second.paths[0])
-    with pytest.raises(DataError, match="1 photo.* in both sets"):
+    with pytest.raises(DataError, match=r"1 photo.* in both sets"):
         check_disjoint(
             find_photos(photos.root).subset([photos.paths.index(p) for p in first.paths]),
             find_photos(photos.root).subset([photos.paths.index(p) for p in second.paths]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import groupby
@@ -11,7 +12,8 @@ from edgeclf.errors import MissingDependencyError
 from edgeclf.reporting import text
 from edgeclf.reporting.summary import Summary
 
-STAGES = ("decode", "preprocess", "inference", "total")
+_STAGES = ("decode", "preprocess", "inference", "total")
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[kMG]?B|m?s)(?!\w))")
 
 
 def to_html(results: Mapping[str, Any], summary: Summary) -> str:
@@ -43,7 +45,8 @@ def to_html(results: Mapping[str, Any], summary: Summary) -> str:
         percent=text.percent,
         points=text.points,
         ratio=text.ratio,
-        runtime_details=text.runtime_details,
+        runtime_library=text.runtime_library,
+        runtime_place=text.runtime_place,
         size=text.size,
     )
     environment.globals.update(count=text.count, duration=text.duration, size=text.size)
@@ -52,15 +55,17 @@ def to_html(results: Mapping[str, Any], summary: Summary) -> str:
     return environment.from_string(source).render(
         results=results,
         summary=summary,
+        lead=_BEFORE_UNIT.sub("\u00a0", " ".join(summary.sentences)),
         groups=[(name, list(group)) for name, group in groupby(results["rows"], _model)],
-        stages=STAGES,
+        stages=_STAGES,
         phases=list(measured[0]["memory"]["phases"]) if measured else [],
         facts=text.environment_facts(results),
-        dashed=any(
-            percentile is None
+        dashed_total=any(row["latency"]["stages_ms"]["total"]["p90"] is None for row in measured),
+        dashed_stages=any(
+            stage[percentile] is None
             for row in measured
-            for stage in row["latency"]["stages_ms"].values()
-            for percentile in stage.values()
+            for name, stage in row["latency"]["stages_ms"].items()
+            for percentile in (("p90", "p99") if name == "total" else ("p90",))
         ),
         # Safe: plots.py builds the SVG as a tree, which escapes every text in it.
         plots=[(plot, Markup(plot.svg)) for plot in draw_plots(results["rows"])],

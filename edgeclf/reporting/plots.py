@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 # Matplotlib draws with stand-ins; the page's style sheet says what they look like, by day and
 # by night.
 _VARIABLES = (
-    "ink", "muted", "rule", "paper",
+    "ink", "muted", "rule",
     "model-0", "model-1", "model-2", "model-3", "model-4", "model-5",
     "stage-0", "stage-1", "stage-2",
 )  # fmt: skip
@@ -32,12 +32,17 @@ _MODEL_COLOURS = [_COLOURS[f"model-{index}"] for index in range(6)]
 _STAGES = ("decode", "preprocess", "inference")
 _MARKERS = "os^Dv*"
 
-_WIDTH = 580  # SVG units; the page scales them
+# A float model's mark is a ring around that of its quantised twin where the two coincide.
+_FLOAT_MARK: dict[str, Any] = {"markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.4}
+_QUANTISED_MARK: dict[str, Any] = {"markersize": 7, "markeredgewidth": 0}
+
+_WIDTH = 500  # SVG units; the page scales them
 _UNITS_PER_INCH = 72
 _ROW_HEIGHT = 20
 _PANEL_HEIGHT = 44  # a panel's title and axis
 _LABEL_CHARACTERS = 30
 _ROOM_FOR_VALUES = 1.2  # how much longer an axis is than its longest bar
+_ROOM_FOR_TWO_VALUES = 1.55
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def _style() -> Iterator[None]:
 def _accuracy(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    figure = _figure(340)
+    figure = _figure(320)
     axes = figure.subplots()
     markers = _by_first_seen((row["runtime"]["name"] for row in rows), _MARKERS)
     tips = {}
@@ -128,8 +133,7 @@ def _accuracy(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
         axes.vlines(total_ms, low, high, color=colour, alpha=0.45, linewidth=1.2)
         axes.plot(
             total_ms, top1, markers[row["runtime"]["name"]], gid=name, color=colour,
-            markerfacecolor=_COLOURS["paper"] if _is_float(row) else colour,
-            markersize=8, markeredgewidth=1.6, clip_on=False,
+            clip_on=False, **(_FLOAT_MARK if _is_float(row) else _QUANTISED_MARK),
         )  # fmt: skip
         tips[name] = (
             f"{row['model']} {row['precision']} on {row['runtime']['name']}: "
@@ -149,11 +153,8 @@ def _accuracy(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
         for runtime, marker in markers.items()
     ]
     if len({_is_float(row) for row in rows}) > 1:
-        hollow = {"markerfacecolor": _COLOURS["paper"], "markeredgewidth": 1.6}
-        entries += [
-            ("float", {"color": _COLOURS["muted"], "marker": "o", **hollow}),
-            ("quantised", {"color": _COLOURS["muted"], "marker": "o"}),
-        ]
+        grey = {"color": _COLOURS["muted"], "marker": "o"}
+        entries += [("float", {**grey, **_FLOAT_MARK}), ("quantised", {**grey, **_QUANTISED_MARK})]
     _legend(figure, entries)
     return Plot(
         title := "Accuracy against latency",
@@ -195,9 +196,9 @@ def _latency(rows: Sequence[Row]) -> Plot:
 
 def _memory(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
     ink = _COLOURS["ink"]
-    figure, panels = _panels(rows, 2 * _ROW_HEIGHT)
+    figure, panels = _panels(rows, 1.6 * _ROW_HEIGHT)
     phases = list(rows[0]["memory"]["phases"])
-    strengths = [(index + 1) / len(phases) for index in range(len(phases))]
+    strengths = [0.25 + 0.75 * (index + 1) / len(phases) for index in range(len(phases))]
     thickness = 0.8 / len(phases)
     for axes, group in panels:
         ends = []
@@ -213,8 +214,9 @@ def _memory(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
             steady = memory["phases"]["steady"]["pss_bytes"]
             axes.vlines(peak, position - 0.4, position + 0.4, color=ink, linewidth=1.6)
             ends.append(max(peak, steady / 1e6))
-            _value(axes, ends[-1], position, text.size(steady))
-        axes.set_xlim(0, max(ends) * _ROOM_FOR_VALUES)
+            peak_size = text.size(memory["peak_rss_bytes"])
+            _value(axes, ends[-1], position, f"{text.size(steady)}, peak {peak_size}")
+        axes.set_xlim(0, max(ends) * _ROOM_FOR_TWO_VALUES)
     panels[-1][0].set_xlabel("MB")
     entries: list[tuple[str, dict[str, Any]]] = [
         (phase, {"color": _COLOURS["muted"], "alpha": strength, "marker": "s"})
@@ -224,8 +226,8 @@ def _memory(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
     _legend(figure, entries)
     return Plot(
         title := "Memory by phase",
-        "PSS of a fresh process, from its start (light) to steady state (dark); the number is "
-        "the steady one. Each runtime has a scale of its own.",
+        "PSS of a fresh process, from its start (faint) to steady state (full), and the "
+        "peak of its RSS. Each runtime has a scale of its own.",
         _svg(figure, "memory", title),
     )
 
@@ -324,7 +326,7 @@ def _svg(figure: Figure, name: str, title: str, tips: Mapping[str, str] | None =
     root = ET.fromstring(buffer.getvalue())
     root.remove(root[0])  # a style sheet, which would apply to the whole page
     for element in root.iter():
-        element.tag = element.tag.partition("}")[2]
+        element.tag = element.tag.rpartition("}")[2]
         for key, value in list(element.attrib.items()):
             del element.attrib[key]
             key = key.rpartition("}")[2]

@@ -241,11 +241,7 @@ def _sentences(
             "one of the two was not measured."
         )
     if failures:
-        total = len(results["rows"])
-        yield (
-            f"{len(failures)} of {total} rows failed; the reason{'s are' if len(failures) > 1 else ' is'} "
-            "in the results."
-        )
+        yield f"{len(failures)} of {len(results['rows'])} rows failed, see there for the reason."
     if results["method"]["quick"]:
         yield "This was a quick run: a first look, not figures to publish."
 

@@ -71,21 +71,21 @@ def agreement(row: Mapping[str, Any]) -> str:
     return percent(row["agreement"]["top1_agreement"]) if row["agreement"] else "no source"
 
 
-def runtime_details(runtime: Mapping[str, Any]) -> str:
-    """What a row really ran on; empty for a row that failed before it said so."""
+def runtime_library(runtime: Mapping[str, Any]) -> str:
+    """The runtime and the library behind it; its name alone for a row that failed."""
+    name = str(runtime["name"])
     if "library" not in runtime:
-        return ""
-    threads = runtime["threads"]
-    return ", ".join(
-        str(part)
-        for part in (
-            f"{runtime['library']} {runtime['library_version']}",
-            runtime["device"],
-            runtime["delegate"],
-            threads and f"{threads} thread{'s' if threads != 1 else ''}",
-        )
-        if part
-    )
+        return name
+    library = f"{runtime['library']} {runtime['library_version']}"
+    return library if runtime["library"] == name else f"{name}, {library}"
+
+
+def runtime_place(runtime: Mapping[str, Any]) -> str:
+    """Where in the machine a row really ran; empty for a row that failed."""
+    threads = runtime.get("threads")
+    counted = f"{threads} thread{'s' if threads != 1 else ''}" if threads else None
+    parts = (runtime.get("device"), runtime.get("delegate"), counted)
+    return ", ".join(str(part) for part in parts if part)
 
 
 def environment_facts(results: Mapping[str, Any]) -> dict[str, str]:

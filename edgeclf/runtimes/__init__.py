@@ -7,7 +7,6 @@ A third party adds a runtime with one class and one entry point in the group
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 from typing import Any, cast
 
 from edgeclf.artifact import Artifact, Format
@@ -41,7 +40,7 @@ DEFAULT_RUNTIME: dict[Format, str] = {
 
 def runtime_names() -> tuple[str, ...]:
     """The names `load_runtime` takes, built-in and registered, sorted."""
-    registered = (entry.name for entry in entry_points(group=_ENTRY_POINT_GROUP))
+    registered = (entry.name for entry in _registered())
     return tuple(sorted({*_BUILT_IN, *registered}))
 
 
@@ -82,11 +81,18 @@ def import_runtime(name: str) -> Any:
     return runtime_class
 
 
+def _registered() -> Any:
+    """What other distributions offer; imported when asked, as `importlib.metadata` costs 15 ms."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group=_ENTRY_POINT_GROUP)
+
+
 def _find(name: str) -> Any:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
-    for entry in entry_points(group=_ENTRY_POINT_GROUP):
+    for entry in _registered():
         if entry.name == name:
             return entry.load()
     raise RuntimeLoadError(

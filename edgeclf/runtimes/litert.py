@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -85,6 +84,8 @@ class LiteRTRuntime:
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""
+        from importlib.metadata import version
+
         return RuntimeInfo(
             "litert", self._library, version(self._library), "cpu", "XNNPACK", self._threads
         )
