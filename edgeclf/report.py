@@ -52,7 +52,7 @@ def report(benchmark: str | os.PathLike[str], *, out: str | os.PathLike[str] | N
 def _read(path: Path) -> dict[str, Any]:
     from edgeclf.measurement.matrix import SCHEMA as EXPECTED
 
-    hint = "Expected the JSON file that 'edgeclf benchmark' wrote; measure with: edgeclf benchmark"
+    hint = "Expected the JSON file that 'edgeclf benchmark' wrote."
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_a_gate_that_fails_exits_1(monkeypatch: pytest.MonkeyPatch, mugs: Path) 
     def refuse(*args: object, **options: object) -> None:
         raise QualityGateError("it answers differently")
 
-    monkeypatch.setattr("edgeclf.convert.convert", refuse)
+    monkeypatch.setattr(importlib.import_module("edgeclf.convert"), "convert", refuse)
     assert main(["convert", "a.keras", "--evaluation", "b"]) == 1
 
 
@@ -122,7 +123,7 @@ def test_interrupted_runs_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgeclf.doctor.doctor", interrupt)
+    monkeypatch.setattr(importlib.import_module("edgeclf.doctor"), "doctor", interrupt)
     assert main(["doctor"]) == 130
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": library_versions(RUNTIME_LIBRARIES),
         "commit": _commit(),
-        "command": " ".join(["edgeclf", *sys.argv[1:]]),
+        "command": shlex.join(["edgeclf", *sys.argv[1:]]),
+        "date": datetime.now(timezone.utc).date().isoformat(),
     }
 
 

@@ -12,7 +12,7 @@ from edgeclf.reporting.summary import Ratio, Summary
 _MAIN_COLUMNS = (
     "Model", "Precision", "Runtime", "Top-1", "Agreement", "Size", "p50 (ms)", "p90 (ms)", "Memory",
 )  # fmt: skip
-_RATIO_COLUMNS = ("Teacher / student", "Parameters", "Size", "Latency p50", "Memory", "Top-1")
+_RATIO_COLUMNS = ("Parameters", "Size", "Latency p50", "Memory", "Top-1")
 _FIRST_NUMBER = 3  # columns of the main table from here on hold numbers
 
 
@@ -68,7 +68,8 @@ def ratio_table(summary: Summary) -> str:
         )
         for comparison in comparisons
     ]
-    return _table(_RATIO_COLUMNS, lines, 1)
+    sides = "Teacher / student" if summary.teacher != summary.student else "Source / converted"
+    return _table((sides, *_RATIO_COLUMNS), lines, 1)
 
 
 def environment_line(results: Mapping[str, Any]) -> str:

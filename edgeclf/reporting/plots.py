@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 import xml.etree.ElementTree as ET
@@ -40,7 +41,8 @@ _WIDTH = 500  # SVG units; the page scales them
 _UNITS_PER_INCH = 72
 _ROW_HEIGHT = 20
 _PANEL_HEIGHT = 44  # a panel's title and axis
-_LABEL_CHARACTERS = 30
+_LABEL_CHARACTERS = 28
+_MIN_LOG_SPAN = 6.5  # more than two steps of 1, 2, 5, 10
 _ROOM_FOR_VALUES = 1.2  # how much longer an axis is than its longest bar
 _ROOM_FOR_TWO_VALUES = 1.55
 
@@ -140,7 +142,7 @@ def _accuracy(rows: Sequence[Row], colours: Mapping[str, str]) -> Plot:
             f"{text.duration(total_ms)}, {text.percent(row['accuracy']['top1'])}"
         )
     axes.set_xscale("log")
-    axes.margins(x=0.1)
+    axes.set_xlim(_log_limits([row["latency"]["stages_ms"]["total"]["p50"] for row in rows]))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -301,13 +303,24 @@ def _by_first_seen(names: Iterable[str], styles: Sequence[str]) -> dict[str, str
     return {n: styles[i % len(styles)] for i, n in enumerate(dict.fromkeys(names))}
 
 
+def _log_limits(values: Sequence[float]) -> tuple[float, float]:
+    """The limits of a logarithmic axis that has room beside the marks and for two ticks."""
+    low, high = min(values), max(values)
+    margin = max(1.25, math.sqrt(_MIN_LOG_SPAN * low / high))
+    return low / margin, high * margin
+
+
 def _is_float(row: Row) -> bool:
     return str(row["precision"]) in ("fp32", "fp16")
 
 
 def _shorten(label: str) -> str:
-    """A label that fits, and that Matplotlib does not take for a hidden one (`_name`)."""
-    short = label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"
+    """A label that fits, and that Matplotlib does not take for a hidden one (`_name`).
+
+    Names of one family differ at the end, so it is the middle that goes.
+    """
+    half = _LABEL_CHARACTERS // 2
+    short = label if len(label) <= _LABEL_CHARACTERS else f"{label[: half - 1]}…{label[-half:]}"
     return "\u200b" + short if short.startswith("_") else short
 
 

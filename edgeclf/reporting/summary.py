@@ -241,7 +241,7 @@ def _sentences(
             "one of the two was not measured."
         )
     if failures:
-        yield f"{len(failures)} of {len(results['rows'])} rows failed, see there for the reason."
+        yield f"{len(failures)} of {len(results['rows'])} rows failed; the reason is given below."
     if results["method"]["quick"]:
         yield "This was a quick run: a first look, not figures to publish."
 
@@ -268,7 +268,8 @@ def _headline_sentences(
             f"{text.percent(headline.student_agreement)} of the photos."
         )
     elif headline.student_agreement is not None:
-        yield f"Both give the same answer on {text.percent(headline.student_agreement)} of them."
+        same = text.percent(headline.student_agreement)
+        yield f"Both give the same answer on {same} of the photos."
 
 
 def _size_words(ratio: float, object_: str) -> str:

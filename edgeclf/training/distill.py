@@ -113,10 +113,12 @@ def fit_student(
     image = keras.Input(views.images.shape[1:], dtype="uint8", name="image")
     answers = keras.Input(views.logits.shape[1:], name="teacher_logits")
     core, normalize = part(student, "normalize", "logits"), student.get_layer("normalize")
+    # A mirrored view deserves the same answer, and costs next to nothing.
+    mirror = keras.layers.RandomFlip("horizontal", seed=seed)
     # Keras calls teacher and student with the same inputs; this teacher only reads its answer.
     distiller = keras.distillation.Distiller(
         teacher=keras.Model([image, answers], keras.layers.Identity()(answers), name="answers"),
-        student=keras.Model([image, answers], core(normalize(image)), name="student_logits"),
+        student=keras.Model([image, answers], core(normalize(mirror(image))), name="student_logits"),
         # An instance: given by name, Keras 3.15 compares raw logits as if they were probabilities.
         distillation_losses=keras.distillation.LogitsDistillation(
             temperature=temperature, loss=keras.losses.KLDivergence()
@@ -126,7 +128,7 @@ def fit_student(
     batches: Any = CachedBatches((views.images, views.logits), views.targets, seed)
     distiller.compile(
         optimizer=cosine_adam(learning_rate, epochs * len(batches)),
-        loss=classification_loss(views.logits.shape[-1]),
+        loss=classification_loss(),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     callback = ProgressCallback("student learns the answers")

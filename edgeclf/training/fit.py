@@ -20,7 +20,6 @@ BATCH_SIZE = 32
 _HEAD_VIEWS = 1
 _HEAD_EPOCHS = 40
 _HEAD_LEARNING_RATE = 3e-3
-_LABEL_SMOOTHING = 0.05
 
 
 def use_seed(seed: int) -> None:
@@ -166,7 +165,7 @@ def fit_augmented(
     batches = CachedBatches((images,), targets, seed)
     trainer.compile(
         optimizer=cosine_adam(learning_rate, epochs * len(batches)),
-        loss=classification_loss(model.output_shape[-1]),
+        loss=classification_loss(),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     trainer.fit(batches, epochs=epochs, verbose=0, callbacks=[ProgressCallback(title)])
@@ -192,7 +191,7 @@ def _fit_head(
     batches = CachedBatches((rows,), labels, seed)
     head.compile(
         optimizer=cosine_adam(_HEAD_LEARNING_RATE, _HEAD_EPOCHS * len(batches)),
-        loss=classification_loss(model.output_shape[-1]),
+        loss=classification_loss(),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     head.fit(batches, epochs=_HEAD_EPOCHS, verbose=0, callbacks=[ProgressCallback("new head")])
@@ -221,20 +220,13 @@ def cosine_adam(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule)
 
 
-def classification_loss(classes: int) -> Any:
-    """Cross-entropy of logits against class indices, with label smoothing.
+def classification_loss() -> keras.losses.Loss:
+    """Cross-entropy of logits against class indices.
 
-    Smoothing after Szegedy et al., "Rethinking the Inception Architecture" (2016), section 7.
+    Without label smoothing: it erases what a teacher knows about the likeness of classes; see
+    Mueller, Kornblith and Hinton, "When Does Label Smoothing Help?" (2019).
     """
-    cross_entropy = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=_LABEL_SMOOTHING
-    )
-
-    def loss(targets: Any, logits: Any) -> Any:
-        indices = keras.ops.cast(keras.ops.reshape(targets, (-1,)), "int32")
-        return cross_entropy(keras.ops.one_hot(indices, classes), logits)
-
-    return loss
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def predict_probabilities(model: keras.Model, images: UInt8Array) -> npt.NDArray[np.float32]:
