@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,11 +19,11 @@ from edgeclf.progress import Progress
 from edgeclf.training.augment import augmentation
 from edgeclf.training.backbones import part
 from edgeclf.training.fit import (
-    CachedBatches,
     ProgressCallback,
     classification_loss,
     cosine_adam,
     in_batches,
+    shuffled_batches,
 )
 
 _LABEL_WEIGHT = 0.2  # the share of the true labels in the loss; the rest is the teacher's
@@ -118,18 +117,20 @@ def fit_student(
     # Keras calls teacher and student with the same inputs; this teacher only reads its answer.
     distiller = keras.distillation.Distiller(
         teacher=keras.Model([image, answers], keras.layers.Identity()(answers), name="answers"),
-        student=keras.Model([image, answers], core(normalize(mirror(image))), name="student_logits"),
+        student=keras.Model(
+            [image, answers], core(normalize(mirror(image))), name="student_logits"
+        ),
         # An instance: given by name, Keras 3.15 compares raw logits as if they were probabilities.
         distillation_losses=keras.distillation.LogitsDistillation(
             temperature=temperature, loss=keras.losses.KLDivergence()
         ),
         student_loss_weight=_LABEL_WEIGHT,
     )
-    batches: Any = CachedBatches((views.images, views.logits), views.targets, seed)
+    batches = shuffled_batches((views.images, views.logits), views.targets, seed)
     distiller.compile(
         optimizer=cosine_adam(learning_rate, epochs * len(batches)),
-        loss=classification_loss(),
+        loss=classification_loss(views.logits.shape[-1]),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     callback = ProgressCallback("student learns the answers")
-    distiller.fit(batches, epochs=epochs, verbose=0, callbacks=[callback])
+    distiller.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
