@@ -173,10 +173,7 @@ def test_the_demo_runs_through_and_reuses(
     mugs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Every stage for real, on a few photos and with one epoch each."""
-    try:
-        page = edgeclf.demo(mugs, out=tmp_path / "demo", quick=True)
-    except edgeclf.QualityGateError:
-        pytest.fail("one epoch gave a model that int8 does not carry; see conftest.run")
+    page = edgeclf.demo(mugs, out=tmp_path / "demo", quick=True)
     assert page.name == "report.html" and page.stat().st_size > 10_000
     written = {p.name for p in (tmp_path / "demo").iterdir()}
     name = mugs.name

@@ -123,5 +123,5 @@ def test_a_row_that_fails_stays_with_its_reason(
 def test_unusable_requests(run: Path, mugs: Path) -> None:
     with pytest.raises(OptionError, match="at least one"):
         edgeclf.benchmark([], mugs / "eval")
-    with pytest.raises(DataError, match="no folder for white"):
+    with pytest.raises(DataError, match="no label for eval, train"):
         edgeclf.benchmark([run / "mugs.int8.tflite"], mugs)
