@@ -21,9 +21,8 @@ END = "<!-- /demo-table -->"
 def main() -> int:
     results = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     summary = summarize(results)
-    body = "\n\n".join(
-        [" ".join(summary.sentences), main_table(results, summary), environment_line(results)]
-    )
+    where = environment_line(results).partition("\n\n```")[0]  # the command stands above already
+    body = "\n\n".join([" ".join(summary.sentences), main_table(results, summary), where])
     text = README.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     README.write_text(pattern.sub(lambda _: f"{BEGIN}\n{body}\n{END}", text), encoding="utf-8")
