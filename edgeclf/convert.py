@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.converters.base import DEFAULT_TARGETS
+from edgeclf.converters.gate import DEFAULT_TOLERANCE
 from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def convert(
     calibration: str | os.PathLike[str] | None = None,
     to: Sequence[str] = DEFAULT_TARGETS,
     out: str | os.PathLike[str] | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = DEFAULT_TOLERANCE,
     seed: int = 0,
 ) -> tuple[Artifact, ...]:
     """Converts a model and keeps only results that answer like it.
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", nargs="+", metavar="PRECISION.FORMAT", default=DEFAULT_TARGETS,
                         help=f"default: {' '.join(DEFAULT_TARGETS)}")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="where results go (default: the model's)")
-    parser.add_argument("--tolerance", type=float, default=0.01,
+    parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE,
                         help="top-1 that may be lost, 0..1 (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 

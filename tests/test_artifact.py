@@ -84,12 +84,11 @@ def test_onnx_metadata_are_readable_by_onnx() -> None:
     assert json.loads(entries["edgeclf"])["parameters"] == 12
 
 
-@pytest.mark.parametrize("name", MODELS)
+# Not for tflite: there the model's end is not told from what follows it.
+@pytest.mark.parametrize("name", ["onnx", "keras"])
 def test_sealing_again_replaces_the_metadata(name: str) -> None:
     once = seal_artifact(MODELS[name], METADATA)
     renamed = dataclasses.replace(METADATA, name="cups")
-    if name == "tflite":  # there the model's end is not told from what follows it
-        return
     assert seal_artifact(once.content, renamed) == seal_artifact(MODELS[name], renamed)
 
 
