@@ -68,14 +68,14 @@ def demo(
         "train the teacher",
         lambda: train(train_photos, evaluation=eval_photos, out=out, **fewer),
         settings=fewer,
-        inputs=[train_photos, eval_photos, *_sources("training", "image", "train")],
+        inputs=[train_photos, eval_photos, *_sources("training", "task", "image", "train")],
         outputs=[teacher],
     )
     stages.run(
         "distil the student",
         lambda: distill(teacher, train_photos, evaluation=eval_photos, out=out, **fewer_views),
         settings=fewer_views,
-        inputs=[teacher, train_photos, eval_photos, *_sources("training", "image", "distill")],
+        inputs=[teacher, train_photos, eval_photos, *_sources("training", "task", "image", "distill")],
         outputs=[student],
     )
     for model in (teacher, student):

@@ -49,21 +49,25 @@ def distill(
             f"views, epochs and temperature are {views}, {epochs} and {temperature}; "
             "expected at least 1 each."
         )
+    from edgeclf.artifact import load_artifact
     from edgeclf.errors import ArtifactError
     from edgeclf.image import ImageSpec
-    from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.distill import fit_student, teach_views
-    from edgeclf.training.fit import use_seed
-    from edgeclf.training.task import load_model, open_task
+    from edgeclf.task import open_task
 
-    use_seed(seed)
-    source, teacher_model = load_model(teacher)
+    source = load_artifact(teacher)
     task = open_task(data, evaluation, out, seed)
     if source.metadata.labels != task.photos.labels:
         raise ArtifactError(
             f"{teacher} knows the classes {', '.join(source.metadata.labels)}; {data} holds "
             f"{', '.join(task.photos.labels)}. Train the teacher on these photos first."
         )
+    from edgeclf.training.backbones import build_classifier, find_backbone
+    from edgeclf.training.distill import fit_student, teach_views
+    from edgeclf.training.fit import use_seed
+    from edgeclf.training.models import load_model, save_model
+
+    use_seed(seed)
+    teacher_model = load_model(source)
     backbone = find_backbone("student")
     spec = ImageSpec(backbone.input_size, backbone.input_size)
     lessons = teach_views(
@@ -84,7 +88,7 @@ def distill(
         "temperature": temperature,
         "seed": seed,
     }
-    return task.save(task.name, student, spec, settings)
+    return save_model(task, task.name, student, spec, settings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -41,13 +41,15 @@ def train(
     if epochs < 1:
         raise OptionError(f"epochs is {epochs}; expected at least 1.")
     from edgeclf.image import ImageSpec
+    from edgeclf.task import open_task
+
+    task = open_task(data, evaluation, out, seed)  # before TensorFlow, which takes seconds
     from edgeclf.training.backbones import build_classifier, find_backbone
     from edgeclf.training.fit import fit_pretrained, use_seed
-    from edgeclf.training.task import open_task
+    from edgeclf.training.models import save_model
 
     use_seed(seed)
     backbone = find_backbone("efficientnet-lite0")
-    task = open_task(data, evaluation, out, seed)
     spec = ImageSpec(backbone.input_size, backbone.input_size)
     images = task.images(task.photos, spec)
     model = build_classifier(backbone, len(task.photos.labels), spec, pretrained=True)
@@ -60,7 +62,7 @@ def train(
         seed=seed,
     )
     settings = {"backbone": backbone.name, "epochs": epochs, "seed": seed}
-    return task.save(f"{task.name}-teacher", model, spec, settings)
+    return save_model(task, f"{task.name}-teacher", model, spec, settings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

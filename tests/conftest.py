@@ -64,9 +64,10 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("keras", reason="needs edgeclf[train]")
     import edgeclf
     from edgeclf.image import ImageSpec
+    from edgeclf.task import open_task
     from edgeclf.training.backbones import build_classifier, find_backbone
     from edgeclf.training.fit import fit_augmented, use_seed
-    from edgeclf.training.task import open_task
+    from edgeclf.training.models import save_model
 
     folder = tmp_path_factory.mktemp("run")
     use_seed(0)
@@ -77,7 +78,7 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit_augmented(
         model, images, task.photos.targets, epochs=25, learning_rate=4e-3, seed=0, title="train"
     )
-    artifact = task.save("mugs", model, spec, {"epochs": 25})
+    artifact = save_model(task, "mugs", model, spec, {"epochs": 25})
     assert artifact.path is not None
     # Barely trained, int8 may lose more than it would on a finished model: the gate has its own
     # tests, here every target is wanted.

@@ -188,3 +188,12 @@ def test_the_demo_runs_through_and_reuses(
 def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         edgeclf.demo(make_folder(cat=1, dog=1))
+
+
+def test_photos_are_checked_before_the_framework_is_loaded(tmp_path: Path) -> None:
+    program = (
+        "import sys, edgeclf\n"
+        f"try: edgeclf.train({str(tmp_path)!r})\n"
+        "except edgeclf.DataError: sys.exit('tensorflow' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeclf.artifact import load_artifact
 from edgeclf.errors import (
     ArtifactError,
     DataError,
@@ -16,6 +17,7 @@ from edgeclf.errors import (
     TrainingError,
 )
 from edgeclf.image import ImageSpec, load_image
+from edgeclf.task import open_task
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
@@ -28,7 +30,7 @@ from edgeclf.training.backbones import (  # noqa: E402
 )
 from edgeclf.training.distill import fit_student, teach_views  # noqa: E402
 from edgeclf.training.fit import fit_augmented, predict_probabilities, shuffled_batches  # noqa: E402
-from edgeclf.training.task import load_model, open_task  # noqa: E402
+from edgeclf.training.models import load_model, save_model  # noqa: E402
 from edgeclf.training.torch_weights import read_state_dict  # noqa: E402
 
 SPEC = ImageSpec(32, 32)
@@ -219,8 +221,9 @@ def test_a_saved_model_answers_as_before(mugs: Path, tmp_path: Path) -> None:
     task = open_task(mugs / "train", None, tmp_path, seed=0)
     assert task.name == mugs.name and len(task.evaluation) == 24
     model = build_classifier(find_backbone("student"), 4, ImageSpec(96, 96))
-    written = task.save("model", model, ImageSpec(96, 96), {"seed": 0})
-    artifact, read = load_model(tmp_path / "model.keras")
+    written = save_model(task, "model", model, ImageSpec(96, 96), {"seed": 0})
+    artifact = load_artifact(tmp_path / "model.keras")
+    read = load_model(artifact)
     assert artifact == written
     assert artifact.metadata.training is not None and artifact.metadata.accuracy is not None
     assert artifact.metadata.training["data_sha256"] == task.photos.sha256

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf import files
-from edgeclf.artifact import Artifact, save_artifact, seal_artifact
+from edgeclf.artifact import Artifact, load_artifact, save_artifact, seal_artifact
 from edgeclf.certificate import make_certificate
 from edgeclf.classifier import Classifier
 from edgeclf.converters.base import Converted, Source, Target
@@ -22,7 +22,7 @@ from edgeclf.photo_cache import cache_photos
 from edgeclf.photos import Photos, check_disjoint, find_photos, sample_photos
 from edgeclf.progress import say, track
 from edgeclf.training.fit import predict_probabilities
-from edgeclf.training.task import load_model
+from edgeclf.training.models import load_model
 
 _CONVERTERS: dict[str, Callable[[Source, Target], Converted]] = {
     "tflite": convert_tflite,
@@ -47,7 +47,8 @@ def convert_all(
             "int8 needs photos to measure its ranges on. Add --calibration DIR with photos like "
             "those of the evaluation, but not the same, or leave int8 out of --to."
         )
-    origin, keras_model = load_model(model)
+    origin = load_artifact(model)
+    keras_model = load_model(origin)
     labels, spec = origin.metadata.labels, origin.metadata.image
     judged = find_photos(evaluation, labels)
     manifest, calibration_images = None, None
