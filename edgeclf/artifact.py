@@ -1,15 +1,18 @@
 """One model file that knows itself: model, labels, preprocessing, provenance, certificate.
 
-The metadata is one JSON document, kept where each format has room for it, and every file ends in
-a seal: the SHA-256 of all bytes before it. So one comparison, made before any parser sees a byte,
-tells whether anything in the file has changed.
+The metadata is one JSON document, kept where each format has room for it. A mark near the first
+byte says what the file is, also when its end is missing, and every file ends in a seal: the
+SHA-256 of all bytes before it. So one comparison, made before any parser sees a byte, tells
+whether anything in the file has changed. docs/artifact.md specifies the format.
 
-    NAME.PRECISION.tflite   flatbuffer, then a zip archive with labels.txt and edgeclf.json;
+    NAME.PRECISION.tflite   flatbuffer, its root 16 bytes further on to leave room for the mark,
+                            then a zip archive with edgeclf.json and labels.txt;
                             the seal is the archive's comment
-    NAME.PRECISION.onnx     ModelProto, then metadata_props ``labels``, ``edgeclf`` and
-                            ``edgeclf.seal`` (appending fields to a protobuf message is legal)
-    NAME.keras              Keras's own zip, with labels.txt and edgeclf.json added;
-                            the seal is the archive's comment
+    NAME.PRECISION.onnx     the mark as a metadata_props entry, the ModelProto, and metadata_props
+                            ``labels``, ``edgeclf`` and ``edgeclf.seal`` (a protobuf message may
+                            hold its fields in any order)
+    NAME.keras              Keras's own zip, with edgeclf.json, which is the first member and so
+                            the mark, and labels.txt; the seal is the archive's comment
 
 Nothing here needs more than the standard library, so a device reads what a workstation wrote.
 """
@@ -39,6 +42,7 @@ Precision = Literal["fp32", "fp16", "dynamic", "int8", "int8-full"]
 _JSON_NAME = "edgeclf.json"
 _LABELS_NAME = "labels.txt"
 _OUR_MEMBERS = (_JSON_NAME, _LABELS_NAME)
+_MARK = b"edgeclf.artifact"  # 16 bytes, so that what follows it in a flatbuffer stays aligned
 _SEAL_MARK = b"edgeclf.seal:sha256:"
 _SEAL_LENGTH = len(_SEAL_MARK) + 64
 _ONNX_METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
@@ -102,9 +106,8 @@ class Metadata:
 
     def to_json(self) -> str:
         """The metadata as one JSON document."""
-        return json.dumps(
-            {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, ensure_ascii=False
-        )
+        header = {"format_version": FORMAT_VERSION, "written_by": f"edgeclf {_own_version()}"}
+        return json.dumps({**header, **dataclasses.asdict(self)}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Metadata:
@@ -114,15 +117,20 @@ class Metadata:
             ArtifactError: The document is not ours, or from a later format version.
         """
         try:
-            fields = json.loads(text)
-            format_version = fields.pop("format_version")
-        except (ValueError, KeyError, AttributeError) as exc:
+            document = json.loads(text)
+            format_version = document["format_version"]
+        except (ValueError, KeyError, TypeError) as exc:
             raise ArtifactError(f"The metadata is not edgeclf's JSON: {exc!r}.") from exc
         if format_version != FORMAT_VERSION:
+            writer = str(document.get("written_by", "a later edgeclf"))
             raise ArtifactError(
-                f"The artifact has format version {format_version}; this edgeclf reads version "
-                f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade edgeclf"
+                f"The artifact has format version {format_version}, written by {writer}; this is "
+                f"edgeclf {_own_version()}, which reads version {FORMAT_VERSION}. Install the "
+                f"writer's version: pip install '{writer.replace(' ', '>=')}'"
             )
+        # What a later edgeclf adds without a new format version is not needed to read the file.
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        fields = {key: value for key, value in document.items() if key in known}
         try:
             fields["labels"] = tuple(fields["labels"])
             fields["image"] = ImageSpec(**fields["image"])
@@ -198,11 +206,13 @@ def seal_artifact(model: bytes, metadata: Metadata) -> Artifact:
     """
     format_ = _detect_format(model)
     labels = "".join(f"{label}\n" for label in metadata.labels).encode()
-    members = {_LABELS_NAME: labels, _JSON_NAME: metadata.to_json().encode()}
+    members = {_JSON_NAME: metadata.to_json().encode(), _LABELS_NAME: labels}
     if format_ == "onnx":
-        entries = {"labels": labels, "edgeclf": members[_JSON_NAME]}
-        unsealed = _onnx_without_ours(model) + b"".join(
-            _onnx_entry(key.encode(), value) for key, value in entries.items()
+        unsealed = (
+            _onnx_entry(_MARK, str(FORMAT_VERSION).encode())
+            + _onnx_without_ours(model)
+            + _onnx_entry(b"labels", labels)
+            + _onnx_entry(b"edgeclf", members[_JSON_NAME])
         )
         # The seal's hash is the entry's, and so the file's, last 64 bytes.
         unsealed += _onnx_entry(b"edgeclf.seal", _SEAL_MARK + bytes(64))[:-64]
@@ -218,6 +228,12 @@ def save_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> Artifact:
     return dataclasses.replace(artifact, path=Path(path))
 
 
+def _own_version() -> str:
+    from importlib.metadata import version  # slow to import, and rarely needed
+
+    return version("edgeclf")
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -229,7 +245,7 @@ def _check_seal(content: bytes, name: str) -> None:
     mark, digest = content[-_SEAL_LENGTH:-64], content[-64:]
     if mark == _SEAL_MARK and hashlib.sha256(content[:-64]).hexdigest().encode() == digest:
         return
-    if b"edgeclf" in content:
+    if b"edgeclf" in content:  # the mark, at the least
         raise IntegrityError(
             f"{name} was an edgeclf artifact, but its bytes have changed since it was written: "
             "its seal does not fit. Copy or convert it again."
@@ -251,21 +267,31 @@ def _detect_format(content: bytes) -> Format:
 def _with_zip(format_: Format, model: bytes, members: Mapping[str, bytes]) -> bytes:
     """The model with `members` in a zip at its end, up to and without the seal's hash."""
     buffer = io.BytesIO()
+    kept: dict[str, bytes] = {}
     if format_ == "tflite":
-        buffer.write(model)
-        kept: dict[str, bytes] = {}
+        buffer.write(_marked_flatbuffer(model))
     else:
         with zipfile.ZipFile(io.BytesIO(model)) as source:
             kept = {n: source.read(n) for n in source.namelist() if n not in _OUR_MEMBERS}
     with zipfile.ZipFile(buffer, "a") as archive:
-        for name, content in {**kept, **members}.items():
-            # A fixed date keeps the same model the same file; labels stay readable uncompressed.
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            if name == _JSON_NAME:
-                info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, content)
+        for name, content in {**members, **kept}.items():
+            # A fixed date keeps the same model the same file. Nothing is compressed: MediaPipe
+            # refuses a TFLite file with a compressed member.
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
         archive.comment = _SEAL_MARK + b"0" * 64
     return buffer.getvalue()[:-64]
+
+
+def _marked_flatbuffer(model: bytes) -> bytes:
+    """The flatbuffer with the mark after its header; all its offsets but the root's are relative.
+
+    Buffers outside the flatbuffer, which are found by absolute offsets, must have been taken in.
+    """
+    if model[8:24] == _MARK:  # sealed before: the flatbuffer ends where the zip begins
+        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+            return model[: min(member.header_offset for member in archive.infolist())]
+    root = int.from_bytes(model[:4], "little") + len(_MARK)
+    return root.to_bytes(4, "little") + model[4:8] + _MARK + model[8:]
 
 
 def _onnx_entry(key: bytes, value: bytes) -> bytes:
@@ -282,15 +308,17 @@ def _onnx_metadata(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _onnx_without_ours(model: bytes) -> bytes:
-    """The model up to the first field of an earlier seal, so that sealing twice is safe."""
-    position = 0
+    """The model without mark, metadata and seal of an earlier sealing."""
+    begin = position = 0
     for number, start, end in _protobuf_fields(model, 0, len(model)):
         if number == _ONNX_METADATA_FIELD:
             pair = {n: model[a:b] for n, a, b in _protobuf_fields(model, start, end)}
-            if pair.get(1) == b"labels":
-                return model[:position]
+            if pair.get(1) == _MARK:
+                begin = end
+            elif pair.get(1) == b"labels":
+                return model[begin:position]
         position = end
-    return model
+    return model[begin:]
 
 
 def _protobuf_fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:

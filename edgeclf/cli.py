@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((word for word in argv if not word.startswith("-")), None)
     parser = _parser(verb)
     args = parser.parse_args(argv)
+    # TensorFlow's Python side warns of retraced functions: true, and nothing a user can act on.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         return int(args.run(args))
     except EdgeclfError as exc:

@@ -75,7 +75,12 @@ def demo(
         "distil the student",
         lambda: distill(teacher, train_photos, evaluation=eval_photos, out=out, **fewer_views),
         settings=fewer_views,
-        inputs=[teacher, train_photos, eval_photos, *_sources("training", "task", "image", "distill")],
+        inputs=[
+            teacher,
+            train_photos,
+            eval_photos,
+            *_sources("training", "task", "image", "distill"),
+        ],
         outputs=[student],
     )
     for model in (teacher, student):

@@ -20,11 +20,13 @@ def distill(
     evaluation: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     views: int = 8,
-    epochs: int = 6,
+    epochs: int = 3,
     temperature: float = 4.0,
     seed: int = 0,
 ) -> Artifact:
     """Trains a student of about 100,000 parameters on a teacher's answers.
+
+    A student of the teacher's own family starts from the teacher's first layers.
 
     Args:
         teacher: A ``.keras`` artifact, from `edgeclf.train`.
@@ -52,6 +54,7 @@ def distill(
     from edgeclf.artifact import load_artifact
     from edgeclf.errors import ArtifactError
     from edgeclf.image import ImageSpec
+    from edgeclf.progress import say
     from edgeclf.task import open_task
 
     source = load_artifact(teacher)
@@ -62,7 +65,7 @@ def distill(
             f"{', '.join(task.photos.labels)}. Train the teacher on these photos first."
         )
     from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.distill import fit_student, teach_views
+    from edgeclf.training.distill import fit_student, inherit_weights, teach_views
     from edgeclf.training.fit import use_seed
     from edgeclf.training.models import load_model, save_model
 
@@ -79,10 +82,20 @@ def distill(
         seed=seed,
     )
     student = build_classifier(backbone, len(task.photos.labels), spec)
-    fit_student(student, lessons, epochs=epochs, temperature=temperature, seed=seed)
+    inherited = inherit_weights(student, teacher_model)
+    say(f"{inherited} layers of the student start from the teacher's")
+    fit_student(
+        student,
+        lessons,
+        epochs=epochs,
+        temperature=temperature,
+        seed=seed,
+        unfreeze_from=backbone.unfreeze_from if inherited else None,
+    )
     settings = {
         "backbone": backbone.name,
         "teacher_sha256": source.sha256,
+        "inherited_layers": inherited,
         "views": views,
         "epochs": epochs,
         "temperature": temperature,
@@ -100,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
     parser.add_argument("--views", type=int, default=8, help="variations of each photo that "
                         "the teacher answers (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=6,
+    parser.add_argument("--epochs", type=int, default=3,
                         help="passes over all views (default: %(default)s)")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=4.0, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

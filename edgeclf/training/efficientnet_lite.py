@@ -8,7 +8,7 @@ squeeze-and-excite is left out, and stem and head are not widened.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,19 +58,41 @@ def efficientnet_lite(
     Returns:
         Features [N, H/32, W/32, 1280].
     """
+    return conv_bn(stem_and_blocks(inputs, width=width, depth=depth), 1280, 1, name="head")
+
+
+def stem_and_blocks(
+    inputs: keras.KerasTensor,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    blocks: int | None = None,
+) -> keras.KerasTensor:
+    """Adds the stem and the first `blocks` blocks, all of them by default.
+
+    Args:
+        inputs: As for `efficientnet_lite`.
+        width: As for `efficientnet_lite`.
+        depth: As for `efficientnet_lite`.
+        blocks: How many; Lite0 has 16.
+    """
     x = conv_bn(inputs, 32, 3, stride=2, name="stem")
-    index = 0
+    for index, (stage, stride) in enumerate(_each_block(depth)):
+        if index == blocks:
+            break
+        x = inverted_residual(
+            x, stage, _round_filters(stage.filters, width), stride, f"block{index}"
+        )
+    return x
+
+
+def _each_block(depth: float) -> Iterator[tuple[Stage, int]]:
     last = len(_STAGES) - 1
     for position, stage in enumerate(_STAGES):
         fixed = position in (0, last)  # Lite scales neither the first nor the last stage's depth
         repeats = stage.repeats if fixed else math.ceil(stage.repeats * depth)
         for repeat in range(repeats):
-            stride = stage.stride if repeat == 0 else 1
-            x = inverted_residual(
-                x, stage, _round_filters(stage.filters, width), stride, f"block{index}"
-            )
-            index += 1
-    return conv_bn(x, 1280, 1, name="head")
+            yield stage, stage.stride if repeat == 0 else 1
 
 
 def inverted_residual(
