@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeclf.classifier import Classifier
     from edgeclf.classify import classify
     from edgeclf.convert import convert
+    from edgeclf.converters.sources import Conventions
     from edgeclf.demo import demo
     from edgeclf.distill import distill
     from edgeclf.doctor import doctor
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from edgeclf.image import ImageSpec, load_image
+    from edgeclf.inspect import inspect
     from edgeclf.prediction import Prediction, Score, Timing
     from edgeclf.report import report
     from edgeclf.train import train
@@ -54,6 +56,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "Classifier",
+    "Conventions",
     "ConversionError",
     "DataError",
     "EdgeclfError",
@@ -78,6 +81,7 @@ __all__ = [
     "demo",
     "distill",
     "doctor",
+    "inspect",
     "load_artifact",
     "load_image",
     "report",
@@ -86,11 +90,23 @@ __all__ = [
 ]
 
 _VERBS = frozenset(
-    ("benchmark", "classify", "convert", "demo", "distill", "doctor", "report", "train", "verify")
+    (
+        "benchmark",
+        "classify",
+        "convert",
+        "demo",
+        "distill",
+        "doctor",
+        "inspect",
+        "report",
+        "train",
+        "verify",
+    )
 )
 _MODULES = {
     "edgeclf.artifact": ("Artifact", "Metadata", "load_artifact"),
     "edgeclf.classifier": ("Classifier",),
+    "edgeclf.converters.sources": ("Conventions",),
     "edgeclf.image": ("ImageSpec", "load_image"),
     "edgeclf.prediction": ("Prediction", "Score", "Timing"),
     **{f"edgeclf.{verb}": (verb,) for verb in _VERBS},

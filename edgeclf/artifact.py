@@ -54,10 +54,30 @@ class Normalization:
 
     The defaults map bytes to multiples of 1/128 in -0.992..1, which an int8 input expresses
     exactly through its own scale and zero point.
+
+    Attributes:
+        mean: One number, or one for each of red, green and blue.
+        std: Likewise; none of them zero.
     """
 
-    mean: float = 127.0
-    std: float = 128.0
+    mean: float | tuple[float, float, float] = 127.0
+    std: float | tuple[float, float, float] = 128.0
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """One number, or three."""
+        return self.mean if isinstance(self.mean, tuple) else (self.mean,)
+
+    @property
+    def stds(self) -> tuple[float, ...]:
+        """One number, or three."""
+        return self.std if isinstance(self.std, tuple) else (self.std,)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether scale and zero point of a uint8 tensor say the same without any arithmetic."""
+        (*means,), (*stds,) = self.means, self.stds
+        return len(means) == len(stds) == 1 and means[0] in range(256) and stds[0] > 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +154,10 @@ class Metadata:
         try:
             fields["labels"] = tuple(fields["labels"])
             fields["image"] = ImageSpec(**fields["image"])
-            fields["normalization"] = Normalization(**fields["normalization"])
+            given = fields["normalization"].items()
+            fields["normalization"] = Normalization(
+                **{key: tuple(v) if isinstance(v, list) else v for key, v in given}
+            )
             return cls(**fields)
         except (KeyError, TypeError, OptionError) as exc:
             raise ArtifactError(f"The artifact's metadata is incomplete: {exc}.") from exc
@@ -162,6 +185,17 @@ class Artifact:
     def size_bytes(self) -> int:
         """Size of the file."""
         return len(self.content)
+
+    @property
+    def model_content(self) -> bytes:
+        """What an engine needs of the file: of ``.tflite`` the flatbuffer without the archive."""
+        return _marked_flatbuffer(self.content) if self.format == "tflite" else self.content
+
+
+def is_artifact(content: bytes) -> bool:
+    """Whether a file is, or was before it was damaged, an artifact of edgeclf."""
+    front = content[:64]
+    return _MARK in front or _JSON_NAME.encode() in front or _SEAL_MARK in content[-_SEAL_LENGTH:]
 
 
 def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:

@@ -1,10 +1,16 @@
-"""A few golden images with their answers, so that any device can prove it runs the same model."""
+"""A few golden images with their answers, so that any device can prove it runs the same model.
+
+Golden images are tensors, stored without loss: what differs on them differs in the kernels. One
+ordinary JPEG goes the whole way from its bytes, with fingerprints of the stages between, so that
+a difference in the decoder or in the preprocessing is told apart.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +19,26 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgeclf.errors import ArtifactError, VerificationError
-from edgeclf.image import UInt8Array
+from edgeclf.image import ImageSpec, UInt8Array, decode_image, resize_image
 from edgeclf.runtimes.base import Float32Array, RuntimeInfo
 
 if TYPE_CHECKING:
     from edgeclf.classifier import Classifier
 
 _MAX_IMAGES = 4
-_MAX_BYTES = 100_000
+_MAX_PNG_BYTES = 20_000  # larger ones are reduced to a palette, which is then what is golden
+_PALETTES = (64, 16)
+_JPEG_SIDE = 1.5  # relative to the model's input, so that decoding and resizing have work to do
+_JPEG_QUALITY = 85
 _DIGITS = 6
+_BLOCKS = 8  # a fingerprint's means are those of 8 x 8 blocks
 
 # How far a probability may lie from the certified one. Float kernels differ in the order of
 # their sums; integer kernels differ by a rounding step of an activation, which the softmax widens.
 _TOLERANCES = {"fp32": 0.001, "fp16": 0.005, "dynamic": 0.03, "int8": 0.05, "int8-full": 0.05}
+# How far a block's mean may lie from the certified one, in levels of 255. JPEG decoders round
+# differently, by less than one level in the mean of a block.
+_LEVELS = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,17 +49,23 @@ class Verification:
         images: How many it was asked.
         max_change: Largest absolute difference to a certified probability.
         tolerance: What was allowed.
+        photo: How the JPEG came through: ``identical`` bytes at every stage, or ``equivalent``:
+            another decoder's rounding, within a level.
         runtime: What it ran on.
     """
 
     images: int
     max_change: float
     tolerance: float
+    photo: str
     runtime: RuntimeInfo
 
 
 def make_certificate(
-    images: UInt8Array, source: Float32Array, artifact: Float32Array
+    classifier: Classifier,
+    source: Callable[[UInt8Array], Float32Array],
+    images: UInt8Array,
+    answers: tuple[Float32Array, Float32Array],
 ) -> dict[str, Any]:
     """Picks golden images and records the answers.
 
@@ -54,28 +73,33 @@ def make_certificate(
     one of median certainty, which is neither trivial nor about to tip over.
 
     Args:
+        classifier: The artifact.
+        source: The source model, from uint8 [N, H, W, 3] to probabilities.
         images: uint8 [N, H, W, 3] of the model's input size.
-        source: float32 [N, classes], the source model's answers.
-        artifact: float32 [N, classes], the artifact's answers.
+        answers: float32 [N, classes] of source and artifact to `images`.
 
     Returns:
         Plain JSON types for `Metadata.certificate`.
     """
-    entries: list[dict[str, Any]] = []
-    size = 0
-    for index in _pick(source, artifact)[:_MAX_IMAGES]:
-        png = _encode(images[index])
-        size += len(png)
-        if entries and size > _MAX_BYTES:
-            break
-        entries.append(
-            {
-                "png": base64.b64encode(png).decode(),
-                "source": [round(float(p), _DIGITS) for p in source[index]],
-                "artifact": [round(float(p), _DIGITS) for p in artifact[index]],
-            }
-        )
-    return {"images": entries}
+    stored = [_encode(images[index]) for index in _pick(*answers)[:_MAX_IMAGES]]
+    golden = np.stack([_decode(png) for png in stored])
+    spec = classifier.artifact.metadata.image
+    jpeg = _as_jpeg(golden[0])
+    decoded, tensor = _stages(jpeg, spec)
+    asked = np.concatenate([golden, tensor[np.newaxis]])
+    of_source, of_artifact = source(asked), classifier.probabilities(asked)
+    entries = [
+        {"png": _text(png), "source": _rounded(of_source[i]), "artifact": _rounded(of_artifact[i])}
+        for i, png in enumerate(stored)
+    ]
+    photo = {
+        "jpeg": _text(jpeg),
+        "decoded": _fingerprint(decoded),
+        "tensor": _fingerprint(tensor),
+        "source": _rounded(of_source[-1]),
+        "artifact": _rounded(of_artifact[-1]),
+    }
+    return {"images": entries, "photo": photo}
 
 
 def replay(classifier: Classifier) -> Verification:
@@ -87,30 +111,78 @@ def replay(classifier: Classifier) -> Verification:
     Raises:
         ArtifactError: The artifact has no certificate.
         VerificationError: An answer differs by more than the precision's tolerance, or in its
-            top-1.
+            top-1; says whether in the kernels, the decoder or the preprocessing.
     """
     metadata = classifier.artifact.metadata
-    entries = (metadata.certificate or {}).get("images", [])
+    certificate = metadata.certificate or {}
+    entries = certificate.get("images", [])
     if not entries:
         raise ArtifactError(
             f"{classifier.artifact.path or 'The artifact'} has no certificate to replay. "
             "Certificates are made by 'edgeclf convert'."
         )
-    images = np.stack([_decode(entry) for entry in entries])
+    golden = np.stack([_decode(base64.b64decode(entry["png"])) for entry in entries])
     certified = np.array([entry["artifact"] for entry in entries], np.float32)
-    answers = classifier.probabilities(images)
+    answers = classifier.probabilities(golden)
     tolerance = _TOLERANCES[metadata.precision]
     change = float(np.abs(answers - certified).max())
     runtime = classifier.describe()
+    where = f"{runtime.library} {runtime.library_version} on {runtime.device}"
     wrong = np.flatnonzero(answers.argmax(axis=1) != certified.argmax(axis=1))
     if len(wrong) or change > tolerance:
         raise VerificationError(
-            f"{runtime.library} {runtime.library_version} on {runtime.device} does not compute "
-            f"the certified model: of {len(entries)} golden images {len(wrong)} change their "
-            f"class, and a probability differs by {change:.4f} (allowed: {tolerance}). "
-            "Update the runtime, or convert again with the one that this device has."
+            f"{where} does not compute the certified model; the difference is in its kernels. Of "
+            f"{len(entries)} golden images {len(wrong)} change their class, and a probability "
+            f"differs by {change:.4f} (allowed: {tolerance}). Update the runtime, or convert again "
+            "with the one that this device has."
         )
-    return Verification(len(entries), change, tolerance, runtime)
+    photo = _replay_photo(classifier, certificate["photo"], tolerance)
+    return Verification(len(entries), change, tolerance, photo, runtime)
+
+
+def _replay_photo(classifier: Classifier, photo: Mapping[str, Any], tolerance: float) -> str:
+    decoded, tensor = _stages(base64.b64decode(photo["jpeg"]), classifier.artifact.metadata.image)
+    same = True
+    for stage, found, certified, remedy in (
+        ("decoder", _fingerprint(decoded), photo["decoded"],
+         "Install a Pillow wheel, which brings a current libjpeg."),
+        ("preprocessing", _fingerprint(tensor), photo["tensor"],
+         "Install the version of edgeclf that wrote the artifact, or a later one."),
+    ):  # fmt: skip
+        same = same and found["sha256"] == certified["sha256"]
+        levels = _distance(found, certified)
+        if levels > _LEVELS:
+            raise VerificationError(
+                f"The golden images are answered as certified, the JPEG is not: the difference is "
+                f"in the {stage}, by {levels:.1f} of 255 levels (allowed: {_LEVELS}). {remedy}"
+            )
+    answer = classifier.probabilities(tensor[np.newaxis])[0]
+    change = float(np.abs(answer - np.array(photo["artifact"], np.float32)).max())
+    if change > tolerance:
+        raise VerificationError(
+            f"Decoder and preprocessing agree within {_LEVELS} level, yet the JPEG's answer "
+            f"differs by {change:.4f} (allowed: {tolerance}): the kernels amplify what is left."
+        )
+    return "identical" if same else "equivalent"
+
+
+def _stages(jpeg: bytes, spec: ImageSpec) -> tuple[UInt8Array, UInt8Array]:
+    decoded = decode_image(jpeg, spec)
+    return np.asarray(decoded), resize_image(decoded, spec)
+
+
+def _fingerprint(image: UInt8Array) -> dict[str, Any]:
+    """A hash, which tells whether anything differs, and block means, which tell how much."""
+    rows, columns = (np.array_split(np.arange(size), _BLOCKS) for size in image.shape[:2])
+    means = [float(image[np.ix_(r, c)].mean()) for r in rows for c in columns]
+    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+    return {"sha256": digest, "shape": list(image.shape), "means": [round(m, 2) for m in means]}
+
+
+def _distance(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    if first["shape"] != second["shape"]:
+        return 255.0
+    return float(np.abs(np.subtract(first["means"], second["means"])).max())
 
 
 def _pick(source: Float32Array, artifact: Float32Array) -> list[int]:
@@ -118,20 +190,46 @@ def _pick(source: Float32Array, artifact: Float32Array) -> list[int]:
     agreed = answer == artifact.argmax(axis=1)
     certainty = source.max(axis=1)
     picked = []
-    for label in range(source.shape[1]):
-        members: npt.NDArray[np.intp] = np.flatnonzero(agreed & (answer == label))
-        if len(members):
-            order = members[np.argsort(certainty[members], kind="stable")]
-            picked.append(int(order[len(order) // 2]))
+    for label in np.unique(answer[agreed]) if agreed.any() else np.unique(answer):
+        members: npt.NDArray[np.intp] = np.flatnonzero((agreed | ~agreed.any()) & (answer == label))
+        order = members[np.argsort(certainty[members], kind="stable")]
+        picked.append(int(order[len(order) // 2]))
     return picked
 
 
 def _encode(image: UInt8Array) -> bytes:
+    """PNG; of an image that would need too much room, one with fewer colours."""
+    picture = Image.fromarray(image)
+    png = _png(picture)
+    for colors in _PALETTES:
+        if len(png) <= _MAX_PNG_BYTES:
+            break
+        png = _png(picture.quantize(colors, dither=Image.Dither.NONE))
+    return png
+
+
+def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _decode(entry: Mapping[str, Any]) -> UInt8Array:
-    with Image.open(io.BytesIO(base64.b64decode(entry["png"])), formats=["PNG"]) as image:
+def _as_jpeg(image: UInt8Array) -> bytes:
+    height, width = (round(size * _JPEG_SIDE) for size in image.shape[:2])
+    buffer = io.BytesIO()
+    larger = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    larger.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _decode(png: bytes) -> UInt8Array:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _rounded(probabilities: Float32Array) -> list[float]:
+    return [round(float(p), _DIGITS) for p in probabilities]

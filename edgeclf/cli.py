@@ -16,6 +16,7 @@ VERBS = {
     "distill": "train a small student on a teacher's answers",
     "convert": "turn a trained model into verified TFLite and ONNX artifacts",
     "verify": "replay an artifact's certificate on this machine",
+    "inspect": "print what an artifact knows about itself",
     "classify": "classify photos",
     "benchmark": "measure artifacts on this machine",
     "report": "write benchmark results as HTML, Markdown and JSON",

@@ -15,52 +15,79 @@ from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
+    from edgeclf.converters.sources import Conventions
 
 
 def convert(
     model: str | os.PathLike[str],
     *,
-    evaluation: str | os.PathLike[str],
+    evaluation: str | os.PathLike[str] | None = None,
     calibration: str | os.PathLike[str] | None = None,
     to: Sequence[str] = DEFAULT_TARGETS,
     out: str | os.PathLike[str] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     seed: int = 0,
+    conventions: Conventions | None = None,
+    c_array: bool = False,
 ) -> tuple[Artifact, ...]:
     """Converts a model and keeps only results that answer like it.
 
+    int8 that loses too much is tried again: with other calibrations, with its worst layers in
+    float, with 16-bit activations, and as fp16. The first that holds is written, under the name of
+    what it is; the report tells what was tried.
+
     Args:
-        model: A ``.keras`` artifact.
-        evaluation: Labelled photos that source and result are compared on.
+        model: A ``.keras`` artifact of edgeclf, or a model from elsewhere: ``.keras``, ``.h5``,
+            ``.tflite``, ``.onnx`` or the folder of a SavedModel.
+        evaluation: Photos that source and result are compared on, in one folder a class. Photos
+            without class folders tell how many answers change; none at all (fp32 and fp16) means
+            generated pictures.
         calibration: Photos that int8 measures its ranges on; none of them in `evaluation`.
         to: What to write, as the ends of file names: ``int8.tflite``, ``fp32.onnx``, ...
         out: Folder for the artifacts; by default the model's.
         tolerance: How much top-1 a result may lose, 0..1.
         seed: Decides which calibration photos are used.
+        conventions: What a model from elsewhere expects and answers.
+        c_array: Whether ``int8-full`` is also written as C source that firmware includes.
 
     Returns:
-        The artifacts, in the order of `to`. ``NAME.conversion.json`` beside them tells how each
-        compares with its source.
+        The artifacts, in the order of `to`. ``NAME.conversion.json``, ``.md`` and ``.html`` beside
+        them tell how each compares with its source.
 
     Raises:
-        QualityGateError: A result lost more than `tolerance`. It was not written; the others
-            and the report were.
-        ConversionError: The model cannot be converted.
+        QualityGateError: A result lost more than `tolerance`, whatever was tried. It was not
+            written; the others and the report were.
+        ConversionError: The model cannot be converted, or holds code and is not trusted.
         DataError: Calibration and evaluation share photos, or cannot be used.
+        OptionError: A precision needs calibration photos, or a convention does not fit the model.
     """
     if not 0 <= tolerance <= 1:
         raise OptionError(f"tolerance is {tolerance}; expected 0 to 1, 0.01 being one point.")
-    from edgeclf.converters.pipeline import convert_all
+    from edgeclf.converters.base import Target
+    from edgeclf.converters.pipeline import Request, convert_all
+    from edgeclf.converters.sources import Conventions
 
-    folder = Path(out) if out is not None else Path(model).parent
-    return convert_all(Path(model), evaluation, calibration, to, folder, tolerance, seed)
+    return convert_all(
+        Request(
+            model=Path(model),
+            evaluation=evaluation,
+            calibration=calibration,
+            targets=[Target.parse(text) for text in to],
+            folder=Path(out) if out is not None else Path(model).parent,
+            tolerance=tolerance,
+            seed=seed,
+            conventions=conventions or Conventions(),
+            c_array=c_array,
+        )
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("model", help="the .keras artifact to convert")
-    parser.add_argument("--evaluation", metavar="DIR", required=True,
-                        help="labelled photos to compare on")  # fmt: skip
+    parser.add_argument("model", help="a .keras artifact; or a .keras, .h5, .tflite or .onnx "
+                        "file or SavedModel folder from elsewhere")  # fmt: skip
+    parser.add_argument("--evaluation", metavar="DIR", help="photos to compare on, best in a "
+                        "folder a class (default, for floats: generated pictures)")  # fmt: skip
     parser.add_argument("--calibration", metavar="DIR",
                         help="photos for int8 ranges; needed for int8")  # fmt: skip
     parser.add_argument("--to", nargs="+", metavar="PRECISION.FORMAT", default=DEFAULT_TARGETS,
@@ -69,10 +96,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=float, default=DEFAULT_TOLERANCE,
                         help="top-1 that may be lost, 0..1 (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--c-array", action="store_true",
+                        help="write int8-full also as C source for firmware")  # fmt: skip
+    foreign = parser.add_argument_group("models from elsewhere")
+    foreign.add_argument("--labels", metavar="FILE", help="labels.txt, one name a line in the "
+                         "order of the output, or a CSV with id and name")  # fmt: skip
+    foreign.add_argument("--input-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
+                         default=(0.0, 255.0), help="what the bytes 0 and 255 become "
+                         "(default: 0 255)")  # fmt: skip
+    foreign.add_argument("--mean", nargs="+", type=float, default=[0.0],
+                         help="subtracted then: one number, or three for RGB")  # fmt: skip
+    foreign.add_argument("--std", nargs="+", type=float, default=[1.0],
+                         help="divided by then: one number, or three for RGB")  # fmt: skip
+    foreign.add_argument("--layout", choices=("nhwc", "nchw"), default="nhwc",
+                         help="default: %(default)s")  # fmt: skip
+    foreign.add_argument("--scores", choices=("probabilities", "logits"), default="probabilities",
+                         help="what the model answers (default: %(default)s)")  # fmt: skip
+    foreign.add_argument("--input-size", nargs=2, type=int, metavar=("ROWS", "COLUMNS"),
+                         help="where the model leaves it open")  # fmt: skip
+    foreign.add_argument("--trust", action="store_true",
+                         help="let code in the file run: only if you know its origin")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
+    from edgeclf.converters.sources import Conventions
+
     artifacts = convert(
         args.model,
         evaluation=args.evaluation,
@@ -81,10 +130,30 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         tolerance=args.tolerance,
         seed=args.seed,
+        conventions=Conventions(
+            labels=args.labels,
+            input_range=tuple(args.input_range),
+            mean=_one_or_three(args.mean, "--mean"),
+            std=_one_or_three(args.std, "--std"),
+            layout=args.layout,
+            scores=args.scores,
+            input_size=args.input_size and tuple(args.input_size),
+            trust=args.trust,
+        ),
+        c_array=args.c_array,
     )
     for artifact in artifacts:
         print(artifact.path)
     return 0
+
+
+def _one_or_three(values: Sequence[float], flag: str) -> float | tuple[float, float, float]:
+    if len(values) == 1:
+        return values[0]
+    if len(values) != 3:
+        raise OptionError(f"{flag} has {len(values)} numbers; expected one, or three for RGB.")
+    red, green, blue = values
+    return red, green, blue
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from edgeclf.errors import DataError, OptionError
 from edgeclf.files import sha256_of
 
 LABELS_FILE = "labels.txt"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,12 @@ class Photos:
         return Photos(self.root, self.labels, picked, self.targets[np.asarray(indices, int)])
 
 
-def find_photos(root: str | os.PathLike[str], labels: Sequence[str] | None = None) -> Photos:
+def find_photos(
+    root: str | os.PathLike[str],
+    labels: Sequence[str] | None = None,
+    *,
+    partial: bool = False,
+) -> Photos:
     """Finds the photos below a folder that holds one folder a class.
 
     The order of the classes is the given one, else that of a ``labels.txt`` in `root` or beside
@@ -65,6 +71,7 @@ def find_photos(root: str | os.PathLike[str], labels: Sequence[str] | None = Non
     Args:
         root: The folder, for example ``examples/mugs/train``.
         labels: Class names that the folders must match.
+        partial: Whether some of the labels may have no folder.
 
     Raises:
         DataError: No such folder, fewer than two classes, an empty class, or folders and
@@ -75,7 +82,7 @@ def find_photos(root: str | os.PathLike[str], labels: Sequence[str] | None = Non
         raise DataError(f"{root} is not a folder; expected one that holds a folder a class.")
     folders = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and _visible(p)}
     order = tuple(labels or _read_labels(root) or sorted(folders, key=natural_key))
-    if set(order) != set(folders):
+    if set(order) != set(folders) and not (partial and folders and folders.keys() < set(order)):
         raise DataError(
             f"The class folders in {root} do not match the labels: "
             f"{_difference('no folder for', set(order) - set(folders))}"
@@ -90,6 +97,8 @@ def find_photos(root: str | os.PathLike[str], labels: Sequence[str] | None = Non
     paths: list[Path] = []
     targets: list[int] = []
     for index, label in enumerate(order):
+        if label not in folders:
+            continue
         found = sorted((p for p in folders[label].rglob("*") if p.is_file() and _visible(p)),
                        key=lambda p: natural_key(str(p)))  # fmt: skip
         if not found:
@@ -97,6 +106,25 @@ def find_photos(root: str | os.PathLike[str], labels: Sequence[str] | None = Non
         paths += found
         targets += [index] * len(found)
     return Photos(root, order, tuple(paths), np.array(targets, np.int64))
+
+
+def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
+    """Finds the photos below a folder, whatever folders they are in.
+
+    Returns:
+        Photos without labels, each with the target -1.
+
+    Raises:
+        DataError: No such folder, or no file in it that is called like a photo.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; expected one with photos.")
+    found = sorted((p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and _visible(p)),
+                   key=lambda p: natural_key(str(p)))  # fmt: skip
+    if not found:
+        raise DataError(f"There are no photos in {root}; expected {', '.join(_SUFFIXES)} files.")
+    return Photos(root, (), tuple(found), np.full(len(found), -1, np.int64))
 
 
 def split_photos(photos: Photos, held_out: float, seed: int) -> tuple[Photos, Photos]:

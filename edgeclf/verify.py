@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{model}: verified on {result.runtime.library} {result.runtime.library_version} "
             f"({result.runtime.device}): {result.images} golden images, largest change of a "
-            f"probability {result.max_change:.6f} (allowed {result.tolerance})"
+            f"probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
+            f"{result.photo} at every stage"
         )
     return 0
 

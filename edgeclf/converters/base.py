@@ -1,52 +1,113 @@
-"""What a conversion is asked for and what it gives."""
+"""The converters' seam: what a conversion is asked for, what it is given and what it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, ClassVar, Protocol, TypeAlias, get_args
 
-from edgeclf.artifact import Format, Normalization, Precision
+from edgeclf.artifact import Format, Metadata, Precision
+from edgeclf.converters.calibration import CalibrationMethod
 from edgeclf.errors import OptionError
 from edgeclf.image import UInt8Array
 
 DEFAULT_TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
+# The ladder's rungs, the same for every format: calibrations, then layers left in float.
+METHODS: tuple[CalibrationMethod, ...] = ("min-max", "average", "percentile")
+FLOAT_LAYERS = (2, 8)
+CALIBRATED = ("int8", "int8-full")  # the precisions whose activations need ranges
 
 
 @dataclass(frozen=True)
 class Target:
-    """A format at a precision, written like the end of the file's name: ``int8.tflite``.
+    """A precision and a converter, written like the end of the file's name: ``int8.tflite``.
 
     Attributes:
-        format: The engine format.
         precision: How weights and activations are stored.
+        converter: A built-in one, ``tflite`` or ``onnx``, or the name of an entry point.
     """
 
-    format: Format
     precision: Precision
+    converter: str
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Reads ``PRECISION.FORMAT``.
+        """Reads ``PRECISION.CONVERTER``.
 
         Raises:
-            OptionError: Nothing that can be converted to.
+            OptionError: It is not of that form, or there is no such precision.
         """
-        precision, _, format_ = text.partition(".")
-        if text not in DEFAULT_TARGETS:
+        precision, dot, converter = text.partition(".")
+        if precision not in get_args(Precision) or not dot or not converter:
             raise OptionError(
-                f"Cannot convert to {text!r}; expected one of {', '.join(DEFAULT_TARGETS)}."
+                f"Cannot convert to {text!r}; expected PRECISION.FORMAT such as "
+                f"{', '.join(DEFAULT_TARGETS)}, with a precision of "
+                f"{', '.join(get_args(Precision))}."
             )
-        assert precision in get_args(Precision) and format_ in get_args(Format)
-        return cls(format_, precision)  # type: ignore[arg-type]
-
-    @property
-    def quantized(self) -> bool:
-        """Whether calibration images are needed."""
-        return self.precision == "int8"
+        return cls(precision, converter)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return f"{self.precision}.{self.format}"
+        return f"{self.precision}.{self.converter}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to quantise. When a result misses the tolerance, the next recipe is tried.
+
+    Attributes:
+        precision: What the result is; a rescue may be fp16 where int8 was asked for.
+        calibration: How ranges are taken from the calibration images; None needs none.
+        float_layers: How many of the layers with the largest error stay in float.
+        activation_bits: 8 or 16.
+    """
+
+    precision: Precision
+    calibration: CalibrationMethod | None = None
+    float_layers: int = 0
+    activation_bits: int = 8
+
+    def __str__(self) -> str:
+        words: list[str] = [self.precision]
+        if self.calibration:
+            words.append(f"{self.calibration} calibration")
+        if self.float_layers:
+            words.append(f"{self.float_layers} worst layers in float")
+        if self.activation_bits != 8:
+            words.append(f"int{self.activation_bits} activations")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class TensorFlowGraph:
+    """A network as TensorFlow runs it.
+
+    Attributes:
+        function: From float32 [N, H, W, 3], normalised, to float32 probabilities [N, classes].
+        variables: What it computes with; they must be kept alive.
+    """
+
+    function: Callable[[Any], Any]
+    variables: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class FileGraph:
+    """A network in an engine's file: float32 input, normalised, and float32 scores.
+
+    Attributes:
+        format: ``tflite`` or ``onnx``.
+        content: The file.
+        channels_first: Whether the input is [N, 3, H, W] instead of [N, H, W, 3].
+        logits: Whether the scores still need a softmax.
+    """
+
+    format: Format
+    content: bytes = field(repr=False)
+    channels_first: bool = False
+    logits: bool = False
+
+
+Graph: TypeAlias = TensorFlowGraph | FileGraph
 
 
 @dataclass(frozen=True)
@@ -54,14 +115,29 @@ class Source:
     """A model to convert.
 
     Attributes:
-        model: A Keras model in the frame of `edgeclf.training.backbones`.
-        normalization: What its ``normalize`` layer does.
-        calibration: uint8 [N, H, W, 3], what an int8 conversion measures ranges on.
+        graph: The network.
+        metadata: What the artifacts will know about themselves, but for what conversion adds.
+        calibration: uint8 [N, H, W, 3], what int8 measures its ranges on.
     """
 
-    model: Any
-    normalization: Normalization
-    calibration: UInt8Array | None
+    graph: Graph
+    metadata: Metadata
+    calibration: UInt8Array | None = None
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """How far a layer of the quantised network is from the float one.
+
+    Attributes:
+        tensor: Name of the layer's output.
+        operator: What computes it.
+        error: RMS of the difference over RMS of the float values.
+    """
+
+    tensor: str
+    operator: str
+    error: float
 
 
 @dataclass(frozen=True)
@@ -70,8 +146,42 @@ class Converted:
 
     Attributes:
         content: The model in its engine's format.
-        quantization: Scheme and tool of an int8 conversion, None for floats.
+        quantization: Scheme and tool of a quantised model, None for fp32.
+        layer_errors: Of a statically quantised model, in the order of the layers.
     """
 
     content: bytes = field(repr=False)
     quantization: Mapping[str, Any] | None = None
+    layer_errors: tuple[LayerError, ...] = ()
+
+
+class Converter(Protocol):
+    """From one source to one engine format.
+
+    A converter is made once for a source and asked for several precisions and recipes, so it can
+    keep what they share.
+
+    Attributes:
+        format: The engine format of what it writes.
+        precisions: What it can be asked for.
+    """
+
+    format: ClassVar[Format]
+    precisions: ClassVar[tuple[Precision, ...]]
+
+    def __init__(self, source: Source) -> None:
+        """Takes the source; raises `ConversionError` when it cannot read that kind of graph."""
+
+    def recipes(self, precision: Precision) -> Sequence[Recipe]:
+        """The ways to reach a precision, in the order to try them; the first is the usual one."""
+
+    def convert(self, recipe: Recipe) -> Converted:
+        """Converts by one recipe.
+
+        Returns:
+            A model from uint8 [N, H, W, 3] to float32 probabilities [N, classes]; int8 in and
+            out for ``int8-full``.
+
+        Raises:
+            ConversionError: The model cannot be converted.
+        """

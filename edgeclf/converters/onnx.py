@@ -1,124 +1,440 @@
-"""Keras to ONNX by tf2onnx, and to int8 by ONNX Runtime's static quantiser.
+"""To ONNX: tf2onnx for the float graph, ONNX Runtime's QDQ quantiser for int8.
 
-int8 means QDQ: pairs of QuantizeLinear and DequantizeLinear around float operations, which every
-engine understands and ONNX Runtime fuses into integer kernels. Weights use seven of their eight
-bits (`reduce_range`): CPUs without VNNI add two products in 16 bits, and full-range values
-overflow there without a word.
+As for TFLite, the network is converted without its normalisation and gets one DequantizeLinear
+before it that holds it as scale and zero point. int8 means QDQ: pairs of QuantizeLinear and
+DequantizeLinear around float operations, which every engine understands and fuses into integer
+kernels. Weights use seven of their eight bits (`reduce_range`): CPUs without VNNI add two products
+in 16 bits, and full-range values overflow there without a word.
 """
 
 from __future__ import annotations
 
+import copy
+import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from edgeclf.converters.base import Converted, Source, Target
+import numpy as np
+
+from edgeclf.artifact import Format, Normalization, Precision
+from edgeclf.converters.base import (
+    FLOAT_LAYERS,
+    METHODS,
+    Converted,
+    FileGraph,
+    LayerError,
+    Recipe,
+    Source,
+    TensorFlowGraph,
+)
+from edgeclf.converters.calibration import CalibrationMethod, Observations, Ranges, relative_error
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.image import UInt8Array
 
 _OPSET = 18
-_INPUT_NAME, _OUTPUT_NAME = "image", "probabilities"
-_CALIBRATION_BATCH = 8
-_KEPT_IN_FLOAT = ("Softmax",)
+_OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
+_CORE_INPUT, _INPUT, _OUTPUT = "image_float", "image", "probabilities"
+_DEQUANTIZED = "_DequantizeLinear_Output"  # what the quantiser calls a tensor behind its pair
+_QUANTIZED_BIAS, _BIAS_SCALE = "_quantized", "_quantized_scale"
+_ERROR_IMAGES = 8
+_CORRECTION_IMAGES = 32
 
 
-def convert_onnx(source: Source, target: Target) -> Converted:
-    """Converts to an ONNX model.
+class OnnxConverter:
+    """Writes ``.onnx``; see `edgeclf.converters.base.Converter`.
 
     Args:
-        source: The model and, for int8, the calibration images.
-        target: ``fp32.onnx`` or ``int8.onnx``.
-
-    Returns:
-        A model from uint8 [N, H, W, 3] to float32 [N, classes], N free.
+        source: A TensorFlow graph, or a float ONNX file.
     """
-    content = _float_onnx(source.model)
-    if not target.quantized:
-        return Converted(content)
-    assert source.calibration is not None
-    return _quantize(content, source.calibration)
+
+    format: ClassVar[Format] = "onnx"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+
+    def __init__(self, source: Source) -> None:
+        _import("onnx")
+        self._source = source
+        self._scheme = source.metadata.normalization
+        image = source.metadata.image
+        if isinstance(source.graph, TensorFlowGraph):
+            core = _from_tensorflow(source.graph, (None, image.height, image.width, 3))
+        elif source.graph.format == "onnx":
+            core = _from_file(source.graph)
+        else:
+            raise ConversionError(
+                f"A .{source.graph.format} model cannot become ONNX here; convert it to "
+                f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
+            )
+        _free_batch(core)
+        self._core = core
+        self._fused: Any = None
+        self._ranges: dict[CalibrationMethod, Ranges] = {}
+        self._worst: list[LayerError] = []
+
+    def recipes(self, precision: Precision) -> Sequence[Recipe]:
+        """See `Converter.recipes`."""
+        if precision != "int8":
+            return [Recipe(precision)]
+        return [
+            *(Recipe("int8", method) for method in METHODS),
+            *(Recipe("int8", METHODS[0], float_layers=count) for count in FLOAT_LAYERS),
+            Recipe("int8", METHODS[0], activation_bits=16),
+            Recipe("fp16"),
+        ]
+
+    def convert(self, recipe: Recipe) -> Converted:
+        """See `Converter.convert`."""
+        if recipe.precision == "fp32":
+            return Converted(_finish(self._core, self._scheme))
+        if recipe.precision == "fp16":
+            return Converted(
+                _finish(_as_fp16(self._core), self._scheme), self._scheme_of(recipe, [])
+            )
+        assert recipe.calibration is not None
+        if self._fused is None:
+            self._fused = _fused(self._core)
+        ranges = self._calibrated(recipe.calibration)
+        in_float = self._layers_for_float(recipe)
+        quantized = _quantize(self._fused, ranges, recipe, in_float)
+        self._correct_biases(quantized)
+        errors = self._layer_errors(quantized)
+        if not self._worst:  # of the first, plain attempt: what a rescue goes by
+            self._worst = sorted(errors, key=lambda e: -e.error)
+        return Converted(
+            _finish(quantized, self._scheme), self._scheme_of(recipe, in_float), tuple(errors)
+        )
+
+    def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
+        if recipe.precision == "fp16":
+            return {"scheme": "weights and activations in fp16", "recipe": str(recipe),
+                    "tool": f"onnxruntime {version('onnxruntime')}"}  # fmt: skip
+        return {
+            "scheme": "static QDQ, symmetric int8 weights per channel, "
+            f"uint{recipe.activation_bits} activations per tensor",
+            "recipe": str(recipe),
+            "reduce_range": _reduces_range(recipe),
+            "kept_in_float": ["softmax", *in_float],
+            "calibration": recipe.calibration,
+            "bias_correction": True,
+            "tool": f"onnxruntime {version('onnxruntime')}",
+        }
+
+    def _calibrated(self, method: CalibrationMethod) -> Ranges:
+        if method not in self._ranges:
+            assert self._source.calibration is not None
+            observations = Observations(method)
+            for tensors in _activations(self._fused, self._source.calibration, self._scheme):
+                observations.add(tensors)
+            ranges = observations.ranges()
+            # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
+            extremes = _normalized(np.array([[0] * 3, [255] * 3], np.uint8), self._scheme)
+            ranges[_CORE_INPUT] = (float(extremes.min()), float(extremes.max()))
+            self._ranges[method] = ranges
+        return self._ranges[method]
+
+    def _layers_for_float(self, recipe: Recipe) -> list[str]:
+        if recipe.float_layers and not self._worst:
+            self.convert(Recipe(recipe.precision, recipe.calibration))
+        return [layer.tensor for layer in self._worst[: recipe.float_layers]]
+
+    def _correct_biases(self, quantized: Any) -> None:
+        """As `TFLiteConverter` does, on the quantised biases of the linear convolutions."""
+        from onnx import numpy_helper
+
+        assert self._source.calibration is not None
+        images = self._source.calibration[:_CORRECTION_IMAGES]
+
+        def means(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
+            sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
+            for tensors in _activations(model, images, self._scheme, wanted):
+                for name, values in tensors.items():  # all but axis 1, the channels
+                    sums[name] += values.mean(axis=(0, *range(2, values.ndim)))
+            return {name: total / len(images) for name, total in sums.items()}
+
+        stored = {tensor.name: tensor for tensor in quantized.graph.initializer}
+        produced = {name for node in quantized.graph.node for name in node.output}
+        layers = _linear_layers(self._fused)
+        targets = means(self._fused, [node.output[0] for node in layers])
+        for node in layers:
+            bias = stored.get(f"{node.input[2]}{_QUANTIZED_BIAS}")
+            seen = f"{node.output[0]}{_DEQUANTIZED}"
+            if bias is None or seen not in produced:
+                continue  # left in float
+            scale = numpy_helper.to_array(stored[f"{node.input[2]}{_BIAS_SCALE}"])
+            error = targets[node.output[0]] - means(quantized, [seen])[seen]
+            limits = np.iinfo(np.int32)
+            added = numpy_helper.to_array(bias) + np.rint(error / scale)
+            values = np.clip(added, limits.min, limits.max).astype(np.int32)
+            bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+
+    def _layer_errors(self, quantized: Any) -> list[LayerError]:
+        """Each layer's error in the whole network, with the errors of those before it."""
+        assert self._source.calibration is not None
+        images = self._source.calibration[:_ERROR_IMAGES]
+        kinds = {node.output[0]: node.op_type for node in self._fused.graph.node}
+        errors: dict[str, list[float]] = {}
+        for reference, other in zip(
+            _activations(self._fused, images, self._scheme),
+            _activations(quantized, images, self._scheme),
+            strict=True,
+        ):
+            for name in kinds.keys() & reference.keys():
+                values = other.get(f"{name}{_DEQUANTIZED}", other.get(name))
+                if values is not None and values.shape == reference[name].shape:
+                    errors.setdefault(name, []).append(relative_error(reference[name], values))
+        return [LayerError(name, kind, float(np.mean(errors[name])))
+                for name, kind in kinds.items() if name in errors]  # fmt: skip
 
 
-def _float_onnx(model: Any) -> bytes:
+def _import(module: str) -> Any:
+    import importlib
+
     try:
-        import tensorflow as tf
-        import tf2onnx
+        return importlib.import_module(module)
     except ModuleNotFoundError as exc:
-        raise MissingDependencyError(exc.name or "tf2onnx", "convert", "ONNX") from None
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name=_INPUT_NAME)]
-    function = tf.function(lambda image: {_OUTPUT_NAME: model(image, training=False)})
+        missing = exc.name or module
+        extra = "onnxruntime" if missing == "onnxruntime" else "convert"
+        raise MissingDependencyError(missing, extra, "Converting to ONNX") from None
+
+
+def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Any:
+    tf, tf2onnx = _import("tensorflow"), _import("tf2onnx")
+    signature = [tf.TensorSpec(shape, tf.float32, name=_CORE_INPUT)]
+    function = tf.function(lambda image: {_OUTPUT: graph.function(image)})
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # an optimiser that gives up is logged with its traceback
     try:
         proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
     except Exception as exc:  # tf2onnx raises whatever its rewriters raise
         raise ConversionError(f"tf2onnx cannot convert this model: {exc}") from exc
-    _rename_output(proto, _OUTPUT_NAME)
-    return bytes(proto.SerializeToString())
+    finally:
+        logger.setLevel(level)
+    return _with_public_names(proto)
 
 
-def _rename_output(proto: Any, name: str) -> None:
-    """Gives the only output its public name, in the graph and at the node that computes it."""
-    (output,) = proto.graph.output
-    if output.name == name:
-        return
-    for node in proto.graph.node:
-        node.output[:] = [name if o == output.name else o for o in node.output]
-    output.name = name
+def _from_file(graph: FileGraph) -> Any:
+    """A foreign float model as a core: NHWC in, probabilities out, both with their names."""
+    import onnx
+    from onnx import TensorProto, helper
 
-
-def _quantize(content: bytes, calibration: UInt8Array) -> Converted:
     try:
-        import onnx
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ModuleNotFoundError as exc:
-        extra = "onnxruntime" if exc.name == "onnxruntime" else "convert"
-        raise MissingDependencyError(exc.name or "onnx", extra, "int8 ONNX") from None
-    kept = [n.name for n in onnx.load_from_string(content).graph.node
-            if n.op_type in _KEPT_IN_FLOAT]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        original, fused, quantized = (Path(folder) / f"{n}.onnx" for n in ("a", "b", "c"))
-        original.write_bytes(content)
-        try:
-            # Folds BatchNorm into the convolutions, so that they are quantised as one.
-            quant_pre_process(original, fused, skip_symbolic_shape=True)
-            quantize_static(
-                fused,
-                quantized,
-                _Reader(calibration),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=kept,
+        model = onnx.load_from_string(graph.content)
+        onnx.checker.check_model(model)
+    except Exception as exc:  # protobuf's and onnx's errors share no base class below Exception
+        raise ConversionError(f"The ONNX model cannot be read: {exc}") from exc
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [given for given in model.graph.input if given.name not in constants]
+    for role, values in (("input", inputs), ("output", model.graph.output)):
+        types = [TensorProto.DataType.Name(v.type.tensor_type.elem_type) for v in values]
+        if types != ["FLOAT"]:
+            raise ConversionError(
+                f"The ONNX model's {role}s are {types}; expected one of FLOAT. A model that is "
+                "quantised already cannot be converted again; take the one it was made from."
             )
+    if graph.logits:
+        scores = model.graph.output[0].name
+        model.graph.node.append(helper.make_node("Softmax", [scores], ["softmax_"], axis=-1))
+        model.graph.output[0].name = "softmax_"
+    if graph.channels_first:
+        (given,) = inputs
+        transposed = helper.make_node("Transpose", [_CORE_INPUT], [given.name], perm=[0, 3, 1, 2])
+        dims = given.type.tensor_type.shape.dim
+        batch, channels, height, width = (copy.deepcopy(dim) for dim in dims)
+        model.graph.node.insert(0, transposed)
+        replaced = copy.deepcopy(given)
+        replaced.name = _CORE_INPUT
+        for dim, value in zip(
+            replaced.type.tensor_type.shape.dim, (batch, height, width, channels), strict=True
+        ):
+            dim.CopyFrom(value)
+        model.graph.input.remove(given)
+        model.graph.input.append(replaced)
+    return _with_public_names(model)
+
+
+def _with_public_names(model: Any) -> Any:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    (given,) = (value for value in model.graph.input if value.name not in constants)
+    (answer,) = model.graph.output
+    _rename(model, given.name, _CORE_INPUT)
+    _rename(model, answer.name, _OUTPUT)
+    return model
+
+
+def _rename(model: Any, old: str, new: str) -> None:
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name == old:
+            value.name = new
+
+
+def _fused(core: Any) -> Any:
+    """The core with BatchNorm folded into the convolutions, so that they are quantised as one."""
+    import onnx
+
+    quantization = _import("onnxruntime.quantization.shape_inference")
+    with tempfile.TemporaryDirectory() as folder:
+        original, fused = (Path(folder) / name for name in ("a.onnx", "b.onnx"))
+        onnx.save(core, original)
+        try:
+            quantization.quant_pre_process(original, fused, skip_symbolic_shape=True)
         except Exception as exc:  # onnxruntime's errors share no base class below Exception
-            raise ConversionError(f"onnxruntime cannot quantise this model: {exc}") from exc
-        return Converted(
-            quantized.read_bytes(),
-            {
-                "scheme": "static QDQ, symmetric int8 weights per channel, "
-                "uint8 activations per tensor",
-                "reduce_range": True,
-                "kept_in_float": ["softmax"],
-                "calibration": "minimum and maximum",
-                "tool": f"onnxruntime {version('onnxruntime')}",
-            },
+            raise ConversionError(f"onnxruntime cannot prepare this model: {exc}") from exc
+        return onnx.load(fused)
+
+
+def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]) -> Any:
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod as Method
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    model = copy.deepcopy(fused)
+    wide = recipe.activation_bits == 16
+    if wide:
+        model = onnx.version_converter.convert_version(model, _OPSET_INT16)
+    spans = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    excluded = [node.name for node in model.graph.node
+                if node.op_type == "Softmax" or node.output[0] in in_float]  # fmt: skip
+    try:
+        quantizer = QDQQuantizer(
+            model,
+            True,  # per channel
+            _reduces_range(recipe),
+            QuantType.QInt8,
+            QuantType.QUInt16 if wide else QuantType.QUInt8,
+            TensorsData(Method.MinMax, spans),
+            [],
+            excluded,
+            sorted({*QLinearOpsRegistry, *QDQRegistry}),
+            {},
         )
+        quantizer.quantize_model()
+    except Exception as exc:  # onnxruntime's errors share no base class below Exception
+        raise ConversionError(f"onnxruntime cannot quantise this model: {exc}") from exc
+    return quantizer.model.model
 
 
-class _Reader:
-    """Feeds calibration images to ONNX Runtime, which asks until it is given None."""
+def _reduces_range(recipe: Recipe) -> bool:
+    """Only the integer kernels can overflow; there are none for 16-bit activations."""
+    return recipe.activation_bits == 8
 
-    def __init__(self, images: UInt8Array) -> None:
-        self._batches = self._iterate(images)
 
-    @staticmethod
-    def _iterate(images: UInt8Array) -> Iterator[dict[str, UInt8Array]]:
-        for start in range(0, len(images), _CALIBRATION_BATCH):
-            yield {_INPUT_NAME: images[start : start + _CALIBRATION_BATCH]}
+def _as_fp16(core: Any) -> Any:
+    float16 = _import("onnxruntime.transformers.float16")
+    try:
+        return float16.convert_float_to_float16(copy.deepcopy(core), keep_io_types=True)
+    except Exception as exc:  # as above
+        raise ConversionError(f"onnxruntime cannot store this model as fp16: {exc}") from exc
 
-    def get_next(self) -> dict[str, UInt8Array] | None:
-        return next(self._batches, None)
+
+def _finish(core: Any, scheme: Normalization) -> bytes:
+    """Puts what turns bytes into the core's input before it, and gives the file's bytes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = copy.deepcopy(core)
+    graph = model.graph
+    (given,) = (value for value in graph.input if value.name == _CORE_INPUT)
+    nodes: list[Any] = []
+
+    def constant(name: str, values: Any) -> str:
+        graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+    if scheme.is_exact:
+        parameters = [
+            constant("image_scale", np.array(1 / scheme.stds[0], np.float32)),
+            constant("image_zero_point", np.array(round(scheme.means[0]), np.uint8)),
+        ]
+        quantize = [n for n in graph.node
+                    if n.op_type == "QuantizeLinear" and n.input[0] == _CORE_INPUT]  # fmt: skip
+        others = [n for n in graph.node if _CORE_INPUT in n.input and n not in quantize]
+        for node in quantize:  # what it would compute are the bytes themselves
+            _rename(model, node.output[0], _INPUT)
+            graph.node.remove(node)
+        if others:
+            nodes.append(helper.make_node("DequantizeLinear", [_INPUT, *parameters], [_CORE_INPUT]))
+    else:
+        means, stds = (np.array(v, np.float32) for v in (scheme.means, scheme.stds))
+        nodes += [
+            helper.make_node("Cast", [_INPUT], ["image_cast"], to=TensorProto.FLOAT),
+            helper.make_node(
+                "Sub", ["image_cast", constant("image_mean", means)], ["image_centred"]
+            ),
+            helper.make_node("Div", ["image_centred", constant("image_std", stds)], [_CORE_INPUT]),
+        ]
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+    given.name = _INPUT
+    given.type.tensor_type.elem_type = TensorProto.UINT8
+    return bytes(model.SerializeToString())
+
+
+def _free_batch(model: Any) -> None:
+    """Lets the model take any number of images, where nothing in it stands against that."""
+    onnxruntime = _import("onnxruntime")
+    values = (*model.graph.input, *model.graph.output)
+    dimensions = [value.type.tensor_type.shape.dim for value in values]
+    kept = [copy.deepcopy(dims[0]) for dims in dimensions]
+    for dims in dimensions:
+        dims[0].dim_param = "N"
+    shape = [2, *(dim.dim_value for dim in dimensions[0][1:])]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # a failure here is an answer, not a fault
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        (answer,) = session.run(None, {_CORE_INPUT: np.zeros(shape, np.float32)})
+        works = len(answer) == 2
+    except Exception:  # onnxruntime's errors share no base class below Exception
+        works = False
+    if not works:
+        for dims, old in zip(dimensions, kept, strict=True):
+            dims[0].CopyFrom(old)
+
+
+def _linear_layers(model: Any) -> list[Any]:
+    """Convolutions with a bias whose output no activation function takes."""
+    activated = {name for node in model.graph.node if node.op_type in ("Clip", "Relu")
+                 for name in node.input}  # fmt: skip
+    return [node for node in model.graph.node
+            if node.op_type == "Conv" and len(node.input) > 2
+            and node.output[0] not in activated]  # fmt: skip
+
+
+def _activations(
+    model: Any, images: UInt8Array, scheme: Normalization, wanted: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Runs a core on one image after the other and gives the float tensors by name."""
+    import onnx
+
+    onnxruntime = _import("onnxruntime")
+    exposed = copy.deepcopy(model)
+    for info in list(exposed.graph.output):
+        exposed.graph.output.remove(info)
+    typed = onnx.shape_inference.infer_shapes(exposed).graph.value_info
+    floats = {info.name for info in typed
+              if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # fmt: skip
+    names = [n for node in exposed.graph.node for n in node.output
+             if (n in floats or n == _OUTPUT) and (wanted is None or n in wanted)]  # fmt: skip
+    exposed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for image in images:
+        given = _normalized(image[np.newaxis], scheme)
+        yield dict(zip(names, session.run(names, {_CORE_INPUT: given}), strict=True))
+
+
+def _normalized(values: UInt8Array, scheme: Normalization) -> Any:
+    return ((values.astype(np.float32) - scheme.means) / scheme.stds).astype(np.float32)

@@ -1,126 +1,414 @@
-"""From a Keras artifact to others: convert, compare, certify, write."""
+"""From a model to artifacts: convert, compare, rescue, certify, write, report."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import os
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from edgeclf import files
-from edgeclf.artifact import Artifact, load_artifact, save_artifact, seal_artifact
+from edgeclf.artifact import Artifact, Metadata, save_artifact, seal_artifact
 from edgeclf.certificate import make_certificate
 from edgeclf.classifier import Classifier
-from edgeclf.converters.base import Converted, Source, Target
-from edgeclf.converters.gate import Comparison, compare
-from edgeclf.converters.onnx import convert_onnx
-from edgeclf.converters.tflite import convert_tflite
-from edgeclf.errors import OptionError, QualityGateError
+from edgeclf.converters import find_converter
+from edgeclf.converters.base import CALIBRATED, Converted, Converter, Recipe, Source, Target
+from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
+from edgeclf.converters.firmware import write_c_source
+from edgeclf.converters.gate import Comparison, answer_changes, compare
+from edgeclf.converters.sources import Conventions, Opened, open_model
+from edgeclf.errors import (
+    ConversionError,
+    EdgeclfError,
+    MissingDependencyError,
+    OptionError,
+    QualityGateError,
+)
+from edgeclf.image import UInt8Array
 from edgeclf.measurement.accuracy import accuracy_record
+from edgeclf.measurement.environment import library_versions
 from edgeclf.photo_cache import cache_photos
-from edgeclf.photos import Photos, check_disjoint, find_photos, sample_photos
+from edgeclf.photos import check_disjoint, sample_photos
 from edgeclf.progress import say, track
-from edgeclf.training.fit import predict_probabilities
-from edgeclf.training.models import load_model
+from edgeclf.runtimes.base import Float32Array
 
-_CONVERTERS: dict[str, Callable[[Source, Target], Converted]] = {
-    "tflite": convert_tflite,
-    "onnx": convert_onnx,
-}
-_CALIBRATION_IMAGES = 128
+SCHEMA = "edgeclf.conversion/1"
+_CALIBRATION_IMAGES = 200
+_TIMED_IMAGES = 30
+_WORST_IMAGES = 6
+_WORST_LAYERS = 20
+_LIBRARIES = ("edgeclf", "tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tf2onnx",
+              "onnx", "onnxruntime", "numpy", "pillow")  # fmt: skip
 
 
-def convert_all(
-    model: Path,
-    evaluation: str | os.PathLike[str],
-    calibration: str | os.PathLike[str] | None,
-    to: Sequence[str],
-    folder: Path,
-    tolerance: float,
-    seed: int,
-) -> tuple[Artifact, ...]:
+@dataclass(frozen=True)
+class Request:
+    """What `edgeclf.convert` was asked; see there."""
+
+    model: Path
+    evaluation: str | os.PathLike[str] | None
+    calibration: str | os.PathLike[str] | None
+    targets: Sequence[Target]
+    folder: Path
+    tolerance: float
+    seed: int
+    conventions: Conventions
+    c_array: bool
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One recipe, converted and compared.
+
+    Attributes:
+        recipe: What was tried.
+        converted: The result.
+        metadata: What the artifact would know, but for accuracy and certificate.
+        answers: float32 [N, classes] to the evaluation's images.
+        comparison: With the source's answers.
+        record: The same for the report.
+    """
+
+    recipe: Recipe
+    converted: Converted
+    metadata: Metadata
+    answers: Float32Array
+    comparison: Comparison
+    record: dict[str, Any]
+
+
+class Conversion:
+    """One source on its way to several targets.
+
+    Args:
+        request: What is wanted.
+
+    Raises:
+        DataError: Calibration and evaluation share photos, or cannot be used.
+        OptionError: int8 is wanted without calibration.
+    """
+
+    def __init__(self, request: Request) -> None:
+        needs = [str(t) for t in request.targets if t.precision in CALIBRATED]
+        if request.calibration is None and needs:
+            raise OptionError(
+                f"{', '.join(needs)} needs photos to measure its ranges on. Add --calibration DIR "
+                "with photos like those of the evaluation, but not the same, or leave it out of "
+                "--to."
+            )
+        self._request = request
+        self._opened: Opened = open_model(request.model, request.conventions)
+        self._metadata = self._opened.source.metadata
+        self._cache = request.folder / "cache"
+        self._evaluation: Evaluation = open_evaluation(
+            request.evaluation, self._metadata.labels, self._metadata.image, self._cache
+        )
+        self._manifest, calibration = self._calibrate()
+        self._source: Source = dataclasses.replace(self._opened.source, calibration=calibration)
+        self._answers = self._opened.answers(self._evaluation.images)
+        self._converters: dict[str, Converter] = {}
+
+    def _calibrate(self) -> tuple[dict[str, Any] | None, UInt8Array | None]:
+        request = self._request
+        if request.calibration is None:
+            return None, None
+        pool = find_any_photos(request.calibration, self._metadata.labels)
+        if self._evaluation.photos is not None:
+            check_disjoint(pool, self._evaluation.photos, "the comparison")
+        sample = sample_photos(pool, _CALIBRATION_IMAGES, request.seed)
+        names = [str(path.relative_to(pool.root)) for path in sample.paths]
+        manifest = {"images": len(sample), "seed": request.seed, "sha256": sample.sha256,
+                    "files": names}  # fmt: skip
+        return manifest, cache_photos(sample, self._metadata.image, self._cache)
+
+    def report(self) -> dict[str, Any]:
+        """The part of the report that all targets share."""
+        return {
+            "schema": SCHEMA,
+            "source": {
+                "name": self._metadata.name,
+                "file": self._request.model.name,
+                "format": self._opened.format,
+                "sha256": self._opened.sha256,
+                "size_bytes": self._opened.size_bytes,
+                "parameters": self._metadata.parameters,
+            },
+            "labels": list(self._metadata.labels),
+            "evaluation": {
+                "kind": self._evaluation.kind,
+                "images": len(self._evaluation.images),
+                "sha256": self._evaluation.sha256,
+            },
+            "calibration": self._manifest,
+            "tolerance": self._request.tolerance,
+            "libraries": library_versions(_LIBRARIES),
+        }
+
+    @property
+    def name(self) -> str:
+        """The model's name, with which every artifact's begins."""
+        return self._metadata.name
+
+    @property
+    def evaluation_kind(self) -> str:
+        """What the results are judged on."""
+        return self._evaluation.kind
+
+    def run(self, target: Target) -> tuple[Artifact | None, dict[str, Any]]:
+        """Converts to one target, trying its recipes until one holds.
+
+        Returns:
+            The written artifact, or None; and what the report says of it.
+        """
+        start = time.monotonic()
+        rungs: list[dict[str, Any]] = []
+        taken = last = None
+        try:
+            converter = self._converter(target)
+            for recipe in converter.recipes(target.precision):
+                attempt = self._attempt(converter, recipe, rungs)
+                last = attempt or last
+                if attempt is not None and attempt.record["passed"]:
+                    taken = attempt
+                    break
+            error = None if last else rungs[-1]["error"]
+        except ConversionError as exc:
+            error = str(exc)
+        artifact = self._write(target, taken) if taken else None
+        shown = taken or last
+        return artifact, {
+            "passed": taken is not None,
+            "error": error,
+            "file": artifact.path.name if artifact and artifact.path else None,
+            "size_bytes": artifact.size_bytes if artifact else None,
+            "seconds": time.monotonic() - start,
+            "rungs": rungs,
+            "arena_bytes": _of_quantization(artifact, "arena_bytes"),
+            **(self._details(shown) if shown else {}),
+        }
+
+    def _converter(self, target: Target) -> Converter:
+        if target.converter not in self._converters:
+            self._converters[target.converter] = find_converter(target.converter)(self._source)
+        converter = self._converters[target.converter]
+        if target.precision not in converter.precisions:
+            raise ConversionError(
+                f"The converter {target.converter} writes {', '.join(converter.precisions)}, not "
+                f"{target.precision}."
+            )
+        return converter
+
+    def _attempt(
+        self, converter: Converter, recipe: Recipe, rungs: list[dict[str, Any]]
+    ) -> Attempt | None:
+        start = time.monotonic()
+        figures = ("top1_drop", "top1_agreement", "max_change", "mean_change", "size_bytes",
+                   "p50_ms")  # fmt: skip
+        record: dict[str, Any] = {"recipe": str(recipe), "passed": False, "error": None,
+                                  **dict.fromkeys(figures)}  # fmt: skip
+        rungs.append(record)
+        try:
+            converted = converter.convert(recipe)
+            metadata = dataclasses.replace(
+                self._metadata,
+                precision=recipe.precision,
+                quantization=converted.quantization,
+                calibration=self._manifest if recipe.calibration else None,
+                accuracy=None,
+                certificate=None,
+            )
+            with Classifier(seal_artifact(converted.content, metadata)) as classifier:
+                answers = classifier.probabilities(self._evaluation.images)
+                record["p50_ms"] = _median_ms(classifier, self._evaluation.images)
+        except EdgeclfError as exc:
+            if isinstance(exc, MissingDependencyError):
+                raise
+            record |= {"error": str(exc), "seconds": time.monotonic() - start}
+            return None
+        evaluation = self._evaluation
+        comparison = compare(self._answers, answers, evaluation.targets, self._metadata.labels)
+        record |= {
+            "passed": comparison.passes(self._request.tolerance, evaluation.kind),
+            "top1_drop": comparison.drop,
+            "top1_agreement": comparison.top1_agreement,
+            "max_change": comparison.max_change,
+            "mean_change": comparison.mean_change,
+            "size_bytes": len(converted.content),
+            "seconds": time.monotonic() - start,
+        }
+        return Attempt(recipe, converted, metadata, answers, comparison, record)
+
+    def _write(self, target: Target, attempt: Attempt) -> Artifact:
+        comparison, evaluation = attempt.comparison, self._evaluation
+        accuracy: dict[str, Any] = {
+            "evaluation": evaluation.kind,
+            "images": len(evaluation.images),
+            "data_sha256": evaluation.sha256,
+            "top1_agreement": comparison.top1_agreement,
+            "max_change": comparison.max_change,
+            "mean_change": comparison.mean_change,
+        }
+        if evaluation.targets is not None and evaluation.photos is not None:
+            accuracy["source"] = accuracy_record(self._answers, evaluation.photos)
+            accuracy["artifact"] = accuracy_record(attempt.answers, evaluation.photos)
+        content = attempt.converted.content
+        with Classifier(seal_artifact(content, attempt.metadata)) as classifier:
+            certificate = make_certificate(
+                classifier,
+                self._opened.answers,
+                evaluation.images,
+                (self._answers, attempt.answers),
+            )
+        metadata = dataclasses.replace(attempt.metadata, accuracy=accuracy, certificate=certificate)
+        if attempt.recipe.precision == "int8-full":
+            arena = _arena_bytes(seal_artifact(content, metadata))
+            metadata = dataclasses.replace(
+                metadata, quantization={**(metadata.quantization or {}), "arena_bytes": arena}
+            )
+        # A rescue may have another precision than was asked for; the file's name tells the truth.
+        written = dataclasses.replace(target, precision=attempt.recipe.precision)
+        format_ = self._converters[target.converter].format
+        suffix = "" if target.converter == format_ else f".{format_}"
+        path = self._request.folder / f"{self._metadata.name}.{written}{suffix}"
+        artifact = save_artifact(seal_artifact(content, metadata), path)
+        if self._request.c_array and attempt.recipe.precision == "int8-full":
+            write_c_source(artifact)
+        return artifact
+
+    def _details(self, attempt: Attempt) -> dict[str, Any]:
+        converted, labels = attempt.converted, self._metadata.labels
+        targets = self._evaluation.targets
+        worst = sorted(converted.layer_errors, key=lambda layer: -layer.error)
+        return {
+            "comparison": dataclasses.asdict(attempt.comparison),
+            "quantization": converted.quantization,
+            "changes": answer_changes(self._answers, attempt.answers, targets, labels),
+            "worst_images": self._worst_images(attempt.answers),
+            "layer_errors": [dataclasses.asdict(layer) for layer in worst[:_WORST_LAYERS]],
+        }
+
+    def _worst_images(self, answers: Float32Array) -> list[dict[str, Any]]:
+        labels, targets = self._metadata.labels, self._evaluation.targets
+        change = np.abs(self._answers - answers).max(axis=1)
+
+        def top(row: Float32Array) -> list[list[Any]]:
+            return [[labels[i], float(row[i])] for i in np.argsort(-row, kind="stable")[:3]]
+
+        return [
+            {
+                "png": _png(self._evaluation.images[index]),
+                "truth": None if targets is None else labels[targets[index]],
+                "source": top(self._answers[index]),
+                "artifact": top(answers[index]),
+                "change": float(change[index]),
+            }
+            for index in np.argsort(-change, kind="stable")[:_WORST_IMAGES]
+        ]
+
+
+def convert_all(request: Request) -> tuple[Artifact, ...]:
     """The body of `edgeclf.convert`; see there."""
-    targets = [Target.parse(text) for text in to]
-    if calibration is None and any(target.quantized for target in targets):
-        raise OptionError(
-            "int8 needs photos to measure its ranges on. Add --calibration DIR with photos like "
-            "those of the evaluation, but not the same, or leave int8 out of --to."
-        )
-    origin = load_artifact(model)
-    keras_model = load_model(origin)
-    labels, spec = origin.metadata.labels, origin.metadata.image
-    judged = find_photos(evaluation, labels)
-    manifest, calibration_images = None, None
-    if calibration is not None:
-        pool = find_photos(calibration, labels)
-        check_disjoint(pool, judged, "the comparison")
-        sample = sample_photos(pool, _CALIBRATION_IMAGES, seed)
-        manifest = {"images": len(sample), "seed": seed, "sha256": sample.sha256}
-        calibration_images = cache_photos(sample, spec, folder / "cache")
-    images = cache_photos(judged, spec, folder / "cache")
-    source = Source(keras_model, origin.metadata.normalization, calibration_images)
-    source_answers = predict_probabilities(keras_model, images)
+    from edgeclf.reporting.conversion import to_html, to_markdown
 
+    start = time.monotonic()
+    conversion = Conversion(request)
     artifacts: list[Artifact] = []
-    report: dict[str, Any] = {
-        "source": {"file": model.name, "sha256": origin.sha256},
-        "evaluation_sha256": judged.sha256,
-        "tolerance": tolerance,
-        "results": {},
-    }
+    results: dict[str, Any] = {}
     failures: list[str] = []
-    for target in track(targets, f"convert {origin.metadata.name}", len(targets)):
-        converted = _CONVERTERS[target.format](source, target)
-        metadata = dataclasses.replace(
-            origin.metadata,
-            precision=target.precision,
-            quantization=converted.quantization,
-            calibration=manifest if target.quantized else None,
-            accuracy=None,
-            certificate=None,
-        )
-        with Classifier(seal_artifact(converted.content, metadata)) as classifier:
-            answers = classifier.probabilities(images)
-        comparison = compare(source_answers, answers, judged.targets, labels)
-        name = f"{origin.metadata.name}.{target}"
-        passed = comparison.passes(tolerance)
-        report["results"][name] = {"passed": passed, **dataclasses.asdict(comparison)}
-        if not passed:
-            failures.append(f"{name} loses {comparison.drop:.1%} of top-1")
-            (folder / name).unlink(missing_ok=True)  # one that an earlier run left
-            continue
-        metadata = dataclasses.replace(
-            metadata,
-            accuracy=_accuracy(source_answers, answers, comparison, judged),
-            certificate=make_certificate(images, source_answers, answers),
-        )
-        artifacts.append(save_artifact(seal_artifact(converted.content, metadata), folder / name))
-    report_path = folder / f"{origin.metadata.name}.conversion.json"
-    files.write_json(report_path, report)
-    _say_results(report["results"])
+    only_errors = True
+    for target in track(request.targets, f"convert {conversion.name}", len(request.targets)):
+        name = f"{conversion.name}.{target}"
+        (request.folder / name).unlink(missing_ok=True)  # one that an earlier run left
+        artifact, results[name] = conversion.run(target)
+        if artifact is not None:
+            artifacts.append(artifact)
+        elif results[name]["error"]:
+            failures.append(f"{name}: {results[name]['error']}")
+        else:
+            only_errors = False
+            comparison = Comparison(**results[name]["comparison"])
+            failures.append(f"{name} {comparison.verdict(conversion.evaluation_kind)}")
+    report = {
+        **conversion.report(), "seconds": time.monotonic() - start, "results": results
+    }  # fmt: skip
+    path = request.folder / f"{conversion.name}.conversion.json"
+    files.write_json(path, report)
+    _write_pages(path, report, (to_markdown, to_html))
+    _say_results(results)
+    if failures and only_errors:
+        raise ConversionError("; ".join(failures))
     if failures:
         raise QualityGateError(
-            f"{'; '.join(failures)} (allowed: {tolerance:.1%}) and was not written. {report_path} "
-            "holds the comparison; try other calibration photos, or allow more with --tolerance."
+            f"{'; '.join(failures)} (allowed: {request.tolerance:.1%}) and was not written. {path} "
+            "holds what was tried; take other calibration photos, or allow more with --tolerance."
         )
     return tuple(artifacts)
 
 
-def _accuracy(source: Any, artifact: Any, comparison: Comparison, photos: Photos) -> dict[str, Any]:
-    return {
-        "source": accuracy_record(source, photos),
-        "artifact": accuracy_record(artifact, photos),
-        "top1_agreement": comparison.top1_agreement,
-        "max_change": comparison.max_change,
-        "mean_change": comparison.mean_change,
-    }
+def _write_pages(
+    path: Path, report: dict[str, Any], makers: tuple[Callable[..., str], Callable[..., str]]
+) -> None:
+    to_markdown, to_html = makers
+    files.write_text(path.with_suffix(".md"), to_markdown(report))
+    try:
+        files.write_text(path.with_suffix(".html"), to_html(report))
+    except ImportError as exc:
+        say(f"  no page was written: {exc}")
+
+
+def _arena_bytes(artifact: Artifact) -> int | None:
+    """What tflite-micro needs; None, and says so, where it is not installed."""
+    from edgeclf.runtimes.tflite_micro import arena_bytes
+
+    try:
+        return arena_bytes(artifact)
+    except MissingDependencyError as exc:
+        say(f"  the arena was not measured: {exc}")
+        return None
+
+
+def _of_quantization(artifact: Artifact | None, key: str) -> Any:
+    return (artifact.metadata.quantization or {}).get(key) if artifact else None
+
+
+def _median_ms(classifier: Classifier, images: UInt8Array) -> float:
+    """A first look at the speed of one image on one runtime; `edgeclf benchmark` measures it."""
+    times = []
+    for image in images[:_TIMED_IMAGES]:
+        start = time.perf_counter()
+        classifier.probabilities(image[np.newaxis])
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)) * 1e3
+
+
+def _png(image: UInt8Array) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _say_results(results: dict[str, dict[str, Any]]) -> None:
     for name, result in results.items():
+        comparison = result.get("comparison")
+        if comparison is None:
+            say(f"  {name:<28} FAILED  {result['error']}")
+            continue
+        top1 = ""
+        if comparison["source_top1"] is not None:
+            top1 = f"top-1 {comparison['source_top1']:.1%} -> {comparison['artifact_top1']:.1%}  "
         say(
-            f"  {name:<28} {'passed' if result['passed'] else 'FAILED'}  "
-            f"top-1 {result['source_top1']:.1%} -> {result['artifact_top1']:.1%}  "
-            f"agreement {result['top1_agreement']:.1%}  max change {result['max_change']:.4f}"
+            f"  {name:<28} {'passed' if result['passed'] else 'FAILED'}  {top1}"
+            f"agreement {comparison['top1_agreement']:.1%}  "
+            f"max change {comparison['max_change']:.4f}"
         )
+        if result["passed"] and len(result["rungs"]) > 1:
+            say(f"    after {len(result['rungs'])} attempts: {result['rungs'][-1]['recipe']} "
+                f"-> {result['file']}")  # fmt: skip

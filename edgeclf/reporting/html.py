@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MissingDependencyError
 from edgeclf.reporting import text
 from edgeclf.reporting.summary import Summary
 
+if TYPE_CHECKING:
+    import jinja2
+
 _STAGES = ("decode", "preprocess", "inference", "total")
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[kMG]?B|m?s)(?!\w))")
+
+
+def page_environment() -> jinja2.Environment:
+    """Renders this package's pages: escapes every text and refuses a name that is not given.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as exc:
+        raise MissingDependencyError("jinja2", "report", "Writing the report") from exc
+    here = files("edgeclf.reporting")
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def to_html(results: Mapping[str, Any], summary: Summary) -> str:
@@ -26,16 +47,11 @@ def to_html(results: Mapping[str, Any], summary: Summary) -> str:
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
     """
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ImportError as exc:
-        raise MissingDependencyError("jinja2", "report", "Writing the report") from exc
+    environment = page_environment()
+    from markupsafe import Markup
+
     from edgeclf.reporting.plots import draw_plots
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     environment.filters.update(
         agreement=text.agreement,
         count=text.count,
@@ -50,12 +66,11 @@ def to_html(results: Mapping[str, Any], summary: Summary) -> str:
         size=text.size,
     )
     environment.globals.update(count=text.count, duration=text.duration, size=text.size)
-    source = files("edgeclf.reporting").joinpath("template.html.j2").read_text(encoding="utf-8")
     measured = [row for row in results["rows"] if not row["error"]]
-    return environment.from_string(source).render(
+    return environment.get_template("template.html.j2").render(
         results=results,
         summary=summary,
-        lead=_BEFORE_UNIT.sub("\u00a0", " ".join(summary.sentences)),
+        lead=text.unbroken(" ".join(summary.sentences)),
         groups=[(name, list(group)) for name, group in groupby(results["rows"], _model)],
         stages=_STAGES,
         phases=list(measured[0]["memory"]["phases"]) if measured else [],

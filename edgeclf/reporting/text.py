@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 DASH = "–"  # stands for a percentile that the sample cannot carry
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[kMG]?B|m?s)(?!\w))")
 
 
 def digits(value: float) -> str:
@@ -62,6 +65,11 @@ def ratio(value: float) -> str:
 def points(value: float) -> str:
     """A signed difference of two percentages, in points."""
     return f"{value:+.1f}".replace("-", "−") if f"{value:.1f}" not in ("0.0", "-0.0") else "±0.0"
+
+
+def unbroken(sentences: str) -> str:
+    """Words in which no line ends between a figure and its unit."""
+    return _BEFORE_UNIT.sub("\u00a0", sentences)
 
 
 def agreement(row: Mapping[str, Any]) -> str:

@@ -6,11 +6,11 @@ A third party adds a runtime with one class and one entry point in the group
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, cast
 
 from edgeclf.artifact import Artifact, Format
 from edgeclf.errors import RuntimeLoadError
+from edgeclf.plugins import Plugins
 from edgeclf.runtimes.base import Device, Runtime, RuntimeInfo
 
 __all__ = [
@@ -23,13 +23,16 @@ __all__ = [
     "runtime_names",
 ]
 
-_BUILT_IN = {
-    "fake": "edgeclf.runtimes.fake:FakeRuntime",
-    "litert": "edgeclf.runtimes.litert:LiteRTRuntime",
-    "onnxruntime": "edgeclf.runtimes.onnxruntime:OnnxRuntime",
-    "tensorflow": "edgeclf.runtimes.tensorflow:TensorFlowRuntime",
-}
-_ENTRY_POINT_GROUP = "edgeclf.runtimes"
+_RUNTIMES = Plugins(
+    "edgeclf.runtimes",
+    {
+        "fake": "edgeclf.runtimes.fake:FakeRuntime",
+        "litert": "edgeclf.runtimes.litert:LiteRTRuntime",
+        "onnxruntime": "edgeclf.runtimes.onnxruntime:OnnxRuntime",
+        "tensorflow": "edgeclf.runtimes.tensorflow:TensorFlowRuntime",
+        "tflite-micro": "edgeclf.runtimes.tflite_micro:TFLiteMicroRuntime",
+    },
+)
 
 DEFAULT_RUNTIME: dict[Format, str] = {
     "tflite": "litert",
@@ -40,8 +43,7 @@ DEFAULT_RUNTIME: dict[Format, str] = {
 
 def runtime_names() -> tuple[str, ...]:
     """The names `load_runtime` takes, built-in and registered, sorted."""
-    registered = (entry.name for entry in _registered())
-    return tuple(sorted({*_BUILT_IN, *registered}))
+    return _RUNTIMES.names()
 
 
 def load_runtime(
@@ -81,20 +83,10 @@ def import_runtime(name: str) -> Any:
     return runtime_class
 
 
-def _registered() -> Any:
-    """What other distributions offer; imported when asked, as `importlib.metadata` costs 15 ms."""
-    from importlib.metadata import entry_points
-
-    return entry_points(group=_ENTRY_POINT_GROUP)
-
-
 def _find(name: str) -> Any:
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
-    for entry in _registered():
-        if entry.name == name:
-            return entry.load()
-    raise RuntimeLoadError(
-        f"There is no runtime {name!r}; expected one of {', '.join(runtime_names())}, or auto."
-    )
+    try:
+        return _RUNTIMES.find(name)
+    except KeyError:
+        raise RuntimeLoadError(
+            f"There is no runtime {name!r}; expected one of {', '.join(runtime_names())}, or auto."
+        ) from None

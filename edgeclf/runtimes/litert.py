@@ -49,8 +49,8 @@ class LiteRTRuntime:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as exc:
             raise RuntimeLoadError(f"{self._library} cannot load this model: {exc}") from exc
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
 
     @staticmethod
     def import_engine() -> tuple[ModuleType, str]:
@@ -75,12 +75,26 @@ class LiteRTRuntime:
             rows = np.empty((len(images), self._classes), np.float32)
             try:
                 for row, image in zip(rows, images, strict=True):
-                    interpreter.set_tensor(self._input, image[np.newaxis])
+                    interpreter.set_tensor(self._input["index"], self._given(image))
                     interpreter.invoke()
-                    row[:] = interpreter.get_tensor(self._output)[0]
+                    row[:] = interpreter.get_tensor(self._output["index"])[0]
             except (ValueError, RuntimeError) as exc:
                 raise InferenceError(f"{self._library} failed: {exc}") from exc
-        return as_probabilities(rows, len(images), self._classes)
+        return as_probabilities(self._scores(rows), len(images), self._classes)
+
+    def _given(self, image: UInt8Array) -> Any:
+        if self._input["dtype"] == np.int8:  # int8-full: the same values, counted from -128
+            return (image ^ 0x80).view(np.int8)[np.newaxis]
+        return image[np.newaxis]
+
+    def _scores(self, rows: Float32Array) -> Float32Array:
+        if self._output["dtype"] != np.int8:
+            return rows
+        scale, zero_point = self._output["quantization"]
+        scores: Float32Array = (rows - zero_point) * np.float32(scale)
+        # Each score is a multiple of 1/256, so they sum to 1 only nearly.
+        scores /= np.maximum(scores.sum(axis=1, keepdims=True), np.float32(scale))
+        return scores
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""

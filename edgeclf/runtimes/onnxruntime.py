@@ -6,6 +6,8 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from edgeclf.artifact import Artifact
 from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
@@ -41,7 +43,9 @@ class OnnxRuntime:
         self._classes = len(artifact.metadata.labels)
         self._session: Any = self._create_session(artifact, provider)
         self._device: Device = device
-        self._input = self._session.get_inputs()[0].name
+        given = self._session.get_inputs()[0]
+        self._input = given.name
+        self._one_by_one = given.shape[0] == 1  # a model from elsewhere with a fixed batch
 
     @staticmethod
     def import_engine() -> ModuleType:
@@ -83,7 +87,8 @@ class OnnxRuntime:
         if session is None:
             raise InferenceError("This runtime is closed. Load the model again.")
         try:
-            (output,) = session.run(None, {self._input: images})
+            parts = [i[np.newaxis] for i in images] if self._one_by_one else [images]
+            output = np.concatenate([session.run(None, {self._input: p})[0] for p in parts])
         except Exception as exc:  # as above
             raise InferenceError(f"onnxruntime failed: {exc}") from exc
         return as_probabilities(output, len(images), self._classes)

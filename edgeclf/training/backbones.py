@@ -90,9 +90,9 @@ def build_classifier(
     Returns:
         A model from uint8 [N, spec.height, spec.width, 3] to float32 [N, classes].
     """
-    scheme = Normalization()
+    (mean,), (std,) = Normalization().means, Normalization().stds
     image = keras.Input((spec.height, spec.width, 3), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / scheme.std, offset=-scheme.mean / scheme.std, name="normalize")(image)
+    x = layers.Rescaling(1 / std, offset=-mean / std, name="normalize")(image)
     x = backbone.build(x)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dense(classes, name="logits")(x)
@@ -108,12 +108,19 @@ def load_imagenet_weights(model: keras.Model, backbone: Backbone) -> None:
     Raises:
         MissingDependencyError: The package is not installed.
     """
-    if backbone.weights_package is None:
+    load_torch_weights(model, read_state_dict(weights_file(backbone)))
+
+
+def weights_file(backbone: Backbone) -> str:
+    """Path of the checkpoint in the backbone's weights package.
+
+    Raises:
+        MissingDependencyError: The package is not installed.
+        OptionError: The backbone has none.
+    """
+    package = backbone.weights_package
+    if package is None:
         raise OptionError(f"{backbone.name} has no ImageNet weights; train it from scratch.")
-    load_torch_weights(model, read_state_dict(_weights_file(backbone.weights_package)))
-
-
-def _weights_file(package: str) -> str:
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError:

@@ -1,0 +1,72 @@
+"""Calibration: which range of values each activation takes, measured on the user's photos.
+
+Both int8 converters share this, so that TFLite and ONNX quantise by the same figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+CalibrationMethod = Literal["min-max", "average", "percentile"]
+Ranges: TypeAlias = dict[str, tuple[float, float]]
+
+_PERCENTILE = 99.99
+_SAMPLE = 65_536  # values of one tensor that a percentile is taken of
+
+
+class Observations:
+    """Collects the extremes of every tensor, one image at a time.
+
+    Args:
+        method: How the images' extremes become one range:
+            ``min-max`` takes the outermost of all images; nothing is clipped, and one odd photo
+            widens every step.
+            ``average`` takes the mean over the images, what a moving average estimates without
+            depending on their order.
+            ``percentile`` takes the mean of each image's 0.01st and 99.99th percentile, of an
+            even sample of large tensors.
+    """
+
+    def __init__(self, method: CalibrationMethod) -> None:
+        self._method = method
+        self._lows: dict[str, list[float]] = {}
+        self._highs: dict[str, list[float]] = {}
+
+    def add(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Notes one image's activations, by the tensor's name."""
+        for name, values in tensors.items():
+            low, high = self._extremes(values)
+            self._lows.setdefault(name, []).append(low)
+            self._highs.setdefault(name, []).append(high)
+
+    def _extremes(self, values: npt.NDArray[Any]) -> tuple[float, float]:
+        if self._method != "percentile":
+            return float(values.min()), float(values.max())
+        flat = values.reshape(-1)
+        low, high = np.percentile(
+            flat[:: max(1, flat.size // _SAMPLE)], (100 - _PERCENTILE, _PERCENTILE)
+        )
+        return float(low), float(high)
+
+    def ranges(self) -> Ranges:
+        """The range of each tensor; zero lies in all of them, because padding is zero."""
+        found: Ranges = {}
+        for name, lows in self._lows.items():
+            highs = self._highs[name]
+            if self._method == "min-max":
+                low, high = min(lows), max(highs)
+            else:
+                low, high = float(np.mean(lows)), float(np.mean(highs))
+            found[name] = (min(low, 0.0), max(high, 0.0))
+        return found
+
+
+def relative_error(reference: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """RMS of the difference over RMS of the reference; 0 is equal, 1 is as wrong as silence."""
+    scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
+    error = float(np.sqrt(np.mean(np.square(reference - other, dtype=np.float64))))
+    return error / scale if scale else float(error > 0)

@@ -1,0 +1,83 @@
+"""What a conversion is judged on: labelled photos, unlabelled ones, or generated pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from edgeclf.files import sha256_of
+from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.photo_cache import cache_photos
+from edgeclf.photos import Photos, find_photos, find_unlabelled
+
+_GENERATED = 64
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Images with or without the right answers.
+
+    Attributes:
+        kind: ``labelled`` photos tell how much accuracy a conversion costs; ``unlabelled`` ones
+            how often its answer changes; ``generated`` pictures how far its figures move.
+        images: uint8 [N, H, W, 3] of the model's input size.
+        targets: int64 [N]; None without labels.
+        photos: The files; None for generated pictures.
+        sha256: Of all images and labels.
+    """
+
+    kind: Literal["labelled", "unlabelled", "generated"]
+    images: UInt8Array = field(repr=False)
+    targets: npt.NDArray[np.int64] | None
+    photos: Photos | None
+    sha256: str
+
+
+def open_evaluation(
+    folder: str | os.PathLike[str] | None, labels: Sequence[str], spec: ImageSpec, cache: Path
+) -> Evaluation:
+    """Finds the images to judge by.
+
+    Args:
+        folder: Photos in one folder a class, which may be some of the classes; or photos alone;
+            or None for generated pictures.
+        labels: The model's classes.
+        spec: How photos become its input.
+        cache: Folder for decoded photos.
+
+    Raises:
+        DataError: The photos cannot be used.
+    """
+    if folder is None:
+        images = _generate(spec)
+        return Evaluation("generated", images, None, None, sha256_of(images.tobytes()))
+    photos = find_any_photos(folder, labels)
+    images = cache_photos(photos, spec, cache)
+    if photos.labels:
+        return Evaluation("labelled", images, photos.targets, photos, photos.sha256)
+    return Evaluation("unlabelled", images, None, photos, photos.sha256)
+
+
+def find_any_photos(folder: str | os.PathLike[str], labels: Sequence[str]) -> Photos:
+    """Labelled photos where there are class folders, else unlabelled ones."""
+    root = Path(folder)
+    has_folders = root.is_dir() and any(p.is_dir() for p in root.iterdir() if p.name[0] != ".")
+    return find_photos(root, labels, partial=True) if has_folders else find_unlabelled(root)
+
+
+def _generate(spec: ImageSpec) -> UInt8Array:
+    """Soft patches of colour, finer from one to the next; the same on every machine."""
+    rng = np.random.default_rng(0)
+    size = (spec.width, spec.height)
+    pictures = []
+    for index in range(_GENERATED):
+        coarse = rng.integers(0, 256, (3 + index % 10, 3 + index % 10, 3), np.uint8)
+        pictures.append(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)))
+    return np.stack(pictures)

@@ -1,0 +1,199 @@
+"""`edgeclf inspect`: what an artifact knows about itself."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_ALL_LABELS = 12  # up to so many are listed
+_FIRST_LABELS = 10  # of more, so many
+_TITLES = {"calibration": "ranges", "data_sha256": "data", "origin": "made from"}
+
+_Rows = Iterator[tuple[str, str]]
+
+
+def inspect(model: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads an artifact's metadata, after its seal was checked; needs no runtime.
+
+    Args:
+        model: An artifact of any format.
+
+    Returns:
+        Plain JSON types: ``file``, ``format``, ``size_bytes``, ``sha256``, ``format_version`` and
+        every field of `edgeclf.Metadata`, the certificate's images as they are stored.
+
+    Raises:
+        ArtifactError: The file is missing, is no artifact, or has a later format version.
+        IntegrityError: The file was an artifact and has been changed or cut short.
+    """
+    from edgeclf.artifact import FORMAT_VERSION, load_artifact
+
+    artifact = load_artifact(model)
+    metadata = json.loads(json.dumps(dataclasses.asdict(artifact.metadata)))
+    return {
+        "file": os.fspath(model),
+        "format": artifact.format,
+        "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "format_version": FORMAT_VERSION,
+        **metadata,
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("models", nargs="+", metavar="FILE", help="artifacts of any format")
+    parser.add_argument("--json", action="store_true", help="one document; of several files a list")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb on parsed arguments; returns the exit code."""
+    found = [inspect(model) for model in args.models]
+    if args.json:
+        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
+    else:
+        print("\n\n".join("\n".join(_lines(artifact)) for artifact in found))
+    return 0
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    parts = (_file, _model, _tensors, _quantization, _training, _accuracy, _certificate)
+    groups = [rows for part in parts if (rows := list(part(found)))]
+    width = max(len(title) for rows in groups for title, _ in rows)
+    yield _printable(found["file"])
+    for number, rows in enumerate(groups):
+        yield from [""] * (number > 0)
+        for title, text in rows:
+            yield _printable(f"  {title:<{width}}  {text}".rstrip())
+
+
+def _file(found: Mapping[str, Any]) -> _Rows:
+    yield "format", f"{found['format']}, format version {found['format_version']}"
+    yield "size", f"{found['size_bytes']:,} bytes"
+    yield "SHA-256", found["sha256"]
+
+
+def _model(found: Mapping[str, Any]) -> _Rows:
+    names = ("name", "version", "parameters")
+    yield from _facts({name: found[name] for name in names})
+    labels = found["labels"]
+    yield "labels", f"{len(labels):,}"
+    shown = labels if len(labels) <= _ALL_LABELS else labels[:_FIRST_LABELS]
+    for number, label in enumerate(shown):
+        yield "", f"{number:>2}  {label}"
+    if len(shown) < len(labels):
+        yield "", f"and {len(labels) - len(shown):,} more"
+
+
+def _tensors(found: Mapping[str, Any]) -> _Rows:
+    image, scheme = found["image"], found["normalization"]
+    integers = found["precision"] == "int8-full"
+    shape = f"[N, {image['height']}, {image['width']}, 3]"
+    yield "input", f"int8 RGB {shape}, bytes minus 128" if integers else f"uint8 RGB {shape}"
+    scaled = "scaled JPEG decoding" if image["scaled_decode"] else "full-size JPEG decoding"
+    yield "resize", f"{image['resize']}, {image['kernel']} kernel, {scaled}"
+    mean, std = (_numbers(scheme[key]) for key in ("mean", "std"))
+    yield "normalisation", f"(x - {mean}) / {std} inside the graph"
+    answer = f"[N, {len(found['labels'])}]"
+    integer_output = f"int8 {answer}, probability = (score + 128) / 256"
+    yield "output", integer_output if integers else f"float32 probabilities {answer}"
+
+
+def _quantization(found: Mapping[str, Any]) -> _Rows:
+    yield "precision", found["precision"]
+    yield from _facts(found["quantization"] or {})
+    if found["calibration"]:
+        yield "calibration", _data(found["calibration"])
+
+
+def _training(found: Mapping[str, Any]) -> _Rows:
+    training = found["training"] or {}
+    if "images" in training:
+        yield "trained on", _data(training)
+        training = {k: v for k, v in training.items() if k not in ("images", "data_sha256")}
+    yield from _facts(training)
+
+
+def _accuracy(found: Mapping[str, Any]) -> _Rows:
+    accuracy = found["accuracy"] or {}
+    if "images" in accuracy:
+        yield "evaluation", _data(accuracy, f"{accuracy.get('evaluation', '')} images".strip())
+    for who in ("source", "artifact"):
+        if who in accuracy:
+            yield who, _top1(accuracy[who])
+    if "top1_agreement" in accuracy:
+        yield "agreement", f"same top-1 on {accuracy['top1_agreement']:.1%} of the images"
+    if "max_change" in accuracy:
+        yield "largest change", f"{accuracy['max_change']:.6f} of a probability"
+
+
+def _certificate(found: Mapping[str, Any]) -> _Rows:
+    certificate = found["certificate"]
+    if certificate:
+        size = len(json.dumps(certificate, ensure_ascii=False).encode())
+        images = f"{len(certificate.get('images', ()))} golden images"
+        photo = ", one JPEG" if certificate.get("photo") else ""
+        yield "certificate", f"{images}{photo}, {size / 1e3:.1f} kB"
+
+
+def _facts(record: Mapping[str, Any]) -> _Rows:
+    """A row for each entry that says something."""
+    for key, value in record.items():
+        if value not in (None, "", [], {}):
+            yield _TITLES.get(key, _words(key)), _text(value)
+
+
+def _data(record: Mapping[str, Any], kind: str = "images") -> str:
+    """What a set of images is known by."""
+    digest = record.get("sha256") or record.get("data_sha256")
+    parts = (
+        f"{record['images']:,} {kind}" if "images" in record else "",
+        f"seed {record['seed']}" if "seed" in record else "",
+        f"SHA-256 {digest}" if digest else "",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _top1(record: Mapping[str, Any]) -> str:
+    parts = [f"top-1 {record['top1']:.1%}"]
+    if "top1_interval_95" in record:
+        low, high = record["top1_interval_95"]
+        parts.append(f"95% interval {low:.1%} to {high:.1%}")
+    if "images" in record:
+        parts.append(f"n = {record['images']:,}")
+    return ", ".join(parts)
+
+
+def _numbers(value: Any) -> str:
+    """One number, or one for each of red, green and blue."""
+    return f"({', '.join(f'{v:g}' for v in value)})" if isinstance(value, list) else f"{value:g}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(key)} {_text(entry)}" for key, entry in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").replace("sha256", "SHA-256")
+
+
+def _printable(line: str) -> str:
+    """The line without what would steer a terminal; names and labels may come from anywhere."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+if __name__ == "__main__":
+    from edgeclf.cli import main
+
+    raise SystemExit(main(["inspect", *sys.argv[1:]]))

@@ -1,0 +1,426 @@
+"""A conversion as Markdown and as one HTML page that loads nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from edgeclf.reporting import text
+from edgeclf.reporting.html import page_environment
+from edgeclf.reporting.markdown import _safe, _table
+
+Record = Mapping[str, Any]
+
+_EVALUATIONS = {
+    "labelled": "labelled photos",
+    "unlabelled": "photos without labels",
+    "generated": "generated images",
+}
+_MOST_CLASSES = 30
+_MOST_ANSWERS = 12  # for each artifact
+_VISIBLE = 0.001  # of a probability, 0..1; answers are written in per cent with one decimal
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One place of a table.
+
+    Attributes:
+        text: The figure or word.
+        small: What is said below it; of a failure, the reason.
+        failed: Whether it tells of a failure.
+        bar: Length of the bar beside it, 0..1.
+    """
+
+    text: str
+    small: str = ""
+    failed: bool = False
+    bar: float | None = None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table in words, for both files.
+
+    Attributes:
+        title: The heading.
+        caption: What must be known to read it.
+        columns: Their names; one that would hold no figure is left out.
+        rows: Cells; the first names the artifact or the class.
+        first_number: Columns from here on hold numbers.
+        notes: What follows the table.
+    """
+
+    title: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[_Cell]]
+    first_number: int
+    notes: Sequence[str]
+
+    @property
+    def groups(self) -> list[list[Sequence[_Cell]]]:
+        """Rows one below another that begin with the same name."""
+        return [list(rows) for _, rows in groupby(self.rows, lambda row: row[0].text)]
+
+
+def to_markdown(conversion: Record) -> str:
+    """The whole report but for the photos.
+
+    Args:
+        conversion: What `edgeclf.convert` wrote, of the schema ``edgeclf.conversion/1``.
+    """
+    parts = [f"# Conversion: {_safe(conversion['source']['name'])}", _safe(_summary(conversion))]
+    for table in [*_tables(conversion), *_layer_table(conversion)]:
+        parts += [f"## {table.title}", *_markdown(table)]
+    facts = [f"- {_safe(f'{name}: {fact}')}" for name, fact in _facts(conversion).items()]
+    return "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"
+
+
+def to_html(conversion: Record) -> str:
+    """The whole report as one page.
+
+    Args:
+        conversion: What `edgeclf.convert` wrote, of the schema ``edgeclf.conversion/1``.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    environment = page_environment()
+    environment.filters.update(percent=text.percent, change=_change)
+    return environment.get_template("conversion.html.j2").render(
+        name=conversion["source"]["name"],
+        lead=text.unbroken(_summary(conversion)),
+        tables=_tables(conversion),
+        photos={
+            name: [photo for photo in worst if photo["change"] >= _VISIBLE]
+            for name, result in conversion["results"].items()
+            if (worst := _list(result, "worst_images"))
+        },
+        layers=_layer_table(conversion),
+        facts=_facts(conversion),
+    )
+
+
+def _markdown(table: _Table) -> Iterable[str]:
+    if table.rows:
+        lines = [
+            [f"{c.text} ({c.small})" if c.small and not c.failed else c.text for c in row]
+            for row in table.rows
+        ]
+        yield _table(table.columns, lines, table.first_number)
+        yield _safe(table.caption)
+    reasons = [
+        # What stands before the verdict names the row.
+        f"{', '.join(cell.text for cell in row[:index])} failed: {row[index].small}"
+        for row in table.rows
+        for index, cell in enumerate(row)
+        if cell.failed and cell.small
+    ]
+    if reasons or table.notes:
+        yield "\n".join(f"- {_safe(note)}" for note in [*reasons, *table.notes])
+
+
+def _summary(conversion: Record) -> str:
+    return " ".join(_sentences(conversion, conversion["results"], conversion["tolerance"]))
+
+
+def _sentences(
+    conversion: Record, results: Mapping[str, Record], tolerance: float
+) -> Iterable[str]:
+    passed = {name: _comparison(result) for name, result in results.items() if result["passed"]}
+    yield (
+        f"{len(passed)} of {len(results)} artifacts passed the gate: compared with "
+        f"{conversion['source']['file']} on {_images(conversion)}, with a tolerance of "
+        f"{100 * tolerance:.1f} points of top-1."
+    )
+    drops = {name: drop for name, c in passed.items() if (drop := _drop(c)) is not None}
+    worst = max(drops, key=drops.__getitem__, default="")
+    if drops and drops[worst] > 0:
+        yield (
+            f"Of those that passed, {worst} loses most: {100 * drops[worst]:.1f} points "
+            f"({text.percent(passed[worst]['artifact_top1'])} against "
+            f"{text.percent(passed[worst]['source_top1'])})."
+        )
+    elif drops:
+        yield "None of those that passed loses top-1."
+    if agreements := {name: c["top1_agreement"] for name, c in passed.items() if c}:
+        least = min(agreements, key=agreements.__getitem__)
+        share = text.percent(agreements[least])
+        yield f"They give the source's answer to at least {share} of the images ({least})."
+    for name in passed:
+        place, recipe = _taken(results[name])
+        if place:
+            others = "another recipe" if place == 1 else f"{place} other recipes"
+            yield f"{name} needed a rescue: “{recipe}” passed after {others} had not."
+    for name, result in results.items():
+        if not result["passed"]:
+            reason = "the error is below" if result.get("error") else _reason(result, tolerance)
+            yield f"{name} failed: {reason}."
+
+
+def _tables(conversion: Record) -> list[_Table]:
+    makers = (_main_table, _ladder_table, _class_table, _answer_table)
+    return [table for make in makers for table in make(conversion)]
+
+
+def _make_table(
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | _Cell]],
+    first_number: int,
+    notes: Sequence[str] = (),
+) -> list[_Table]:
+    """One table, or none when there is nothing to say."""
+    cells = [[_Cell(c) if isinstance(c, str) else c for c in row] for row in rows]
+    if not cells and not notes:
+        return []
+    kept = [i for i in range(len(columns)) if any(row[i].text != text.DASH for row in cells)]
+    names = [columns[i] for i in kept]
+    figures = [[row[i] for i in kept] for row in cells]
+    first = sum(i < first_number for i in kept)
+    return [_Table(title, caption, names, figures, first, notes)]
+
+
+def _main_table(conversion: Record) -> list[_Table]:
+    original = conversion["source"]["size_bytes"]
+    rows = []
+    for name, result in conversion["results"].items():
+        place, recipe = _taken(result)
+        verdict = _Cell("passed", f"rescued by recipe {place + 1}" if place else "")
+        if not result["passed"]:
+            verdict = _Cell("failed", _reason(result, conversion["tolerance"]), failed=True)
+        comparison, size = _comparison(result), result.get("size_bytes")
+        top1, drop = _Cell(text.DASH), _drop(comparison)
+        if drop is not None:
+            shares = (comparison[key] for key in ("source_top1", "artifact_top1"))
+            top1 = _Cell(" → ".join(map(text.percent, shares)), f"{_lost(drop)} points")
+        rows.append((
+            name,
+            verdict,
+            recipe,
+            top1,
+            *_differences(comparison),
+            _known(text.size, size),
+            _known(text.ratio, original / size if original and size else None),
+            _known(text.size, result.get("arena_bytes")),
+            _known(_seconds, result.get("seconds")),
+        ))  # fmt: skip
+    return _make_table(
+        "Results",
+        "Agreement is the share of images to which source and artifact give the same answer; "
+        f"a change is that of a probability, 0 to 1; all on {_images(conversion)}. The ratio is "
+        "the size of the source's file over the artifact's. The arena is the working memory that "
+        "a microcontroller needs.",
+        ("Artifact", "Verdict", "Recipe taken", "Top-1", "Agreement", "Largest change", "Size",
+         "Ratio", "Arena", "Time"),
+        rows,
+        3,
+    )  # fmt: skip
+
+
+def _ladder_table(conversion: Record) -> list[_Table]:
+    rows = [
+        (
+            name,
+            rung["recipe"],
+            _Cell("passed") if rung["passed"] else _Cell("failed", rung["error"] or "", True),
+            _known(_lost, rung["top1_drop"]),
+            *_differences(rung),
+            _known(text.size, rung["size_bytes"]),
+            text.milliseconds(rung["p50_ms"]),
+            _known(_seconds, rung["seconds"]),
+        )
+        for name, result in conversion["results"].items()
+        for rung in _list(result, "rungs")
+        if len(result["rungs"]) > 1 or not result["passed"]
+    ]
+    return _make_table(
+        "Recipes tried",
+        "In this order; the first that passed was taken. Top-1 as its change in points; p50 is "
+        "the median latency.",
+        ("Artifact", "Recipe", "Verdict", "Top-1", "Agreement", "Largest change", "Size",
+         "p50, ms", "Time"),
+        rows,
+        3,
+    )  # fmt: skip
+
+
+def _class_table(conversion: Record) -> list[_Table]:
+    compared = {name: _comparison(result) for name, result in conversion["results"].items()}
+    classes = {name: c["per_class"] for name, c in compared.items() if c.get("per_class")}
+    moved = {name: of for name, of in classes.items() if any(map(_gain, of.values()))}
+    # Every artifact is compared on the same images: one tells the classes and the source's share.
+    first: Record = next(iter(moved.values()), {})
+    largest = {label: max(abs(_gain(of[label])) for of in moved.values()) for label in first}
+    changed = sorted(filter(largest.__getitem__, largest), key=lambda label: -largest[label])
+    rows = [
+        (
+            label,
+            text.percent(first[label]["source"]),
+            *(_class_words(of[label]) for of in moved.values()),
+        )
+        for label in changed[:_MOST_CLASSES]
+    ]
+    notes = []
+    if alike := [name for name in classes if name not in moved]:
+        notes.append(f"No class changed in {', '.join(alike)}.")
+    if (left_out := len(changed) - len(rows)) > 0:
+        notes.append(f"{left_out:,} more classes changed, none of them by more than these.")
+    prefix = f"{conversion['source']['name']}."
+    return _make_table(
+        "Classes that changed",
+        "Accuracy on the photos of a class, with its change in points.",
+        ("Class", "Source", *(name.removeprefix(prefix) for name in moved)),
+        rows,
+        1,
+        notes,
+    )
+
+
+def _gain(accuracies: Mapping[str, float]) -> float:
+    return accuracies["artifact"] - accuracies["source"]
+
+
+def _class_words(accuracies: Mapping[str, float]) -> str:
+    gain = _gain(accuracies)
+    change = f" ({text.points(100 * gain)})" if gain else ""
+    return text.percent(accuracies["artifact"]) + change
+
+
+def _answer_table(conversion: Record) -> list[_Table]:
+    rows, notes = [], []
+    for name, result in conversion["results"].items():
+        changes = _list(result, "changes")
+        for change in changes[:_MOST_ANSWERS]:
+            truth, source, artifact = (change[key] for key in ("truth", "source", "artifact"))
+            effects = {source: "now wrong", artifact: "now right", None: text.DASH}
+            effect = effects.get(truth, "still wrong")
+            images = f"{change['images']:,}"
+            rows.append((name, truth or text.DASH, source, artifact, effect, images))
+        if left_out := sum(change["images"] for change in changes[_MOST_ANSWERS:]):
+            notes.append(f"{left_out:,} more answers changed in {name}.")
+    return _make_table(
+        "Answers that changed",
+        "Images to which source and artifact give different answers, the most frequent first.",
+        ("Artifact", "Truth", "Source's answer", "Artifact's answer", "Effect", "Images"),
+        rows,
+        5,
+        notes,
+    )
+
+
+def _layer_table(conversion: Record) -> list[_Table]:
+    rows = []
+    for name, result in conversion["results"].items():
+        layers = _list(result, "layer_errors")
+        largest = max((layer["error"] for layer in layers), default=0) or 1
+        for layer in layers:
+            error = _Cell(text.digits(layer["error"]), bar=layer["error"] / largest)
+            rows.append((name, layer["tensor"], layer["operator"] or text.DASH, error))
+    return _make_table(
+        "Layers that differ most",
+        "Relative error: the root mean square of the difference between float and int8, over that "
+        "of float. The longest bar is the largest error of an artifact.",
+        ("Artifact", "Tensor", "Operator", "Relative error"),
+        rows,
+        4,
+    )
+
+
+def _facts(conversion: Record) -> dict[str, str]:
+    """The conditions, each with its name."""
+    source, calibration = conversion["source"], conversion["calibration"]
+    facts = {
+        "Source": f"{source['file']} ({source['format']}), "
+        f"{_known(text.size, source['size_bytes'])}, {text.count(source['parameters'])} "
+        f"parameters, SHA-256 {source['sha256']}",
+        "Classes": f"{len(conversion['labels']):,}",
+        "Evaluation": f"{_images(conversion)}, SHA-256 {conversion['evaluation']['sha256']}",
+        "Calibration": f"{calibration['images']:,} images, seed {calibration['seed']}, "
+        f"SHA-256 {calibration['sha256']}"
+        if calibration
+        else "none",
+    }
+    for name, result in conversion["results"].items():
+        if quantization := result.get("quantization"):
+            facts[name] = "; ".join(_property(*item) for item in quantization.items())
+    facts["Libraries"] = ", ".join(f"{name} {v}" for name, v in conversion["libraries"].items())
+    return facts | {"Time": _known(_seconds, conversion["seconds"])}
+
+
+def _property(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        value = ", ".join(map(str, value)) or "nothing"
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    return f"{name.replace('_', ' ')}: {value}"
+
+
+def _images(conversion: Record) -> str:
+    evaluation = conversion["evaluation"]
+    return f"{evaluation['images']:,} {_EVALUATIONS[evaluation['kind']]}"
+
+
+def _reason(result: Record, tolerance: float) -> str:
+    """Why an artifact failed."""
+    comparison = _comparison(result)
+    drop = _drop(comparison)
+    if result.get("error"):
+        return str(result["error"])
+    if drop is not None and drop > tolerance:
+        lost, allowed = (text.digits(100 * share) for share in (drop, tolerance))
+        return f"it loses {lost} points of top-1, where {allowed} may be lost"
+    if comparison:
+        share = text.percent(comparison["top1_agreement"])
+        return f"it gives the source's answer to {share} of the images"
+    return "the reason was not recorded"
+
+
+def _comparison(result: Record) -> Record:
+    return result.get("comparison") or {}
+
+
+def _list(result: Record, key: str) -> list[Any]:
+    return result.get(key) or []
+
+
+def _drop(comparison: Record) -> float | None:
+    """Top-1 lost, 0..1; None where the images carry no labels."""
+    source, artifact = comparison.get("source_top1"), comparison.get("artifact_top1")
+    return None if source is None or artifact is None else source - artifact
+
+
+def _taken(result: Record) -> tuple[int, str]:
+    """The recipe that was taken, and its place in the ladder, from 0."""
+    rungs = enumerate(_list(result, "rungs"))
+    return next(((i, rung["recipe"]) for i, rung in rungs if rung["passed"]), (0, text.DASH))
+
+
+def _differences(compared: Record) -> tuple[str, _Cell]:
+    """Agreement and changes of a comparison or a rung."""
+    agreement, largest, mean = (
+        compared.get(key) for key in ("top1_agreement", "max_change", "mean_change")
+    )
+    changes = _Cell(_known(_change, largest), "" if mean is None else f"mean {_change(mean)}")
+    return _known(text.percent, agreement), changes
+
+
+def _known(write: Callable[[float], str], value: float | None) -> str:
+    return text.DASH if value is None else write(value)
+
+
+def _change(value: float) -> str:
+    """A change of a probability, 0..1."""
+    return "≤0.0001" if 0 < value < 0.0001 else f"{value:.4f}"
+
+
+def _lost(drop: float) -> str:
+    return text.points(-100 * drop)
+
+
+def _seconds(value: float) -> str:
+    return text.duration(1e3 * value)
