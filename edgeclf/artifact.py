@@ -14,7 +14,7 @@ whether anything in the file has changed. docs/artifact.md specifies the format.
     NAME.keras              Keras's own zip, with edgeclf.json, which is the first member and so
                             the mark, and labels.txt; the seal is the archive's comment
 
-Nothing here needs more than the standard library, so a device reads what a workstation wrote.
+Nothing here needs a framework, so a device reads what a workstation wrote.
 """
 
 from __future__ import annotations
@@ -63,6 +63,12 @@ class Normalization:
     mean: float | tuple[float, float, float] = 127.0
     std: float | tuple[float, float, float] = 128.0
 
+    def __post_init__(self) -> None:
+        numbers = (*self.means, *self.stds)
+        if not all(isinstance(n, int | float) for n in numbers) or 0 in self.stds:
+            raise OptionError(f"Mean and std are {self.mean} and {self.std}; expected numbers, "
+                              "and no std of zero.")  # fmt: skip
+
     @property
     def means(self) -> tuple[float, ...]:
         """One number, or three."""
@@ -92,11 +98,12 @@ class Metadata:
         version: The model's version, free text.
         normalization: What the graph does first with the bytes.
         parameters: Number of weights of the source network.
-        quantization: Scheme, granularity and tool of the quantised file; None for floats.
-        calibration: Count, seed and content hash of the calibration images; None for floats.
+        quantization: Scheme, recipe and tool of anything but fp32; None for fp32.
+        calibration: Names, count, seed and hash of the calibration images; None without any.
         training: Where the weights come from: data hash, settings, library versions.
         accuracy: Top-1 of source and artifact, agreement and the largest probability change.
         certificate: Golden images with the answers of source and artifact.
+        written_by: The program that wrote the file read; not compared, and replaced on writing.
     """
 
     name: str
@@ -111,13 +118,14 @@ class Metadata:
     training: Mapping[str, Any] | None = None
     accuracy: Mapping[str, Any] | None = None
     certificate: Mapping[str, Any] | None = None
+    written_by: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise OptionError(
                 f"Labels are {list(self.labels)}; expected at least two different names."
             )
-        if any("\n" in label or not label.strip() for label in self.labels):
+        if any(len(label.splitlines()) != 1 or not label.strip() for label in self.labels):
             raise OptionError("A label is empty or spans lines; labels.txt holds one a line.")
         if self.precision not in get_args(Precision):
             raise OptionError(
@@ -127,7 +135,7 @@ class Metadata:
     def to_json(self) -> str:
         """The metadata as one JSON document."""
         header = {"format_version": FORMAT_VERSION, "written_by": f"edgeclf {_own_version()}"}
-        return json.dumps({**header, **dataclasses.asdict(self)}, ensure_ascii=False)
+        return json.dumps({**dataclasses.asdict(self), **header}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Metadata:
@@ -142,12 +150,13 @@ class Metadata:
         except (ValueError, KeyError, TypeError) as exc:
             raise ArtifactError(f"The metadata is not edgeclf's JSON: {exc!r}.") from exc
         if format_version != FORMAT_VERSION:
-            writer = str(document.get("written_by", "a later edgeclf"))
+            writer = str(document.get("written_by", "another edgeclf"))
             raise ArtifactError(
                 f"The artifact has format version {format_version}, written by {writer}; this is "
                 f"edgeclf {_own_version()}, which reads version {FORMAT_VERSION}. Install the "
                 f"writer's version: pip install '{writer.replace(' ', '>=')}'"
             )
+        _check_types(document)
         # What a later edgeclf adds without a new format version is not needed to read the file.
         known = {entry.name for entry in dataclasses.fields(cls)}
         fields = {key: value for key, value in document.items() if key in known}
@@ -161,6 +170,20 @@ class Metadata:
             return cls(**fields)
         except (KeyError, TypeError, OptionError) as exc:
             raise ArtifactError(f"The artifact's metadata is incomplete: {exc}.") from exc
+
+
+def _check_types(document: Mapping[str, Any]) -> None:
+    """Refuses what JSON allows and the format does not."""
+    labels = document.get("labels")
+    records = ("quantization", "calibration", "training", "accuracy", "certificate")
+    wrong = [key for key in ("image", "normalization") if not isinstance(document.get(key), dict)]
+    wrong += [key for key in records if not isinstance(document.get(key), dict | None)]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        wrong.append("labels")
+    if not isinstance(document.get("parameters"), int | None):
+        wrong.append("parameters")
+    if wrong:
+        raise ArtifactError(f"The artifact's metadata have wrong types: {', '.join(wrong)}.")
 
 
 @dataclass(frozen=True)
@@ -214,7 +237,7 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
     path = None if isinstance(source, bytes) else Path(source)
     name = "the bytes given" if path is None else str(path)
     content = source if isinstance(source, bytes) else _read(Path(source))
-    _check_seal(content, name)
+    sha256 = _check_seal(content, name)
     format_ = _detect_format(content)
     if format_ == "onnx":
         document = dict(_onnx_metadata(content)).get("edgeclf")
@@ -223,9 +246,7 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
             document = archive.read(_JSON_NAME) if _JSON_NAME in archive.namelist() else None
     if document is None:
         raise ArtifactError(f"{name} is sealed but holds no metadata. Convert the model again.")
-    return Artifact(
-        format_, Metadata.from_json(document), content, hashlib.sha256(content).hexdigest(), path
-    )
+    return Artifact(format_, Metadata.from_json(document), content, sha256, path)
 
 
 def seal_artifact(model: bytes, metadata: Metadata) -> Artifact:
@@ -275,11 +296,15 @@ def _read(path: Path) -> bytes:
         raise ArtifactError(f"Cannot read the model {path}: {exc.strerror}.") from exc
 
 
-def _check_seal(content: bytes, name: str) -> None:
+def _check_seal(content: bytes, name: str) -> str:
+    """Compares the seal and gives the hash of the whole file, both in one pass over the bytes."""
     mark, digest = content[-_SEAL_LENGTH:-64], content[-64:]
-    if mark == _SEAL_MARK and hashlib.sha256(content[:-64]).hexdigest().encode() == digest:
-        return
-    if b"edgeclf" in content:  # the mark, at the least
+    if mark == _SEAL_MARK:
+        sealed = hashlib.sha256(memoryview(content)[:-64])
+        if sealed.hexdigest().encode() == digest:
+            sealed.update(digest)
+            return sealed.hexdigest()
+    if is_artifact(content):
         raise IntegrityError(
             f"{name} was an edgeclf artifact, but its bytes have changed since it was written: "
             "its seal does not fit. Copy or convert it again."
@@ -349,7 +374,7 @@ def _onnx_without_ours(model: bytes) -> bytes:
             pair = {n: model[a:b] for n, a, b in _protobuf_fields(model, start, end)}
             if pair.get(1) == _MARK:
                 begin = end
-            elif pair.get(1) == b"labels":
+            elif pair.get(1) == b"labels" and begin:
                 return model[begin:position]
         position = end
     return model[begin:]

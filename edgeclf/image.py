@@ -46,6 +46,7 @@ _KERNELS = {
     "box": Image.Resampling.BOX,
 }
 _ORIENTATION_TAG = 0x0112
+_FIRST_TRANSPOSED = 5  # from here on, an orientation swaps rows and columns
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -141,7 +142,8 @@ def decode_image(source: ImageSource, spec: ImageSpec) -> Image.Image:
         image = Image.open(stream, formats=FORMATS)
         _check_pixels(image.size)
         if spec.scaled_decode:
-            image.draft(None, (spec.width * _DRAFT_MARGIN, spec.height * _DRAFT_MARGIN))
+            size = (spec.width * _DRAFT_MARGIN, spec.height * _DRAFT_MARGIN)
+            image.draft(None, size[::-1] if _orientation(image) >= _FIRST_TRANSPOSED else size)
         image.load()
         return _to_rgb(_upright(image))
     except ImageError:
@@ -250,17 +252,22 @@ def _check_pixels(size: tuple[int, int]) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; an unreadable one counts as upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DECODER_ERRORS:
-        return image
-    method = _ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return orientation if orientation in _ORIENTATIONS else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = _ORIENTATIONS.get(_orientation(image))
     return image.transpose(method) if method is not None else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.

@@ -14,6 +14,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
+ALL_TARGETS = (
+    "fp32.tflite",
+    "fp16.tflite",
+    "dynamic.tflite",
+    "int8.tflite",
+    "int8-full.tflite",
+    "fp32.onnx",
+    "fp16.onnx",
+    "int8.onnx",
+)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -83,6 +93,11 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Barely trained, int8 may lose more than it would on a finished model: the gate has its own
     # tests, here every target is wanted.
     edgeclf.convert(
-        artifact.path, evaluation=mugs / "eval", calibration=mugs / "train", tolerance=0.5
+        artifact.path,
+        evaluation=mugs / "eval",
+        calibration=mugs / "train",
+        to=ALL_TARGETS,
+        tolerance=0.5,
+        c_array=True,
     )
     return folder

@@ -2,28 +2,42 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import edgeclf
-from edgeclf.artifact import load_artifact, save_artifact, seal_artifact
+from edgeclf.artifact import Metadata, load_artifact, save_artifact, seal_artifact
 from edgeclf.certificate import make_certificate
 from edgeclf.classifier import Classifier
-from edgeclf.converters.base import Target
+from edgeclf.converters.base import Recipe, Source, TensorFlowGraph
 from edgeclf.converters.gate import compare
 from edgeclf.errors import (
     ArtifactError,
+    ConversionError,
     DataError,
     IntegrityError,
     OptionError,
     QualityGateError,
     VerificationError,
 )
+from edgeclf.image import ImageSpec
 
-TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
+TARGETS = (
+    "fp32.tflite",
+    "fp16.tflite",
+    "dynamic.tflite",
+    "int8.tflite",
+    "int8-full.tflite",
+    "fp32.onnx",
+    "fp16.onnx",
+    "int8.onnx",
+)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -38,20 +52,26 @@ def test_an_artifact_tells_where_it_comes_from(run: Path, target: str) -> None:
     assert metadata.accuracy["source"] == source.metadata.accuracy["source"]  # type: ignore[index]
     assert metadata.accuracy["artifact"]["images"] == 24
     assert 1 <= len(metadata.certificate["images"]) <= 4
+    assert (metadata.quantization is None) == (metadata.precision == "fp32")
     if "int8" in target:
-        assert metadata.calibration is not None and metadata.quantization is not None
-        assert metadata.calibration["images"] == 48
+        assert metadata.calibration is not None
+        assert metadata.calibration["images"] == len(metadata.calibration["files"]) == 48
     else:
-        assert metadata.calibration is None and metadata.quantization is None
+        assert metadata.calibration is None
 
 
 def test_conversion_report_holds_every_comparison(run: Path) -> None:
     report = json.loads((run / "mugs.conversion.json").read_text())
     assert list(report["results"]) == [f"mugs.{t}" for t in TARGETS]
-    for result in report["results"].values():
-        assert result["passed"] and result["images"] == 24
-        assert set(result["per_class"]) == {"white", "black", "blue", "transparent"}
-    assert report["results"]["mugs.fp32.tflite"]["max_change"] < 1e-4
+    for name, result in report["results"].items():
+        comparison = result["comparison"]
+        assert result["passed"] and result["file"] == name and comparison["images"] == 24
+        assert set(comparison["per_class"]) == {"white", "black", "blue", "transparent"}
+        assert len(result["worst_images"]) == 6 and result["rungs"][-1]["passed"]
+        assert bool(result["layer_errors"]) == ("int8" in name)
+    assert report["results"]["mugs.fp32.tflite"]["comparison"]["max_change"] < 1e-4
+    page = (run / "mugs.conversion.html").read_text()
+    assert "mugs.int8.onnx" in page and (run / "mugs.conversion.md").exists()
 
 
 def operators(model: bytes) -> list[str]:
@@ -75,8 +95,9 @@ def test_int8_tflite_normalises_for_nothing(run: Path) -> None:
 
     content = load_artifact(run / "mugs.int8.tflite").content
     names = operators(content)
-    assert names[0] == "QUANTIZE" and names[-2:] == ["DEQUANTIZE", "SOFTMAX"]
-    assert not {"CAST", "MUL", "SUB"} & set(names)
+    assert names[:2] == ["QUANTIZE", "CONV_2D"]
+    assert names[-3:] == ["DEQUANTIZE", "FULLY_CONNECTED", "SOFTMAX"]
+    assert not {"CAST", "MUL", "SUB", "DIV"} & set(names)
     interpreter = Interpreter(model_content=content)
     (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert given["dtype"] == np.uint8 and given["quantization"] == (1 / 128, 127)
@@ -88,7 +109,7 @@ def test_int8_tflite_normalises_for_nothing(run: Path) -> None:
 def test_onnx_has_public_names_and_a_free_batch(run: Path) -> None:
     import onnxruntime
 
-    for target in ("fp32.onnx", "int8.onnx"):
+    for target in ("fp32.onnx", "fp16.onnx", "int8.onnx"):
         session = onnxruntime.InferenceSession(
             load_artifact(run / f"mugs.{target}").content, providers=["CPUExecutionProvider"]
         )
@@ -103,17 +124,14 @@ def test_channels_that_answer_with_their_bias_alone_keep_it() -> None:
     keras = pytest.importorskip("keras")
     from keras import layers
 
-    from edgeclf.artifact import Normalization
-    from edgeclf.converters.base import Source
-    from edgeclf.converters.tflite import convert_tflite
+    from edgeclf.converters.tflite import TFLiteConverter
 
-    image = keras.Input((16, 16, 3), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalize")(image)
-    x = layers.Conv2D(8, 3, name="conv")(x)
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, name="conv")(image)
     x = layers.ReLU(6.0)(x)
-    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dense(3, name="logits")(x)
-    model = keras.Model(image, layers.Softmax(name="probabilities")(x))
+    model = keras.Model(image, layers.Softmax()(x))
     rng = np.random.default_rng(0)
     kernel = rng.normal(0, 0.2, (3, 3, 3, 8))
     kernel[..., :4] = rng.normal(0, 1e-18, (3, 3, 3, 4))
@@ -121,15 +139,14 @@ def test_channels_that_answer_with_their_bias_alone_keep_it() -> None:
     model.get_layer("conv").set_weights([kernel, bias])
     model.get_layer("logits").set_weights([rng.normal(0, 0.4, (8, 3)), np.zeros(3)])
     images = rng.integers(0, 256, (32, 16, 16, 3), np.uint8)
-    content = convert_tflite(
-        Source(model, Normalization(), images), Target.parse("int8.tflite")
-    ).content
+    converter = TFLiteConverter(keras_source(model, ImageSpec(16, 16), images))
+    content = converter.convert(Recipe("int8", "min-max")).content
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
-    expected = model.predict_on_batch(images)
+    expected = model.predict_on_batch((images.astype(np.float32) - 127) / 128)
     for index in range(8):
         interpreter.set_tensor(given["index"], images[index : index + 1])
         interpreter.invoke()
@@ -156,19 +173,21 @@ def test_a_result_that_answers_differently_is_not_written(
 ) -> None:
     """A converter that swaps the classes' order, the classic silent mistake."""
     from edgeclf.converters import pipeline
+    from edgeclf.converters.tflite import TFLiteConverter
 
     shutil.copy(run / "mugs.keras", tmp_path)
     (tmp_path / "mugs.fp32.tflite").write_bytes(b"from an earlier run")
-    honest = pipeline._CONVERTERS["tflite"]
 
-    def swapped(source: object, target: Target) -> object:
-        from keras import layers, models
+    class Swapped(TFLiteConverter):
+        def __init__(self, source: Source) -> None:
+            honest = source.graph.function
+            graph = TensorFlowGraph(lambda x: honest(x)[:, ::-1], source.graph.variables)
+            super().__init__(dataclasses.replace(source, graph=graph))
 
-        model = source.model  # type: ignore[attr-defined]
-        flipped = layers.Lambda(lambda x: x[:, ::-1])(model.output)
-        return honest(dataclasses.replace(source, model=models.Model(model.input, flipped)), target)  # type: ignore[type-var, arg-type]
-
-    monkeypatch.setitem(pipeline._CONVERTERS, "tflite", swapped)
+    find = pipeline.find_converter
+    monkeypatch.setattr(
+        pipeline, "find_converter", lambda name: Swapped if name == "tflite" else find(name)
+    )
     with pytest.raises(QualityGateError, match=r"mugs\.fp32\.tflite loses .*not written"):
         edgeclf.convert(
             tmp_path / "mugs.keras", evaluation=mugs / "eval", to=["fp32.tflite", "fp32.onnx"]
@@ -184,13 +203,17 @@ def test_unusable_requests(run: Path, mugs: Path) -> None:
     model, evaluation = run / "mugs.keras", mugs / "eval"
     with pytest.raises(OptionError, match="--calibration"):
         edgeclf.convert(model, evaluation=evaluation, to=["int8.tflite"])
-    with pytest.raises(OptionError, match=r"'int3\.tflite'; expected one of fp32\.tflite"):
+    with pytest.raises(OptionError, match=r"'int3\.tflite'; expected PRECISION"):
         edgeclf.convert(model, evaluation=evaluation, to=["int3.tflite"])
     with pytest.raises(OptionError, match="tolerance"):
         edgeclf.convert(model, evaluation=evaluation, tolerance=3)
     with pytest.raises(DataError, match="in both sets"):
         edgeclf.convert(model, evaluation=evaluation, calibration=evaluation)
-    with pytest.raises(ArtifactError, match=r"expected the \.keras one"):
+    with pytest.raises(OptionError, match=r"no converter 'coreml'; expected one of onnx, tflite"):
+        edgeclf.convert(model, evaluation=evaluation, to=["fp32.coreml"])
+    with pytest.raises(ConversionError, match="onnx writes fp32, fp16, int8, not dynamic"):
+        edgeclf.convert(model, evaluation=evaluation, to=["dynamic.onnx"])
+    with pytest.raises(ArtifactError, match=r"is an artifact already, in onnx"):
         edgeclf.convert(run / "mugs.fp32.onnx", evaluation=evaluation, to=["fp32.tflite"])
 
 
@@ -211,7 +234,7 @@ def test_verify_notices_another_model(run: Path, tmp_path: Path) -> None:
 
 
 def test_verify_needs_a_certificate_and_an_intact_file(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no certificate"):
+    with pytest.raises(ArtifactError, match="no complete certificate"):
         edgeclf.verify(run / "mugs.keras")
     content = bytearray((run / "mugs.int8.tflite").read_bytes())
     content[5000] ^= 4
@@ -220,13 +243,87 @@ def test_verify_needs_a_certificate_and_an_intact_file(run: Path, tmp_path: Path
         edgeclf.verify(tmp_path / "flipped.tflite")
 
 
-def test_golden_images_are_lossless_and_few(run: Path, mugs: Path) -> None:
-    with Classifier(run / "mugs.int8.tflite") as classifier:
-        photos = sorted((mugs / "eval").rglob("*.jpg"))
-        from edgeclf.image import load_image
+def test_a_certificate_is_small_and_says_where_it_differs(run: Path, tmp_path: Path) -> None:
+    artifact = load_artifact(run / "mugs.int8.tflite")
+    certificate = artifact.metadata.certificate
+    assert certificate is not None and len(json.dumps(certificate)) <= 150_000
+    assert edgeclf.verify(run / "mugs.int8.tflite").photo == "identical"
 
-        images = np.stack([load_image(p, classifier.artifact.metadata.image) for p in photos])
+    def verify_with(stage: str) -> None:
+        changed = json.loads(json.dumps(certificate))
+        changed["photo"][stage]["means"] = [m + 2 for m in changed["photo"][stage]["means"]]
+        metadata = dataclasses.replace(artifact.metadata, certificate=changed)
+        save_artifact(seal_artifact(artifact.content, metadata), tmp_path / "m.tflite")
+        edgeclf.verify(tmp_path / "m.tflite")
+
+    with pytest.raises(VerificationError, match=r"in the decoder, by 2\.0 of 255 levels"):
+        verify_with("decoded")
+    with pytest.raises(VerificationError, match=r"the preprocessing, by 2\.0 of 255 levels"):
+        verify_with("tensor")
+
+
+def test_the_certificates_photo_tests_every_step_of_the_preprocessing(run: Path) -> None:
+    """Dropping the EXIF orientation, the resize policy or the scaled decode is noticed."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    from edgeclf.image import decode_image
+
+    metadata = load_artifact(run / "mugs.int8.tflite").metadata
+    assert metadata.certificate is not None
+    photo = metadata.certificate["photo"]
+    jpeg = base64.b64decode(photo["jpeg"])
+    with Image.open(io.BytesIO(jpeg)) as image:
+        assert image.getexif()[0x0112] == 8
+        assert image.height > image.width  # turned: upright it is wider than high
+    decoded = decode_image(jpeg, metadata.image)
+    assert decoded.size[0] > decoded.size[1]
+    assert decoded.size < (image.height, image.width)  # decoded at half the size
+    assert photo["decoded"]["shape"] == [decoded.height, decoded.width, 3]
+
+
+@pytest.mark.parametrize("size", [96, 224, 331])
+def test_a_certificate_stays_small_at_any_input_size(size: int) -> None:
+    from edgeclf.runtimes.fake import fake_artifact
+
+    rng = np.random.default_rng(0)
+    # Neighbouring pixels differ more than in any photo; even numbers are darker.
+    coarse = rng.integers(0, 256, (8, size // 2, size // 2, 3), np.uint8)
+    images = coarse.repeat(2, axis=1).repeat(2, axis=2)
+    images[::2] //= 3
+    artifact = fake_artifact(["dark", "bright"])
+    spec = ImageSpec(*images.shape[1:3])
+    artifact = dataclasses.replace(
+        artifact, metadata=dataclasses.replace(artifact.metadata, image=spec)
+    )
+    with Classifier(artifact, runtime="fake") as classifier:
         answers = classifier.probabilities(images)
-    certificate = make_certificate(images, answers, answers)
-    assert len(json.dumps(certificate)) < 150_000
-    assert len(certificate["images"]) == len(set(answers.argmax(axis=1)))
+        certificate = make_certificate(
+            classifier, classifier.probabilities, images, (answers, answers)
+        )
+    assert len(json.dumps(certificate)) <= 150_000
+    assert 1 <= len(certificate["images"]) <= 2
+
+
+def keras_source(model: Any, spec: ImageSpec, images: np.ndarray) -> Source:
+    """A Keras model from normalised floats to probabilities as a source."""
+    labels = tuple(f"class {i}" for i in range(model.output_shape[-1]))
+    graph = TensorFlowGraph(lambda x: model(x, training=False), [v.value for v in model.variables])
+    return Source(graph, Metadata("model", labels, spec), images)
+
+
+def test_firmware_gets_the_flatbuffer_as_c_source(run: Path) -> None:
+    artifact = load_artifact(run / "mugs.int8-full.tflite")
+    header, source = ((run / f"mugs.int8-full.{kind}").read_text() for kind in ("h", "c"))
+    array = bytes(int(word, 16) for word in re.findall(r"0x([0-9a-f]{2}),", source))
+    assert array == artifact.model_content
+    assert artifact.content.startswith(array) and len(array) < artifact.size_bytes
+    assert f"#define EDGECLF_MUGS_LENGTH {len(array)}" in header
+    assert artifact.sha256 in header
+    if shutil.which("cc"):
+        subprocess.run(
+            ["cc", "-std=c11", "-Wall", "-Werror", "-c", "mugs.int8-full.c", "-o", "/dev/null"],
+            cwd=run, check=True,
+        )  # fmt: skip

@@ -6,12 +6,14 @@ and a signature that names both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edgeclf.artifact import Normalization
 from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.rounding import Layer
 from edgeclf.errors import ConversionError
 
 SIGNATURE = "serving_default"
@@ -193,6 +195,70 @@ def operator_outputs(model: bytes) -> dict[str, str]:
     (graph,) = tree.subgraphs
     return {_text(graph.tensors[operator.outputs[0]].name): _operator_name(tree, operator)
             for operator in graph.operators}  # fmt: skip
+
+
+def logits_layer(model: bytes) -> str | None:
+    """Output of the dense layer that the last softmax takes; None where there is none."""
+    tree = unpack(model)
+    (graph,) = tree.subgraphs
+    makers = {operator.outputs[0]: operator for operator in graph.operators}
+    last = makers.get(graph.outputs[0])
+    if last is None or _operator_name(tree, last) != "SOFTMAX":
+        return None
+    dense = makers.get(last.inputs[0])
+    if dense is None or _operator_name(tree, dense) != "FULLY_CONNECTED":
+        return None
+    return _text(graph.tensors[dense.outputs[0]].name)
+
+
+def weight_layers(model: bytes) -> list[Layer]:
+    """The float layers whose weights can be rounded, named after their weights' tensor."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tree = unpack(model)
+    (graph,) = tree.subgraphs
+    layers = []
+    for operator in graph.operators:
+        kind = _operator_name(tree, operator)
+        if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        given, stored = (graph.tensors[index] for index in operator.inputs[:2])
+        if tree.buffers[stored.buffer].data is None:
+            continue  # computed weights
+        weights = _values(tree, stored).reshape(stored.shape)
+        name, source, options = _text(stored.name), _text(given.name), operator.builtinOptions
+        if kind == "FULLY_CONNECTED":
+            layers.append(Layer(name, source, weights[np.newaxis]))
+            continue
+        if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
+            continue
+        rows, columns = weights.shape[1:3]
+        if kind == "CONV_2D":
+            if weights.shape[3] != given.shape[3]:
+                continue  # grouped
+            shaped = weights.reshape(1, len(weights), -1)
+        else:
+            if weights.shape[3] != given.shape[3]:
+                continue  # several outputs a channel
+            shaped = weights.reshape(rows * columns, 1, -1).transpose(2, 1, 0)
+        padding = None if options.padding == schema.Padding.SAME else ((0, 0), (0, 0))
+        stride = (options.strideH, options.strideW)
+        layers.append(Layer(name, source, shaped, (rows, columns), stride, padding))
+    return layers
+
+
+def with_weights(model: bytes, weights: Mapping[str, Any]) -> bytes:
+    """Replaces weights by tensor name; given in the shape of `weight_layers`."""
+    tree = unpack(model)
+    (graph,) = tree.subgraphs
+    for tensor in graph.tensors:
+        values = weights.get(_text(tensor.name))
+        if values is not None:
+            if len(values) > 1:  # depthwise: [C, 1, rows * columns] to [1, rows, columns, C]
+                values = values.transpose(2, 1, 0)
+            content = np.ascontiguousarray(values, "<f4").tobytes()
+            tree.buffers[tensor.buffer].data = np.frombuffer(content, np.uint8)
+    return pack(tree)
 
 
 def linear_layers(model: bytes) -> list[str]:

@@ -3,8 +3,8 @@
 As for TFLite, the network is converted without its normalisation and gets one DequantizeLinear
 before it that holds it as scale and zero point. int8 means QDQ: pairs of QuantizeLinear and
 DequantizeLinear around float operations, which every engine understands and fuses into integer
-kernels. Weights use seven of their eight bits (`reduce_range`): CPUs without VNNI add two products
-in 16 bits, and full-range values overflow there without a word.
+kernels. Weights but depthwise ones use seven of their eight bits (`reduce_range`): CPUs without
+VNNI add two products in 16 bits, and full-range values overflow there without a word.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +30,14 @@ from edgeclf.converters.base import (
     Source,
     TensorFlowGraph,
 )
-from edgeclf.converters.calibration import CalibrationMethod, Observations, Ranges, relative_error
+from edgeclf.converters.calibration import (
+    CalibrationMethod,
+    Observations,
+    Ranges,
+    relative_error,
+    spread,
+)
+from edgeclf.converters.rounding import ROUNDING_IMAGES, Layer, round_layers
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.image import UInt8Array
 
@@ -39,8 +46,10 @@ _OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
 _CORE_INPUT, _INPUT, _OUTPUT = "image_float", "image", "probabilities"
 _DEQUANTIZED = "_DequantizeLinear_Output"  # what the quantiser calls a tensor behind its pair
 _QUANTIZED_BIAS, _BIAS_SCALE = "_quantized", "_quantized_scale"
+_LEVELS, _LEVELS_REDUCED = 127, 64  # of int8, and of what reduce_range leaves of it
+_DENSE = ("MatMul", "Gemm")
 _ERROR_IMAGES = 8
-_CORRECTION_IMAGES = 32
+_CORRECTION_IMAGES = 64
 
 
 class OnnxConverter:
@@ -70,6 +79,7 @@ class OnnxConverter:
         _free_batch(core)
         self._core = core
         self._fused: Any = None
+        self._rounded_cores: dict[int, Any] = {}
         self._ranges: dict[CalibrationMethod, Ranges] = {}
         self._worst: list[LayerError] = []
 
@@ -97,7 +107,7 @@ class OnnxConverter:
             self._fused = _fused(self._core)
         ranges = self._calibrated(recipe.calibration)
         in_float = self._layers_for_float(recipe)
-        quantized = _quantize(self._fused, ranges, recipe, in_float)
+        quantized = _quantize(self._rounded(recipe), ranges, recipe, in_float)
         self._correct_biases(quantized)
         errors = self._layer_errors(quantized)
         if not self._worst:  # of the first, plain attempt: what a rescue goes by
@@ -114,9 +124,10 @@ class OnnxConverter:
             "scheme": "static QDQ, symmetric int8 weights per channel, "
             f"uint{recipe.activation_bits} activations per tensor",
             "recipe": str(recipe),
-            "reduce_range": _reduces_range(recipe),
-            "kept_in_float": ["softmax", *in_float],
+            "reduce_range": "all but depthwise" if _reduces_range(recipe) else "none",
+            "kept_in_float": ["softmax", "logits", *in_float],
             "calibration": recipe.calibration,
+            "weight_rounding": "GPTQ",
             "bias_correction": True,
             "tool": f"onnxruntime {version('onnxruntime')}",
         }
@@ -139,12 +150,32 @@ class OnnxConverter:
             self.convert(Recipe(recipe.precision, recipe.calibration))
         return [layer.tensor for layer in self._worst[: recipe.float_layers]]
 
+    def _rounded(self, recipe: Recipe) -> Any:
+        """The core with its weights on int8's grid; made once for each grid."""
+        levels = _LEVELS_REDUCED if _reduces_range(recipe) else _LEVELS
+        if levels not in self._rounded_cores:
+            assert self._source.calibration is not None
+            images = spread(self._source.calibration, ROUNDING_IMAGES)
+            layers = _weight_layers(self._fused)
+            seen = (
+                # A convolution is given one image [1, C, H, W].
+                {n: v[0].transpose(1, 2, 0) if v.ndim == 4 else v for n, v in tensors.items()}
+                for tensors in _activations(
+                    self._fused, images, self._scheme, [layer.given for layer in layers]
+                )
+            )
+            grids = {layer.name: _LEVELS if len(layer.weights) > 1 else levels
+                     for layer in layers}  # fmt: skip
+            rounded = round_layers(layers, seen, grids)
+            self._rounded_cores[levels] = _with_weights(self._fused, rounded)
+        return self._rounded_cores[levels]
+
     def _correct_biases(self, quantized: Any) -> None:
         """As `TFLiteConverter` does, on the quantised biases of the linear convolutions."""
         from onnx import numpy_helper
 
         assert self._source.calibration is not None
-        images = self._source.calibration[:_CORRECTION_IMAGES]
+        images = spread(self._source.calibration, _CORRECTION_IMAGES)
 
         def means(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
             sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
@@ -172,7 +203,7 @@ class OnnxConverter:
     def _layer_errors(self, quantized: Any) -> list[LayerError]:
         """Each layer's error in the whole network, with the errors of those before it."""
         assert self._source.calibration is not None
-        images = self._source.calibration[:_ERROR_IMAGES]
+        images = spread(self._source.calibration, _ERROR_IMAGES)
         kinds = {node.output[0]: node.op_type for node in self._fused.graph.node}
         errors: dict[str, list[float]] = {}
         for reference, other in zip(
@@ -301,8 +332,13 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
     if wide:
         model = onnx.version_converter.convert_version(model, _OPSET_INT16)
     spans = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    # 256 levels for the logits of many classes tie their ranks, as they would in the softmax: the
+    # last layer's weights are int8 and its sums stay float.
+    tail = {_OUTPUT, *_tail(model)}
     excluded = [node.name for node in model.graph.node
-                if node.op_type == "Softmax" or node.output[0] in in_float]  # fmt: skip
+                if node.output[0] in in_float
+                or (node.output[0] in tail and node.op_type not in _DENSE)]  # fmt: skip
+    depthwise = [layer.name for layer in _weight_layers(fused) if len(layer.weights) > 1]
     try:
         quantizer = QDQQuantizer(
             model,
@@ -314,7 +350,13 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
             [],
             excluded,
             sorted({*QLinearOpsRegistry, *QDQRegistry}),
-            {},
+            {
+                "OpTypesToExcludeOutputQuantization": list(_DENSE),
+                # Depthwise kernels do not add products in pairs, so they cannot overflow.
+                "TensorQuantOverrides": {
+                    name: [{"axis": 0, "reduce_range": False}] for name in depthwise
+                },
+            },
         )
         quantizer.quantize_model()
     except Exception as exc:  # onnxruntime's errors share no base class below Exception
@@ -399,6 +441,87 @@ def _free_batch(model: Any) -> None:
     if not works:
         for dims, old in zip(dimensions, kept, strict=True):
             dims[0].CopyFrom(old)
+
+
+def _weight_layers(model: Any) -> list[Layer]:
+    """The float layers whose weights can be rounded, named after their weights."""
+    from onnx import helper, numpy_helper
+
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = []
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "MatMul", "Gemm") or node.input[1] not in stored:
+            continue
+        values = numpy_helper.to_array(stored[node.input[1]])
+        given = node.input[0]
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type != "Conv":
+            outputs_first = attributes.get("transB", 0) == 1
+            if values.ndim == 2 and not attributes.get("transA", 0):
+                shaped = (values if outputs_first else values.T)[np.newaxis]
+                layers.append(Layer(node.input[1], given, np.ascontiguousarray(shaped)))
+            continue
+        outputs, inputs, *kernel = values.shape
+        groups = attributes.get("group", 1)
+        plain = (
+            len(kernel) == 2
+            and groups in (1, outputs)
+            and (groups == 1 or inputs == 1)
+            and set(attributes.get("dilations", [1])) == {1}
+            and attributes.get("auto_pad", b"NOTSET") in (b"NOTSET", b"SAME_UPPER", b"VALID")
+        )
+        if not plain:
+            continue
+        top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+        same = attributes.get("auto_pad") == b"SAME_UPPER"
+        layers.append(
+            Layer(
+                node.input[1],
+                given,
+                np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(
+                    groups, outputs // groups, -1
+                ),
+                (kernel[0], kernel[1]),
+                tuple(attributes.get("strides", [1, 1])),
+                None if same else ((top, bottom), (left, right)),
+            )
+        )
+    return layers
+
+
+def _tail(model: Any) -> list[str]:
+    """Tensors from the last dense layer's output to the softmax."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(_OUTPUT)
+    tail: list[str] = []
+    while node is not None and node.op_type in ("Softmax", "Add", *_DENSE):
+        tail.append(node.output[0])
+        if node.op_type in _DENSE:
+            return tail
+        node = next((makers[name] for name in node.input if name in makers), None)
+    return []
+
+
+def _with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
+    from onnx import numpy_helper
+
+    changed = copy.deepcopy(model)
+    transposed = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"
+                  or (node.op_type == "Gemm" and not any(a.name == "transB" and a.i
+                                                         for a in node.attribute))}  # fmt: skip
+    for tensor in changed.graph.initializer:
+        values = weights.get(tensor.name)
+        if values is None:
+            continue
+        if len(tensor.dims) == 4:  # [groups, outputs, rows * columns * channels] to OIHW
+            outputs, inputs, rows, columns = tensor.dims
+            shaped = values.reshape(outputs, rows, columns, inputs).transpose(0, 3, 1, 2)
+        else:
+            shaped = values[0].T if tensor.name in transposed else values[0]
+        tensor.CopyFrom(
+            numpy_helper.from_array(np.ascontiguousarray(shaped, np.float32), tensor.name)
+        )
+    return changed
 
 
 def _linear_layers(model: Any) -> list[Any]:

@@ -3,13 +3,14 @@
 The network is converted without its normalisation, as a core from float32 to probabilities. How
 bytes become the core's input is then one operation that holds the normalisation as scale and
 zero point (`flatbuffer.with_bytes_input`), so int8 needs no arithmetic before its first layer.
-The softmax stays in float, but for ``int8-full``: in int8 it rounds every score to a multiple of
-1/256.
+Logits and softmax stay in float, but for ``int8-full``: in int8 the softmax rounds every score to
+a multiple of 1/256.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 import warnings
@@ -31,13 +32,21 @@ from edgeclf.converters.base import (
     Source,
     TensorFlowGraph,
 )
-from edgeclf.converters.calibration import CalibrationMethod, Observations, Ranges, relative_error
+from edgeclf.converters.calibration import (
+    CalibrationMethod,
+    Observations,
+    Ranges,
+    relative_error,
+    spread,
+)
+from edgeclf.converters.rounding import ROUNDING_IMAGES, round_layers
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.image import UInt8Array
 
+_LEVELS = 127
 _ERROR_IMAGES = 8  # what a layer's error is measured on
-_CORRECTION_IMAGES = 32  # what a bias is corrected by
+_CORRECTION_IMAGES = 64  # what a bias is corrected by
 
 
 class TFLiteConverter:
@@ -65,6 +74,8 @@ class TFLiteConverter:
                 f"A .{source.graph.format} model cannot become TFLite here; convert it to "
                 f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
             )
+        self._logits = flatbuffer.logits_layer(self._core)
+        self._rounded_core: bytes | None = None
         self._ranges: dict[CalibrationMethod, Ranges] = {}
         self._worst: list[LayerError] = []
 
@@ -95,8 +106,9 @@ class TFLiteConverter:
             )
         ranges = self._calibrated(recipe.calibration)
         in_float = self._layers_for_float(recipe)
-        core = flatbuffer.lift_quiet_channels(self._core, ranges)
-        quantized = _quantize(core, _static_recipe(recipe, in_float, self._scheme), ranges)
+        core = flatbuffer.lift_quiet_channels(self._rounded(), ranges)
+        add_recipe_to = _static_recipe(recipe, in_float, self._scheme, self._logits)
+        quantized = _quantize(core, add_recipe_to, ranges)
         quantized = self._correct_biases(quantized)
         errors = self._layer_errors(quantized)
         if not self._worst:  # of the first, plain attempt: what a rescue goes by
@@ -110,7 +122,11 @@ class TFLiteConverter:
             model = flatbuffer.with_signature(core)
         else:
             model = flatbuffer.with_bytes_input(core, self._scheme)
-        metadata = tflite_metadata(self._source.metadata, "image", "probabilities")
+        metadata = tflite_metadata(
+            dataclasses.replace(self._source.metadata, precision=recipe.precision),
+            "image",
+            "probabilities",
+        )
         return flatbuffer.with_metadata(model, BUFFER_NAME, metadata)
 
     def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
@@ -122,12 +138,13 @@ class TFLiteConverter:
             "int8-full": "static, symmetric int8 weights per channel, int8 activations per "
             "tensor, int8 input and output",
         }
-        kept = ["softmax", *in_float] if recipe.precision == "int8" else []
+        kept = ["softmax", "logits", *in_float] if recipe.precision == "int8" else []
         return {
             "scheme": schemes[recipe.precision],
             "recipe": str(recipe),
             "kept_in_float": kept,
             "calibration": recipe.calibration,
+            "weight_rounding": "GPTQ" if recipe.calibration else "nearest",
             "bias_correction": recipe.calibration is not None,
             "tool": f"litert-quantizer {version('litert-quantizer')}",
         }
@@ -151,16 +168,33 @@ class TFLiteConverter:
             self.convert(Recipe(recipe.precision, recipe.calibration))
         return [layer.tensor for layer in self._worst[: recipe.float_layers]]
 
+    def _rounded(self) -> bytes:
+        """The core with its weights on int8's grid; made once, whatever the ranges are."""
+        if self._rounded_core is None:
+            assert self._source.calibration is not None
+            images = spread(self._source.calibration, ROUNDING_IMAGES)
+            layers = flatbuffer.weight_layers(self._core)
+            seen = (
+                # A convolution is given one image [1, H, W, C].
+                {n: v[0] if v.ndim == 4 else v for n, v in tensors.items()}
+                for tensors in _activations(self._core, images, self._scheme)
+            )
+            levels = dict.fromkeys((layer.name for layer in layers), _LEVELS)
+            rounded = round_layers(layers, seen, levels)
+            self._rounded_core = flatbuffer.with_weights(self._core, rounded)
+        return self._rounded_core
+
     def _correct_biases(self, quantized: bytes) -> bytes:
         """Takes the mean error of each linear layer's channels out of its bias, front to back.
 
-        Rounded weights no longer sum to what they did, and images are mostly smooth: so a channel
-        is off by nearly the same everywhere. After Nagel et al., "Data-Free Quantization through
-        Weight Equalization and Bias Correction" (2019), section 4.2, with means measured instead
-        of derived. Layers with a ReLU in them are left alone; the next linear one makes up for it.
+        Rounded weights and clipped activations no longer sum to what they did, and images are
+        mostly smooth: so a channel is off by nearly the same everywhere. After Nagel et al.,
+        "Data-Free Quantization through Weight Equalization and Bias Correction" (2019), section
+        4.2, with means measured instead of derived. Layers with a ReLU in them are left alone; the
+        next linear one makes up for it.
         """
         assert self._source.calibration is not None
-        images = self._source.calibration[:_CORRECTION_IMAGES]
+        images = spread(self._source.calibration, _CORRECTION_IMAGES)
 
         def means(model: bytes, wanted: Sequence[str]) -> dict[str, Any]:
             sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
@@ -180,7 +214,7 @@ class TFLiteConverter:
     def _layer_errors(self, quantized: bytes) -> list[LayerError]:
         """Each layer's error in the whole network, with the errors of those before it."""
         assert self._source.calibration is not None
-        images = self._source.calibration[:_ERROR_IMAGES]
+        images = spread(self._source.calibration, _ERROR_IMAGES)
         operators = flatbuffer.operator_outputs(self._core)
         errors: dict[str, list[float]] = {}
         for reference, other in zip(
@@ -253,7 +287,9 @@ def _weight_recipe(precision: Precision) -> Any:
     return add_to
 
 
-def _static_recipe(recipe: Recipe, in_float: Sequence[str], scheme: Normalization) -> Any:
+def _static_recipe(
+    recipe: Recipe, in_float: Sequence[str], scheme: Normalization, logits: str | None
+) -> Any:
     """Weights and activations, but for what stays in float."""
 
     def add_to(engine: Any) -> None:
@@ -272,6 +308,10 @@ def _static_recipe(recipe: Recipe, in_float: Sequence[str], scheme: Normalizatio
                 left_in_float.append(operations.INPUT)
         for operation in left_in_float:
             engine.update_quantization_recipe(".*", operation, algorithm_key=algorithms.NO_QUANTIZE)
+        if recipe.precision == "int8" and logits is not None:
+            # 256 levels for the logits of many classes tie their ranks, as they would in the
+            # softmax; here the weights are int8 and the sums stay float.
+            engine.add_dynamic_config(re.escape(logits), operations.FULLY_CONNECTED, num_bits=8)
         for tensor in in_float:
             engine.update_quantization_recipe(
                 re.escape(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE

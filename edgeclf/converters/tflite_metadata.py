@@ -34,7 +34,9 @@ class _Offset:
 
 
 def tflite_metadata(metadata: Metadata, input_name: str, output_name: str) -> bytes:
-    """The metadata flatbuffer of an image classifier with uint8 input and float32 output.
+    """The metadata flatbuffer of an image classifier.
+
+    Input and output are uint8 and float32, or int8 both for ``int8-full``.
 
     Args:
         metadata: The artifact's own; name, version, labels and input size are taken from it.
@@ -43,6 +45,10 @@ def tflite_metadata(metadata: Metadata, input_name: str, output_name: str) -> by
     """
     writer = _Writer()
     image, table, text, tables = metadata.image, writer.table, writer.text, writer.tables
+    integers = metadata.precision == "int8-full"
+    bytes_are = "one byte a channel minus 128, -128..127" if integers else "one byte a channel"
+    scores_are = "-128..127 for probabilities 0..1" if integers else "they sum to 1"
+    shift = 128.0 if integers else 0.0
     labels = table(
         {0: text(_LABELS_FILE), 1: text("The classes, one a line, in the output's order."),
          2: _TENSOR_AXIS_LABELS}
@@ -55,18 +61,18 @@ def tflite_metadata(metadata: Metadata, input_name: str, output_name: str) -> by
     given = table(
         {
             0: text(input_name),
-            1: text(f"RGB image, {image.width} x {image.height}, one byte a channel, 0..255."),
+            1: text(f"RGB image, {image.width} x {image.height}, {bytes_are}."),
             3: content,
             4: tables([unit]),
-            5: table({0: writer.floats([255.0]), 1: writer.floats([0.0])}),
+            5: table({0: writer.floats([255.0 - shift]), 1: writer.floats([-shift])}),
         }
     )
     answer = table(
         {
             0: text(output_name),
-            1: text("Probability of each class; they sum to 1."),
+            1: text(f"Score of each class; {scores_are}."),
             3: table({0: 1, 1: table({})}),  # FeatureProperties, which has no fields
-            5: table({0: writer.floats([1.0]), 1: writer.floats([0.0])}),
+            5: table({0: writer.floats([127.0 if integers else 1.0]), 1: writer.floats([-shift])}),
             6: tables([labels]),
         }
     )

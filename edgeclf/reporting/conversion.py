@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
-from edgeclf.reporting.markdown import _safe, _table
+from edgeclf.reporting.markdown import markdown_table, safe_text
 
 Record = Mapping[str, Any]
 
@@ -72,10 +72,13 @@ def to_markdown(conversion: Record) -> str:
     Args:
         conversion: What `edgeclf.convert` wrote, of the schema ``edgeclf.conversion/1``.
     """
-    parts = [f"# Conversion: {_safe(conversion['source']['name'])}", _safe(_summary(conversion))]
+    parts = [
+        f"# Conversion: {safe_text(conversion['source']['name'])}",
+        safe_text(_summary(conversion)),
+    ]
     for table in [*_tables(conversion), *_layer_table(conversion)]:
         parts += [f"## {table.title}", *_markdown(table)]
-    facts = [f"- {_safe(f'{name}: {fact}')}" for name, fact in _facts(conversion).items()]
+    facts = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in _facts(conversion).items()]
     return "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"
 
 
@@ -110,8 +113,8 @@ def _markdown(table: _Table) -> Iterable[str]:
             [f"{c.text} ({c.small})" if c.small and not c.failed else c.text for c in row]
             for row in table.rows
         ]
-        yield _table(table.columns, lines, table.first_number)
-        yield _safe(table.caption)
+        yield markdown_table(table.columns, lines, table.first_number)
+        yield safe_text(table.caption)
     reasons = [
         # What stands before the verdict names the row.
         f"{', '.join(cell.text for cell in row[:index])} failed: {row[index].small}"
@@ -120,7 +123,7 @@ def _markdown(table: _Table) -> Iterable[str]:
         if cell.failed and cell.small
     ]
     if reasons or table.notes:
-        yield "\n".join(f"- {_safe(note)}" for note in [*reasons, *table.notes])
+        yield "\n".join(f"- {safe_text(note)}" for note in [*reasons, *table.notes])
 
 
 def _summary(conversion: Record) -> str:

@@ -23,7 +23,7 @@ def to_markdown(results: Mapping[str, Any], summary: Summary) -> str:
         results: What `edgeclf.benchmark` returned.
         summary: What was derived from it.
     """
-    parts = [f"# Benchmark: {_safe(summary.title)}", _safe(" ".join(summary.sentences))]
+    parts = [f"# Benchmark: {safe_text(summary.title)}", safe_text(" ".join(summary.sentences))]
     if summary.headline or summary.like_with_like:
         parts.append(ratio_table(summary))
     parts += [main_table(results, summary), environment_line(results)]
@@ -45,9 +45,9 @@ def main_table(results: Mapping[str, Any], summary: Summary) -> str:
     ]
     if any(not row["error"] and _total(row)["p90"] is None for row in rows):
         notes.append(f"{text.DASH}: the sample is too small to carry this percentile.")
-    table = _table(_MAIN_COLUMNS, [_main_cells(row) for row in rows], _FIRST_NUMBER)
+    table = markdown_table(_MAIN_COLUMNS, [_main_cells(row) for row in rows], _FIRST_NUMBER)
     failures = [
-        f"- {_safe(f'{failure.file} on {failure.runtime} failed: {failure.reason}')}"
+        f"- {safe_text(f'{failure.file} on {failure.runtime} failed: {failure.reason}')}"
         for failure in summary.failures
     ]
     return "\n\n".join([table, " ".join(notes), *(["\n".join(failures)] if failures else [])])
@@ -69,7 +69,7 @@ def ratio_table(summary: Summary) -> str:
         for comparison in comparisons
     ]
     sides = "Teacher / student" if summary.teacher != summary.student else "Source / converted"
-    return _table((sides, *_RATIO_COLUMNS), lines, 1)
+    return markdown_table((sides, *_RATIO_COLUMNS), lines, 1)
 
 
 def environment_line(results: Mapping[str, Any]) -> str:
@@ -79,7 +79,7 @@ def environment_line(results: Mapping[str, Any]) -> str:
     quick = " (quick run)" if method["quick"] else ""
     return (
         f"Measured{quick} on {method['images']:,} photos. "
-        + _safe("; ".join(f"{name}: {fact}" for name, fact in facts.items()))
+        + safe_text("; ".join(f"{name}: {fact}" for name, fact in facts.items()))
         + f".\n\n```sh\n{results['environment']['command']}\n```"
     )
 
@@ -113,9 +113,11 @@ def _ratio(ratio: Ratio | None, write: Any) -> str:
     return f"{text.ratio(ratio.ratio)} ({write(ratio.teacher)} / {write(ratio.student)})"
 
 
-def _table(columns: Sequence[str], lines: Sequence[Sequence[str]], first_number: int) -> str:
+def markdown_table(
+    columns: Sequence[str], lines: Sequence[Sequence[str]], first_number: int
+) -> str:
     """A table whose columns line up in the source too."""
-    cells = [columns, *([_safe(cell) for cell in line] for line in lines)]
+    cells = [columns, *([safe_text(cell) for cell in line] for line in lines)]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
     rule = [
         "-" * width if i < first_number else "-" * (width - 1) + ":"
@@ -131,6 +133,6 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str]], first_number:
     return "\n".join(f"| {' | '.join(line)} |" for line in [written[0], rule, *written[1:]])
 
 
-def _safe(value: str) -> str:
+def safe_text(value: str) -> str:
     """Text that stays one line, and text, in any Markdown table."""
     return html.escape(" ".join(value.split()), quote=False).replace("|", "&#124;")
