@@ -36,6 +36,8 @@ typecheck: $(READY)  ## check types, strictly
 
 bench: $(READY)  ## run the project's own benchmarks
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/conversion_time.py
+	$(BIN)/python benchmarks/artifact_overhead.py runs/demo/*.tflite runs/demo/*.onnx
 
 clean:  ## remove everything that was made here
 	rm -rf $(VENV) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache

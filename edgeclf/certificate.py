@@ -58,6 +58,7 @@ class Verification:
         photo: How the JPEG came through: ``identical`` bytes at every stage, or ``equivalent``:
             another decoder's rounding, within a level.
         runtime: What it ran on.
+        accuracy: Top-1 with its interval on the photos that were given, None without any.
     """
 
     images: int
@@ -65,6 +66,7 @@ class Verification:
     tolerance: float
     photo: str
     runtime: RuntimeInfo
+    accuracy: Mapping[str, Any] | None = None
 
 
 def make_certificate(

@@ -223,6 +223,24 @@ def test_verify_repeats_the_certificate(run: Path, target: str) -> None:
     assert result.images >= 1 and result.max_change <= result.tolerance
 
 
+def test_verify_measures_the_accuracy(run: Path, mugs: Path, tmp_path: Path) -> None:
+    result = edgeclf.verify(run / "mugs.int8.onnx", data=mugs / "eval")
+    accuracy = load_artifact(run / "mugs.int8.onnx").metadata.accuracy
+    assert accuracy is not None and result.accuracy is not None
+    assert result.accuracy["certified_top1"] == accuracy["artifact"]["top1"]
+    assert result.accuracy["top1"] == pytest.approx(accuracy["artifact"]["top1"], abs=0.01)
+    other = edgeclf.verify(run / "mugs.int8.onnx", data=mugs / "train").accuracy
+    assert other is not None and "certified_top1" not in other and other["images"] == 48
+
+    artifact = load_artifact(run / "mugs.int8.onnx")
+    boast = json.loads(json.dumps(accuracy))
+    boast["artifact"]["top1"] += 0.05
+    metadata = dataclasses.replace(artifact.metadata, accuracy=boast)
+    save_artifact(seal_artifact(artifact.content, metadata), tmp_path / "boast.onnx")
+    with pytest.raises(VerificationError, match="photos it was certified on"):
+        edgeclf.verify(tmp_path / "boast.onnx", data=mugs / "eval")
+
+
 def test_verify_notices_another_model(run: Path, tmp_path: Path) -> None:
     artifact = load_artifact(run / "mugs.fp32.onnx")
     certificate = json.loads(json.dumps(artifact.metadata.certificate))
