@@ -107,6 +107,16 @@ def test_every_flipped_byte_is_refused(name: str) -> None:
             load_artifact(bytes(damaged))
 
 
+def test_a_flip_in_any_block_of_a_large_file_is_refused() -> None:
+    content = seal_artifact(TFLITE + bytes(13 * 2**20), METADATA).content
+    assert load_artifact(content).metadata == METADATA
+    for position in range(100, len(content), 2**20):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        with pytest.raises(IntegrityError):
+            load_artifact(bytes(damaged))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_truncated_file_is_refused(name: str) -> None:
     content = seal_artifact(MODELS[name], METADATA).content

@@ -106,6 +106,23 @@ def test_int8_tflite_normalises_for_nothing(run: Path) -> None:
     assert signature == {"inputs": ["image"], "outputs": ["probabilities"]}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "dynamic", "int8"])
+def test_tflite_takes_batches_once_resized(run: Path, precision: str) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=load_artifact(run / f"mugs.{precision}.tflite").content)
+    (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert given["shape"][0] == 1 and given["shape_signature"][0] == -1
+    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    interpreter.resize_tensor_input(given["index"], images.shape, strict=True)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given["index"], images)
+    interpreter.invoke()
+    with Classifier(run / f"mugs.{precision}.tflite") as classifier:
+        expected = classifier.probabilities(images)
+    assert np.abs(interpreter.get_tensor(answer["index"]) - expected).max() < 1e-4
+
+
 def test_onnx_has_public_names_and_a_free_batch(run: Path) -> None:
     import onnxruntime
 
@@ -345,3 +362,19 @@ def test_firmware_gets_the_flatbuffer_as_c_source(run: Path) -> None:
             ["cc", "-std=c11", "-Wall", "-Werror", "-c", "mugs.int8-full.c", "-o", "/dev/null"],
             cwd=run, check=True,
         )  # fmt: skip
+
+
+def test_a_converter_of_another_distribution_is_asked_for_by_its_name(
+    run: Path, mugs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    from edgeclf import plugins
+
+    entry = EntryPoint("theirs", "edgeclf.converters.onnx:OnnxConverter", "edgeclf.converters")
+    monkeypatch.setattr(plugins.Plugins, "_registered", lambda self: [entry])
+    (artifact,) = edgeclf.convert(
+        run / "mugs.keras", evaluation=mugs / "eval", to=["fp32.theirs"], out=tmp_path
+    )
+    assert artifact.path == tmp_path / "mugs.fp32.theirs.onnx"
+    assert edgeclf.verify(artifact.path).max_change < 1e-3

@@ -144,6 +144,16 @@ def with_signature(model: bytes) -> bytes:
     return pack(tree)
 
 
+def with_free_batch(model: bytes) -> bytes:
+    """Says in the input's and the output's signature that the batch may be resized."""
+    tree = unpack(model)
+    (graph,) = tree.subgraphs
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        tensor.shapeSignature = [-1, *(int(size) for size in tensor.shape[1:])]
+    return pack(tree)
+
+
 def with_metadata(model: bytes, name: str, content: bytes) -> bytes:
     """Adds a named metadata buffer, or replaces the one of that name."""
     from ai_edge_litert import schema_py_generated as schema

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgeclf.measurement.accuracy import Probabilities, agreement_record
 
 DEFAULT_TOLERANCE = 0.01
-_GENERATED_CHANGE = 0.02  # of a probability
+GENERATED_CHANGE = 0.02  # of a probability
 _SHOWN_CHANGES = 100
 
 
@@ -58,7 +58,7 @@ class Comparison:
             kind: Of the evaluation.
         """
         if kind == "generated":
-            return self.max_change <= _GENERATED_CHANGE
+            return self.max_change <= GENERATED_CHANGE
         lost = 1 - self.top1_agreement if self.drop is None else self.drop
         # One photo more or less is a multiple of 1/n; the margin only absorbs float rounding.
         return lost <= tolerance + 1e-9

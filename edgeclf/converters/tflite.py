@@ -122,6 +122,8 @@ class TFLiteConverter:
             model = flatbuffer.with_signature(core)
         else:
             model = flatbuffer.with_bytes_input(core, self._scheme)
+            if _can_resize(model):
+                model = flatbuffer.with_free_batch(model)
         metadata = tflite_metadata(
             dataclasses.replace(self._source.metadata, precision=recipe.precision),
             "image",
@@ -226,6 +228,22 @@ class TFLiteConverter:
                 errors.setdefault(name, []).append(relative_error(reference[name], other[name]))
         return [LayerError(name, operator, float(np.mean(errors[name])))
                 for name, operator in operators.items() if name in errors]  # fmt: skip
+
+
+def _can_resize(model: bytes) -> bool:
+    """Whether the graph takes two images at a time once its input is resized."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with _quiet():
+        interpreter = Interpreter(model_content=model)
+        (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+        try:
+            interpreter.resize_tensor_input(given["index"], (2, *given["shape"][1:]))
+            interpreter.allocate_tensors()
+            interpreter.invoke()
+        except (RuntimeError, ValueError):
+            return False
+        return len(interpreter.get_tensor(answer["index"])) == 2
 
 
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:

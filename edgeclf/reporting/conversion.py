@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from edgeclf.converters.gate import GENERATED_CHANGE
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
 from edgeclf.reporting.markdown import markdown_table, safe_text
@@ -136,8 +137,8 @@ def _sentences(
     passed = {name: _comparison(result) for name, result in results.items() if result["passed"]}
     yield (
         f"{len(passed)} of {len(results)} artifacts passed the gate: compared with "
-        f"{conversion['source']['file']} on {_images(conversion)}, with a tolerance of "
-        f"{100 * tolerance:.1f} points of top-1."
+        f"{conversion['source']['file']} on {_images(conversion)}, "
+        f"{_rule(conversion['evaluation']['kind'], tolerance)}."
     )
     drops = {name: drop for name, c in passed.items() if (drop := _drop(c)) is not None}
     worst = max(drops, key=drops.__getitem__, default="")
@@ -162,6 +163,15 @@ def _sentences(
         if not result["passed"]:
             reason = "the error is below" if result.get("error") else _reason(result, tolerance)
             yield f"{name} failed: {reason}."
+
+
+def _rule(kind: str, tolerance: float) -> str:
+    """What the gate allowed; see `edgeclf.converters.gate.Comparison.passes`."""
+    if kind == "generated":
+        return f"where a probability may move by {GENERATED_CHANGE}"
+    if kind == "unlabelled":
+        return f"where {100 * tolerance:.1f} % of the answers may change"
+    return f"with a tolerance of {100 * tolerance:.1f} points of top-1"
 
 
 def _tables(conversion: Record) -> list[_Table]:

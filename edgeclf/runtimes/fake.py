@@ -15,7 +15,7 @@ from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabil
 def fake_artifact(labels: Sequence[str], height: int = 32, width: int = 32) -> Artifact:
     """An artifact with labels and an input size but no model, for `FakeRuntime`."""
     metadata = Metadata("fake", tuple(labels), ImageSpec(height, width))
-    return Artifact("tflite", metadata, b"", "0" * 64)
+    return Artifact("tflite", metadata, b"")
 
 
 class FakeRuntime:
