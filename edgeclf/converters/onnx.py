@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,11 +20,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgeclf.artifact import Format, Normalization, Precision
+from edgeclf.converters import onnx_graph
 from edgeclf.converters.base import (
     FLOAT_LAYERS,
     METHODS,
     Converted,
-    FileGraph,
     LayerError,
     Recipe,
     Source,
@@ -37,17 +37,15 @@ from edgeclf.converters.calibration import (
     relative_error,
     spread,
 )
-from edgeclf.converters.rounding import ROUNDING_IMAGES, Layer, round_layers
+from edgeclf.converters.rounding import ROUNDING_IMAGES, round_layers
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.image import UInt8Array
 
 _OPSET = 18
 _OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
-_CORE_INPUT, _INPUT, _OUTPUT = "image_float", "image", "probabilities"
 _DEQUANTIZED = "_DequantizeLinear_Output"  # what the quantiser calls a tensor behind its pair
 _QUANTIZED_BIAS, _BIAS_SCALE = "_quantized", "_quantized_scale"
 _LEVELS, _LEVELS_REDUCED = 127, 64  # of int8, and of what reduce_range leaves of it
-_DENSE = ("MatMul", "Gemm")
 _ERROR_IMAGES = 8
 _CORRECTION_IMAGES = 64
 
@@ -70,13 +68,13 @@ class OnnxConverter:
         if isinstance(source.graph, TensorFlowGraph):
             core = _from_tensorflow(source.graph, (None, image.height, image.width, 3))
         elif source.graph.format == "onnx":
-            core = _from_file(source.graph)
+            core = onnx_graph.as_core(source.graph)
         else:
             raise ConversionError(
                 f"A .{source.graph.format} model cannot become ONNX here; convert it to "
                 f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
             )
-        _free_batch(core)
+        onnx_graph.free_batch(core)
         self._core = core
         self._fused: Any = None
         self._rounded_cores: dict[int, Any] = {}
@@ -97,10 +95,11 @@ class OnnxConverter:
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
         if recipe.precision == "fp32":
-            return Converted(_finish(self._core, self._scheme))
+            return Converted(onnx_graph.with_bytes_input(self._core, self._scheme))
         if recipe.precision == "fp16":
             return Converted(
-                _finish(_as_fp16(self._core), self._scheme), self._scheme_of(recipe, [])
+                onnx_graph.with_bytes_input(_as_fp16(self._core), self._scheme),
+                self._scheme_of(recipe, []),
             )
         assert recipe.calibration is not None
         if self._fused is None:
@@ -113,7 +112,9 @@ class OnnxConverter:
         if not self._worst:  # of the first, plain attempt: what a rescue goes by
             self._worst = sorted(errors, key=lambda e: -e.error)
         return Converted(
-            _finish(quantized, self._scheme), self._scheme_of(recipe, in_float), tuple(errors)
+            onnx_graph.with_bytes_input(quantized, self._scheme),
+            self._scheme_of(recipe, in_float),
+            tuple(errors),
         )
 
     def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class OnnxConverter:
             ranges = observations.ranges()
             # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
             extremes = _normalized(np.array([[0] * 3, [255] * 3], np.uint8), self._scheme)
-            ranges[_CORE_INPUT] = (float(extremes.min()), float(extremes.max()))
+            ranges[onnx_graph.CORE_INPUT] = (float(extremes.min()), float(extremes.max()))
             self._ranges[method] = ranges
         return self._ranges[method]
 
@@ -156,7 +157,7 @@ class OnnxConverter:
         if levels not in self._rounded_cores:
             assert self._source.calibration is not None
             images = spread(self._source.calibration, ROUNDING_IMAGES)
-            layers = _weight_layers(self._fused)
+            layers = onnx_graph.weight_layers(self._fused)
             seen = (
                 # A convolution is given one image [1, C, H, W].
                 {n: v[0].transpose(1, 2, 0) if v.ndim == 4 else v for n, v in tensors.items()}
@@ -167,7 +168,7 @@ class OnnxConverter:
             grids = {layer.name: _LEVELS if len(layer.weights) > 1 else levels
                      for layer in layers}  # fmt: skip
             rounded = round_layers(layers, seen, grids)
-            self._rounded_cores[levels] = _with_weights(self._fused, rounded)
+            self._rounded_cores[levels] = onnx_graph.with_weights(self._fused, rounded)
         return self._rounded_cores[levels]
 
     def _correct_biases(self, quantized: Any) -> None:
@@ -186,7 +187,7 @@ class OnnxConverter:
 
         stored = {tensor.name: tensor for tensor in quantized.graph.initializer}
         produced = {name for node in quantized.graph.node for name in node.output}
-        layers = _linear_layers(self._fused)
+        layers = onnx_graph.linear_layers(self._fused)
         targets = means(self._fused, [node.output[0] for node in layers])
         for node in layers:
             bias = stored.get(f"{node.input[2]}{_QUANTIZED_BIAS}")
@@ -232,8 +233,8 @@ def _import(module: str) -> Any:
 
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Any:
     tf, tf2onnx = _import("tensorflow"), _import("tf2onnx")
-    signature = [tf.TensorSpec(shape, tf.float32, name=_CORE_INPUT)]
-    function = tf.function(lambda image: {_OUTPUT: graph.function(image)})
+    signature = [tf.TensorSpec(shape, tf.float32, name=onnx_graph.CORE_INPUT)]
+    function = tf.function(lambda image: {onnx_graph.OUTPUT: graph.function(image)})
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # an optimiser that gives up is logged with its traceback
@@ -243,65 +244,7 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> A
         raise ConversionError(f"tf2onnx cannot convert this model: {exc}") from exc
     finally:
         logger.setLevel(level)
-    return _with_public_names(proto)
-
-
-def _from_file(graph: FileGraph) -> Any:
-    """A foreign float model as a core: NHWC in, probabilities out, both with their names."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    try:
-        model = onnx.load_from_string(graph.content)
-        onnx.checker.check_model(model)
-    except Exception as exc:  # protobuf's and onnx's errors share no base class below Exception
-        raise ConversionError(f"The ONNX model cannot be read: {exc}") from exc
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [given for given in model.graph.input if given.name not in constants]
-    for role, values in (("input", inputs), ("output", model.graph.output)):
-        types = [TensorProto.DataType.Name(v.type.tensor_type.elem_type) for v in values]
-        if types != ["FLOAT"]:
-            raise ConversionError(
-                f"The ONNX model's {role}s are {types}; expected one of FLOAT. A model that is "
-                "quantised already cannot be converted again; take the one it was made from."
-            )
-    if graph.logits:
-        scores = model.graph.output[0].name
-        model.graph.node.append(helper.make_node("Softmax", [scores], ["softmax_"], axis=-1))
-        model.graph.output[0].name = "softmax_"
-    if graph.channels_first:
-        (given,) = inputs
-        transposed = helper.make_node("Transpose", [_CORE_INPUT], [given.name], perm=[0, 3, 1, 2])
-        dims = given.type.tensor_type.shape.dim
-        batch, channels, height, width = (copy.deepcopy(dim) for dim in dims)
-        model.graph.node.insert(0, transposed)
-        replaced = copy.deepcopy(given)
-        replaced.name = _CORE_INPUT
-        for dim, value in zip(
-            replaced.type.tensor_type.shape.dim, (batch, height, width, channels), strict=True
-        ):
-            dim.CopyFrom(value)
-        model.graph.input.remove(given)
-        model.graph.input.append(replaced)
-    return _with_public_names(model)
-
-
-def _with_public_names(model: Any) -> Any:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    (given,) = (value for value in model.graph.input if value.name not in constants)
-    (answer,) = model.graph.output
-    _rename(model, given.name, _CORE_INPUT)
-    _rename(model, answer.name, _OUTPUT)
-    return model
-
-
-def _rename(model: Any, old: str, new: str) -> None:
-    for node in model.graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name == old:
-            value.name = new
+    return onnx_graph.with_public_names(proto)
 
 
 def _fused(core: Any) -> Any:
@@ -334,11 +277,11 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
     spans = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     # 256 levels for the logits of many classes tie their ranks, as they would in the softmax: the
     # last layer's weights are int8 and its sums stay float.
-    tail = {_OUTPUT, *_tail(model)}
+    tail = {onnx_graph.OUTPUT, *onnx_graph.logits_tail(model)}
     excluded = [node.name for node in model.graph.node
                 if node.output[0] in in_float
-                or (node.output[0] in tail and node.op_type not in _DENSE)]  # fmt: skip
-    depthwise = [layer.name for layer in _weight_layers(fused) if len(layer.weights) > 1]
+                or (node.output[0] in tail and node.op_type not in onnx_graph.DENSE)]  # fmt: skip
+    depthwise = [layer.name for layer in onnx_graph.weight_layers(fused) if len(layer.weights) > 1]
     try:
         quantizer = QDQQuantizer(
             model,
@@ -351,7 +294,7 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
             excluded,
             sorted({*QLinearOpsRegistry, *QDQRegistry}),
             {
-                "OpTypesToExcludeOutputQuantization": list(_DENSE),
+                "OpTypesToExcludeOutputQuantization": list(onnx_graph.DENSE),
                 # Depthwise kernels do not add products in pairs, so they cannot overflow.
                 "TensorQuantOverrides": {
                     name: [{"axis": 0, "reduce_range": False}] for name in depthwise
@@ -377,162 +320,6 @@ def _as_fp16(core: Any) -> Any:
         raise ConversionError(f"onnxruntime cannot store this model as fp16: {exc}") from exc
 
 
-def _finish(core: Any, scheme: Normalization) -> bytes:
-    """Puts what turns bytes into the core's input before it, and gives the file's bytes."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = copy.deepcopy(core)
-    graph = model.graph
-    (given,) = (value for value in graph.input if value.name == _CORE_INPUT)
-    nodes: list[Any] = []
-
-    def constant(name: str, values: Any) -> str:
-        graph.initializer.append(numpy_helper.from_array(values, name))
-        return name
-
-    if scheme.is_exact:
-        parameters = [
-            constant("image_scale", np.array(1 / scheme.stds[0], np.float32)),
-            constant("image_zero_point", np.array(round(scheme.means[0]), np.uint8)),
-        ]
-        quantize = [n for n in graph.node
-                    if n.op_type == "QuantizeLinear" and n.input[0] == _CORE_INPUT]  # fmt: skip
-        others = [n for n in graph.node if _CORE_INPUT in n.input and n not in quantize]
-        for node in quantize:  # what it would compute are the bytes themselves
-            _rename(model, node.output[0], _INPUT)
-            graph.node.remove(node)
-        if others:
-            nodes.append(helper.make_node("DequantizeLinear", [_INPUT, *parameters], [_CORE_INPUT]))
-    else:
-        means, stds = (np.array(v, np.float32) for v in (scheme.means, scheme.stds))
-        nodes += [
-            helper.make_node("Cast", [_INPUT], ["image_cast"], to=TensorProto.FLOAT),
-            helper.make_node(
-                "Sub", ["image_cast", constant("image_mean", means)], ["image_centred"]
-            ),
-            helper.make_node("Div", ["image_centred", constant("image_std", stds)], [_CORE_INPUT]),
-        ]
-    for node in reversed(nodes):
-        graph.node.insert(0, node)
-    given.name = _INPUT
-    given.type.tensor_type.elem_type = TensorProto.UINT8
-    return bytes(model.SerializeToString())
-
-
-def _free_batch(model: Any) -> None:
-    """Lets the model take any number of images, where nothing in it stands against that."""
-    onnxruntime = _import("onnxruntime")
-    values = (*model.graph.input, *model.graph.output)
-    dimensions = [value.type.tensor_type.shape.dim for value in values]
-    kept = [copy.deepcopy(dims[0]) for dims in dimensions]
-    for dims in dimensions:
-        dims[0].dim_param = "N"
-    shape = [2, *(dim.dim_value for dim in dimensions[0][1:])]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a failure here is an answer, not a fault
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        (answer,) = session.run(None, {_CORE_INPUT: np.zeros(shape, np.float32)})
-        works = len(answer) == 2
-    except Exception:  # onnxruntime's errors share no base class below Exception
-        works = False
-    if not works:
-        for dims, old in zip(dimensions, kept, strict=True):
-            dims[0].CopyFrom(old)
-
-
-def _weight_layers(model: Any) -> list[Layer]:
-    """The float layers whose weights can be rounded, named after their weights."""
-    from onnx import helper, numpy_helper
-
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    layers = []
-    for node in model.graph.node:
-        if node.op_type not in ("Conv", "MatMul", "Gemm") or node.input[1] not in stored:
-            continue
-        values = numpy_helper.to_array(stored[node.input[1]])
-        given = node.input[0]
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type != "Conv":
-            outputs_first = attributes.get("transB", 0) == 1
-            if values.ndim == 2 and not attributes.get("transA", 0):
-                shaped = (values if outputs_first else values.T)[np.newaxis]
-                layers.append(Layer(node.input[1], given, np.ascontiguousarray(shaped)))
-            continue
-        outputs, inputs, *kernel = values.shape
-        groups = attributes.get("group", 1)
-        plain = (
-            len(kernel) == 2
-            and groups in (1, outputs)
-            and (groups == 1 or inputs == 1)
-            and set(attributes.get("dilations", [1])) == {1}
-            and attributes.get("auto_pad", b"NOTSET") in (b"NOTSET", b"SAME_UPPER", b"VALID")
-        )
-        if not plain:
-            continue
-        top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
-        same = attributes.get("auto_pad") == b"SAME_UPPER"
-        layers.append(
-            Layer(
-                node.input[1],
-                given,
-                np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(
-                    groups, outputs // groups, -1
-                ),
-                (kernel[0], kernel[1]),
-                tuple(attributes.get("strides", [1, 1])),
-                None if same else ((top, bottom), (left, right)),
-            )
-        )
-    return layers
-
-
-def _tail(model: Any) -> list[str]:
-    """Tensors from the last dense layer's output to the softmax."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(_OUTPUT)
-    tail: list[str] = []
-    while node is not None and node.op_type in ("Softmax", "Add", *_DENSE):
-        tail.append(node.output[0])
-        if node.op_type in _DENSE:
-            return tail
-        node = next((makers[name] for name in node.input if name in makers), None)
-    return []
-
-
-def _with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
-    from onnx import numpy_helper
-
-    changed = copy.deepcopy(model)
-    transposed = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"
-                  or (node.op_type == "Gemm" and not any(a.name == "transB" and a.i
-                                                         for a in node.attribute))}  # fmt: skip
-    for tensor in changed.graph.initializer:
-        values = weights.get(tensor.name)
-        if values is None:
-            continue
-        if len(tensor.dims) == 4:  # [groups, outputs, rows * columns * channels] to OIHW
-            outputs, inputs, rows, columns = tensor.dims
-            shaped = values.reshape(outputs, rows, columns, inputs).transpose(0, 3, 1, 2)
-        else:
-            shaped = values[0].T if tensor.name in transposed else values[0]
-        tensor.CopyFrom(
-            numpy_helper.from_array(np.ascontiguousarray(shaped, np.float32), tensor.name)
-        )
-    return changed
-
-
-def _linear_layers(model: Any) -> list[Any]:
-    """Convolutions with a bias whose output no activation function takes."""
-    activated = {name for node in model.graph.node if node.op_type in ("Clip", "Relu")
-                 for name in node.input}  # fmt: skip
-    return [node for node in model.graph.node
-            if node.op_type == "Conv" and len(node.input) > 2
-            and node.output[0] not in activated]  # fmt: skip
-
-
 def _activations(
     model: Any, images: UInt8Array, scheme: Normalization, wanted: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -546,8 +333,9 @@ def _activations(
     typed = onnx.shape_inference.infer_shapes(exposed).graph.value_info
     floats = {info.name for info in typed
               if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # fmt: skip
+    floats.add(onnx_graph.OUTPUT)
     names = [n for node in exposed.graph.node for n in node.output
-             if (n in floats or n == _OUTPUT) and (wanted is None or n in wanted)]  # fmt: skip
+             if n in floats and (wanted is None or n in wanted)]  # fmt: skip
     exposed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -556,7 +344,7 @@ def _activations(
     )
     for image in images:
         given = _normalized(image[np.newaxis], scheme)
-        yield dict(zip(names, session.run(names, {_CORE_INPUT: given}), strict=True))
+        yield dict(zip(names, session.run(names, {onnx_graph.CORE_INPUT: given}), strict=True))
 
 
 def _normalized(values: UInt8Array, scheme: Normalization) -> Any:

@@ -326,8 +326,9 @@ def convert_all(request: Request) -> tuple[Artifact, ...]:
     only_errors = True
     for target in track(request.targets, f"convert {conversion.name}", len(request.targets)):
         name = f"{conversion.name}.{target}"
-        (request.folder / name).unlink(missing_ok=True)  # one that an earlier run left
         artifact, results[name] = conversion.run(target)
+        if results[name]["file"] != name:  # what an earlier run left under the name is out of date
+            (request.folder / name).unlink(missing_ok=True)
         if artifact is not None:
             artifacts.append(artifact)
         elif results[name]["error"]:
