@@ -89,20 +89,8 @@ __all__ = [
     "verify",
 ]
 
-_VERBS = frozenset(
-    (
-        "benchmark",
-        "classify",
-        "convert",
-        "demo",
-        "distill",
-        "doctor",
-        "inspect",
-        "report",
-        "train",
-        "verify",
-    )
-)
+# One word in lower case: a verb, which is also a module of that name.
+_VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower())
 _MODULES = {
     "edgeclf.artifact": ("Artifact", "Metadata", "load_artifact"),
     "edgeclf.classifier": ("Classifier",),

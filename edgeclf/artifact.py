@@ -31,10 +31,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeclf import files
 from edgeclf.cpu import available_cpus
 from edgeclf.errors import ArtifactError, IntegrityError, OptionError
-from edgeclf.image import ImageSpec
+from edgeclf.image import ImageSpec, UInt8Array
 
 FORMAT_VERSION = 1
 
@@ -81,6 +84,10 @@ class Normalization:
     def stds(self) -> tuple[float, ...]:
         """One number, or three."""
         return self.std if isinstance(self.std, tuple) else (self.std,)
+
+    def apply(self, images: UInt8Array) -> npt.NDArray[np.float32]:
+        """The same outside of a graph: uint8 [..., 3] to float32 of that shape."""
+        return ((images.astype(np.float32) - self.means) / self.stds).astype(np.float32)
 
     @property
     def is_exact(self) -> bool:

@@ -14,16 +14,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
-ALL_TARGETS = (
-    "fp32.tflite",
-    "fp16.tflite",
-    "dynamic.tflite",
-    "int8.tflite",
-    "int8-full.tflite",
-    "fp32.onnx",
-    "fp16.onnx",
-    "int8.onnx",
-)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -73,6 +63,8 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a student that was barely trained, converted to every target."""
     pytest.importorskip("keras", reason="needs edgeclf[train]")
     import edgeclf
+    from edgeclf.converters.onnx import OnnxConverter
+    from edgeclf.converters.tflite import TFLiteConverter
     from edgeclf.image import ImageSpec
     from edgeclf.task import open_task
     from edgeclf.training.backbones import build_classifier, find_backbone
@@ -96,7 +88,7 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         artifact.path,
         evaluation=mugs / "eval",
         calibration=mugs / "train",
-        to=ALL_TARGETS,
+        to=[f"{p}.{c.format}" for c in (TFLiteConverter, OnnxConverter) for p in c.precisions],
         tolerance=0.5,
         c_array=True,
     )

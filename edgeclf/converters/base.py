@@ -12,9 +12,6 @@ from edgeclf.errors import OptionError
 from edgeclf.image import UInt8Array
 
 DEFAULT_TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
-# The ladder's rungs, the same for every format: calibrations, then layers left in float.
-METHODS: tuple[CalibrationMethod, ...] = ("mse", "min-max", "average", "percentile")
-FLOAT_LAYERS = (2, 8)
 CALIBRATED = ("int8", "int8-full")  # the precisions whose activations need ranges
 
 

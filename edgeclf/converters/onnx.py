@@ -12,42 +12,27 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeclf.artifact import Format, Normalization, Precision
+from edgeclf.artifact import Format, Precision
 from edgeclf.converters import onnx_graph
-from edgeclf.converters.base import (
-    FLOAT_LAYERS,
-    METHODS,
-    Converted,
-    LayerError,
-    Recipe,
-    Source,
-    TensorFlowGraph,
-)
-from edgeclf.converters.calibration import (
-    CalibrationMethod,
-    Observations,
-    Ranges,
-    relative_error,
-    spread,
-)
-from edgeclf.converters.rounding import ROUNDING_IMAGES, round_layers
+from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
+from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.rounding import Layer
+from edgeclf.converters.static_int8 import StaticInt8, ladder
 from edgeclf.errors import ConversionError, MissingDependencyError
-from edgeclf.image import UInt8Array
+from edgeclf.runtimes.base import Float32Array
 
 _OPSET = 18
 _OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
 _DEQUANTIZED = "_DequantizeLinear_Output"  # what the quantiser calls a tensor behind its pair
-_QUANTIZED_BIAS, _BIAS_SCALE = "_quantized", "_quantized_scale"
+_QUANTIZED = "_quantized"  # what it calls stored values
 _LEVELS, _LEVELS_REDUCED = 127, 64  # of int8, and of what reduce_range leaves of it
-_ERROR_IMAGES = 8
-_CORRECTION_IMAGES = 64
 
 
 class OnnxConverter:
@@ -76,46 +61,24 @@ class OnnxConverter:
             )
         onnx_graph.free_batch(core)
         self._core = core
-        self._fused: Any = None
-        self._rounded_cores: dict[int, Any] = {}
-        self._ranges: dict[CalibrationMethod, Ranges] = {}
-        self._worst: list[LayerError] = []
+        self._int8: StaticInt8[Any] | None = None
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
-        if precision != "int8":
-            return [Recipe(precision)]
-        return [
-            *(Recipe("int8", method) for method in METHODS),
-            *(Recipe("int8", METHODS[0], float_layers=count) for count in FLOAT_LAYERS),
-            Recipe("int8", METHODS[0], activation_bits=16),
-            Recipe("fp16"),
-        ]
+        return ladder(precision)
 
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
         if recipe.precision == "fp32":
             return Converted(onnx_graph.with_bytes_input(self._core, self._scheme))
         if recipe.precision == "fp16":
-            return Converted(
-                onnx_graph.with_bytes_input(_as_fp16(self._core), self._scheme),
-                self._scheme_of(recipe, []),
-            )
-        assert recipe.calibration is not None
-        if self._fused is None:
-            self._fused = _fused(self._core)
-        ranges = self._calibrated(recipe.calibration)
-        in_float = self._layers_for_float(recipe)
-        quantized = _quantize(self._rounded(recipe), ranges, recipe, in_float)
-        self._correct_biases(quantized)
-        errors = self._layer_errors(quantized)
-        if not self._worst:  # of the first, plain attempt: what a rescue goes by
-            self._worst = sorted(errors, key=lambda e: -e.error)
-        return Converted(
-            onnx_graph.with_bytes_input(quantized, self._scheme),
-            self._scheme_of(recipe, in_float),
-            tuple(errors),
-        )
+            content = onnx_graph.with_bytes_input(_as_fp16(self._core), self._scheme)
+            return Converted(content, self._scheme_of(recipe, []))
+        if self._int8 is None:
+            self._int8 = StaticInt8(_OnnxEngine(), _fused(self._core), self._source)
+        quantized, errors, in_float = self._int8.quantize(recipe)
+        content = onnx_graph.with_bytes_input(quantized, self._scheme)
+        return Converted(content, self._scheme_of(recipe, in_float), errors)
 
     def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
         if recipe.precision == "fp16":
@@ -133,91 +96,78 @@ class OnnxConverter:
             "tool": f"onnxruntime {version('onnxruntime')}",
         }
 
-    def _calibrated(self, method: CalibrationMethod) -> Ranges:
-        if method not in self._ranges:
-            assert self._source.calibration is not None
-            observations = Observations(method)
-            for tensors in _activations(self._fused, self._source.calibration, self._scheme):
-                observations.add(tensors)
-            ranges = observations.ranges()
-            # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
-            extremes = _normalized(np.array([[0] * 3, [255] * 3], np.uint8), self._scheme)
-            ranges[onnx_graph.CORE_INPUT] = (float(extremes.min()), float(extremes.max()))
-            self._ranges[method] = ranges
-        return self._ranges[method]
 
-    def _layers_for_float(self, recipe: Recipe) -> list[str]:
-        if recipe.float_layers and not self._worst:
-            self.convert(Recipe(recipe.precision, recipe.calibration))
-        return [layer.tensor for layer in self._worst[: recipe.float_layers]]
+class _OnnxEngine:
+    """See `edgeclf.converters.static_int8.Engine`; a model is a ModelProto."""
 
-    def _rounded(self, recipe: Recipe) -> Any:
-        """The core with its weights on int8's grid; made once for each grid."""
-        levels = _LEVELS_REDUCED if _reduces_range(recipe) else _LEVELS
-        if levels not in self._rounded_cores:
-            assert self._source.calibration is not None
-            images = spread(self._source.calibration, ROUNDING_IMAGES)
-            layers = onnx_graph.weight_layers(self._fused)
-            seen = (
-                # A convolution is given one image [1, C, H, W].
-                {n: v[0].transpose(1, 2, 0) if v.ndim == 4 else v for n, v in tensors.items()}
-                for tensors in _activations(
-                    self._fused, images, self._scheme, [layer.given for layer in layers]
-                )
-            )
-            grids = {layer.name: _LEVELS if len(layer.weights) > 1 else levels
-                     for layer in layers}  # fmt: skip
-            rounded = round_layers(layers, seen, grids)
-            self._rounded_cores[levels] = onnx_graph.with_weights(self._fused, rounded)
-        return self._rounded_cores[levels]
+    def __init__(self) -> None:
+        self._biases: dict[str, str] = {}  # the quantiser renames tensors; by the layer's output
 
-    def _correct_biases(self, quantized: Any) -> None:
-        """As `TFLiteConverter` does, on the quantised biases of the linear convolutions."""
-        from onnx import numpy_helper
+    def input_name(self, core: Any) -> str:
+        return onnx_graph.CORE_INPUT
 
-        assert self._source.calibration is not None
-        images = spread(self._source.calibration, _CORRECTION_IMAGES)
+    def operators(self, core: Any) -> dict[str, str]:
+        return {node.output[0]: node.op_type for node in core.graph.node}
 
-        def means(model: Any, wanted: Sequence[str]) -> dict[str, Any]:
-            sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
-            for tensors in _activations(model, images, self._scheme, wanted):
-                for name, values in tensors.items():  # all but axis 1, the channels
-                    sums[name] += values.mean(axis=(0, *range(2, values.ndim)))
-            return {name: total / len(images) for name, total in sums.items()}
+    def activations(
+        self, model: Any, images: Iterable[Float32Array], wanted: Sequence[str] | None
+    ) -> Iterator[dict[str, Any]]:
+        import onnx
 
-        stored = {tensor.name: tensor for tensor in quantized.graph.initializer}
+        onnxruntime = _import("onnxruntime")
+        exposed = copy.deepcopy(model)
+        for info in list(exposed.graph.output):
+            exposed.graph.output.remove(info)
+        typed = onnx.shape_inference.infer_shapes(exposed).graph.value_info
+        floats = {info.name for info in typed
+                  if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # fmt: skip
+        floats.add(onnx_graph.OUTPUT)
+        computed = [n for node in exposed.graph.node for n in node.output if n in floats]
+        # What a quantised tensor stands for is what comes out of its pair.
+        core_names = {n.removesuffix(_DEQUANTIZED): n for n in sorted(computed, key=len)}
+        names = {core: n for core, n in core_names.items() if wanted is None or core in wanted}
+        exposed.graph.output.extend(
+            onnx.helper.make_empty_tensor_value_info(name) for name in names.values()
+        )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        for image in images:
+            given = {onnx_graph.CORE_INPUT: image[np.newaxis]}
+            values = session.run(list(names.values()), given)
+            yield {
+                name: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v
+                for name, v in zip(names, values, strict=True)
+            }
+
+    def weight_layers(self, core: Any) -> list[Layer]:
+        return onnx_graph.weight_layers(core)
+
+    def levels(self, layer: Layer, recipe: Recipe) -> int:
+        full = layer.is_depthwise or not _reduces_range(recipe)
+        return _LEVELS if full else _LEVELS_REDUCED
+
+    def with_weights(self, core: Any, weights: Mapping[str, Float32Array]) -> Any:
+        return onnx_graph.with_weights(core, weights)
+
+    def quantize(self, core: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]) -> Any:
+        return _quantize(core, ranges, recipe, in_float)
+
+    def linear_layers(self, core: Any, quantized: Any) -> list[str]:
+        stored = {tensor.name for tensor in quantized.graph.initializer}
         produced = {name for node in quantized.graph.node for name in node.output}
-        layers = onnx_graph.linear_layers(self._fused)
-        targets = means(self._fused, [node.output[0] for node in layers])
-        for node in layers:
-            bias = stored.get(f"{node.input[2]}{_QUANTIZED_BIAS}")
-            seen = f"{node.output[0]}{_DEQUANTIZED}"
-            if bias is None or seen not in produced:
-                continue  # left in float
-            scale = numpy_helper.to_array(stored[f"{node.input[2]}{_BIAS_SCALE}"])
-            error = targets[node.output[0]] - means(quantized, [seen])[seen]
-            limits = np.iinfo(np.int32)
-            added = numpy_helper.to_array(bias) + np.rint(error / scale)
-            values = np.clip(added, limits.min, limits.max).astype(np.int32)
-            bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+        self._biases = {
+            node.output[0]: f"{node.input[2]}{_QUANTIZED}"
+            for node in onnx_graph.linear_layers(core)
+            if f"{node.input[2]}{_QUANTIZED}" in stored
+            and f"{node.output[0]}{_DEQUANTIZED}" in produced  # else left in float
+        }
+        return list(self._biases)
 
-    def _layer_errors(self, quantized: Any) -> list[LayerError]:
-        """Each layer's error in the whole network, with the errors of those before it."""
-        assert self._source.calibration is not None
-        images = spread(self._source.calibration, _ERROR_IMAGES)
-        kinds = {node.output[0]: node.op_type for node in self._fused.graph.node}
-        errors: dict[str, list[float]] = {}
-        for reference, other in zip(
-            _activations(self._fused, images, self._scheme),
-            _activations(quantized, images, self._scheme),
-            strict=True,
-        ):
-            for name in kinds.keys() & reference.keys():
-                values = other.get(f"{name}{_DEQUANTIZED}", other.get(name))
-                if values is not None and values.shape == reference[name].shape:
-                    errors.setdefault(name, []).append(relative_error(reference[name], values))
-        return [LayerError(name, kind, float(np.mean(errors[name])))
-                for name, kind in kinds.items() if name in errors]  # fmt: skip
+    def with_added_bias(self, quantized: Any, layer: str, amount: Any) -> Any:
+        return onnx_graph.with_added_bias(quantized, self._biases[layer], amount)
 
 
 def _import(module: str) -> Any:
@@ -281,7 +231,7 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
     excluded = [node.name for node in model.graph.node
                 if node.output[0] in in_float
                 or (node.output[0] in tail and node.op_type not in onnx_graph.DENSE)]  # fmt: skip
-    depthwise = [layer.name for layer in onnx_graph.weight_layers(fused) if len(layer.weights) > 1]
+    depthwise = [layer.name for layer in onnx_graph.weight_layers(fused) if layer.is_depthwise]
     try:
         quantizer = QDQQuantizer(
             model,
@@ -318,34 +268,3 @@ def _as_fp16(core: Any) -> Any:
         return float16.convert_float_to_float16(copy.deepcopy(core), keep_io_types=True)
     except Exception as exc:  # as above
         raise ConversionError(f"onnxruntime cannot store this model as fp16: {exc}") from exc
-
-
-def _activations(
-    model: Any, images: UInt8Array, scheme: Normalization, wanted: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Runs a core on one image after the other and gives the float tensors by name."""
-    import onnx
-
-    onnxruntime = _import("onnxruntime")
-    exposed = copy.deepcopy(model)
-    for info in list(exposed.graph.output):
-        exposed.graph.output.remove(info)
-    typed = onnx.shape_inference.infer_shapes(exposed).graph.value_info
-    floats = {info.name for info in typed
-              if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # fmt: skip
-    floats.add(onnx_graph.OUTPUT)
-    names = [n for node in exposed.graph.node for n in node.output
-             if n in floats and (wanted is None or n in wanted)]  # fmt: skip
-    exposed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    for image in images:
-        given = _normalized(image[np.newaxis], scheme)
-        yield dict(zip(names, session.run(names, {onnx_graph.CORE_INPUT: given}), strict=True))
-
-
-def _normalized(values: UInt8Array, scheme: Normalization) -> Any:
-    return ((values.astype(np.float32) - scheme.means) / scheme.stds).astype(np.float32)

@@ -230,6 +230,25 @@ def with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
     return changed
 
 
+def with_added_bias(model: Any, name: str, amount: Any) -> Any:
+    """A copy with more in a quantised bias.
+
+    Args:
+        model: From the quantiser.
+        name: Of the bias, stored as int32; its scale lies beside it.
+        amount: float [channels], in the layer's own units.
+    """
+    from onnx import numpy_helper
+
+    changed = copy.deepcopy(model)
+    stored = {tensor.name: tensor for tensor in changed.graph.initializer}
+    steps = np.rint(amount / numpy_helper.to_array(stored[f"{name}_scale"]))
+    limits = np.iinfo(np.int32)
+    added = np.clip(numpy_helper.to_array(stored[name]) + steps, limits.min, limits.max)
+    stored[name].CopyFrom(numpy_helper.from_array(added.astype(np.int32), name))
+    return changed
+
+
 def linear_layers(model: Any) -> list[Any]:
     """Convolutions with a bias whose output no activation function takes."""
     activated = {name for node in model.graph.node if node.op_type in ("Clip", "Relu")

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ROUNDING_IMAGES = 128  # that the layers' inputs are taken from
-_POSITIONS = 128  # of a convolution, in each of them
+_POSITIONS = 128  # of a convolution, in each image
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
 
 
@@ -120,6 +119,11 @@ class Layer:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[tuple[int, int], tuple[int, int]] | None = ((0, 0), (0, 0))
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel has weights of its own."""
+        return len(self.weights) > 1
+
     def sample(
         self, values: npt.NDArray[np.float32], rng: np.random.Generator
     ) -> npt.NDArray[np.float32]:
@@ -131,14 +135,13 @@ class Layer:
         """
         if self.kernel is None:
             return values.reshape(1, -1, values.shape[-1])
-        depthwise = len(self.weights) > 1
         padding = self.padding or (
             _same_padding(values.shape[0], self.kernel[0], self.stride[0]),
             _same_padding(values.shape[1], self.kernel[1], self.stride[1]),
         )
-        count = _POSITIONS // 4 if depthwise else _POSITIONS  # few inputs need few samples
+        count = _POSITIONS // 4 if self.is_depthwise else _POSITIONS  # few inputs need few samples
         seen = patches(values, self.kernel, self.stride, padding, count, rng)
-        if depthwise:
+        if self.is_depthwise:
             return seen.reshape(len(seen), -1, seen.shape[-1]).transpose(2, 0, 1)
         return seen.reshape(1, len(seen), -1)
 

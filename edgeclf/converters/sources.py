@@ -205,7 +205,7 @@ def _open_foreign(
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "
             "line in the order of the output, or a CSV file with the columns id and name."
         )
-    labels = read_labels(conventions.labels)
+    labels, sha256 = read_labels(conventions.labels), _hash(path)
     height, width = _input_size(path, shape, conventions)
     metadata = Metadata(
         name=path.stem,
@@ -213,15 +213,14 @@ def _open_foreign(
         image=ImageSpec(height, width),
         normalization=conventions.normalization(),
         parameters=parameters,
-        training={"origin": {"file": path.name, "sha256": _hash(path)}},
+        training={"origin": {"file": path.name, "sha256": sha256}},
     )
     scheme = metadata.normalization
 
     def answers(images: UInt8Array) -> Float32Array:
         rows = []
         for start in range(0, len(images), _BATCH):
-            values = images[start : start + _BATCH].astype(np.float32)
-            values = ((values - scheme.means) / scheme.stds).astype(np.float32)
+            values = scheme.apply(images[start : start + _BATCH])
             if conventions.layout == "nchw":
                 values = values.transpose(0, 3, 1, 2)
             rows.append(np.asarray(predict(np.ascontiguousarray(values)), np.float32))
@@ -230,7 +229,7 @@ def _open_foreign(
     answers(np.zeros((1, height, width, 3), np.uint8))  # says now what does not fit
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     size = sum(file.stat().st_size for file in files)
-    return Opened(Source(graph, metadata), answers, format_, _hash(path), size)
+    return Opened(Source(graph, metadata), answers, format_, sha256, size)
 
 
 def _input_size(

@@ -14,7 +14,7 @@ import dataclasses
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -22,31 +22,15 @@ import numpy as np
 
 from edgeclf.artifact import Format, Normalization, Precision
 from edgeclf.converters import flatbuffer
-from edgeclf.converters.base import (
-    FLOAT_LAYERS,
-    METHODS,
-    Converted,
-    FileGraph,
-    LayerError,
-    Recipe,
-    Source,
-    TensorFlowGraph,
-)
-from edgeclf.converters.calibration import (
-    CalibrationMethod,
-    Observations,
-    Ranges,
-    relative_error,
-    spread,
-)
-from edgeclf.converters.rounding import ROUNDING_IMAGES, round_layers
+from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
+from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.rounding import Layer
+from edgeclf.converters.static_int8 import StaticInt8, ladder
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError
-from edgeclf.image import UInt8Array
+from edgeclf.runtimes.base import Float32Array
 
 _LEVELS = 127
-_ERROR_IMAGES = 8  # what a layer's error is measured on
-_CORRECTION_IMAGES = 64  # what a bias is corrected by
 
 
 class TFLiteConverter:
@@ -74,23 +58,11 @@ class TFLiteConverter:
                 f"A .{source.graph.format} model cannot become TFLite here; convert it to "
                 f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
             )
-        self._logits = flatbuffer.logits_layer(self._core)
-        self._rounded_core: bytes | None = None
-        self._ranges: dict[CalibrationMethod, Ranges] = {}
-        self._worst: list[LayerError] = []
+        self._int8 = StaticInt8(_TFLiteEngine(self._scheme), self._core, source)
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
-        if precision == "int8-full":  # what a microcontroller takes has no float layers
-            return [Recipe(precision, method) for method in METHODS]
-        if precision != "int8":
-            return [Recipe(precision)]
-        return [
-            *(Recipe("int8", method) for method in METHODS),
-            *(Recipe("int8", METHODS[0], float_layers=count) for count in FLOAT_LAYERS),
-            Recipe("int8", METHODS[0], activation_bits=16),
-            Recipe("fp16"),
-        ]
+        return ladder(precision)
 
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
@@ -104,18 +76,8 @@ class TFLiteConverter:
                 "int8-full has no float operation to normalise with; its source must expect "
                 f"(x - m) / s with a whole m, not {self._scheme}."
             )
-        ranges = self._calibrated(recipe.calibration)
-        in_float = self._layers_for_float(recipe)
-        core = flatbuffer.lift_quiet_channels(self._rounded(), ranges)
-        add_recipe_to = _static_recipe(recipe, in_float, self._scheme, self._logits)
-        quantized = _quantize(core, add_recipe_to, ranges)
-        quantized = self._correct_biases(quantized)
-        errors = self._layer_errors(quantized)
-        if not self._worst:  # of the first, plain attempt: what a rescue goes by
-            self._worst = sorted(errors, key=lambda e: -e.error)
-        return Converted(
-            self._finish(quantized, recipe), self._scheme_of(recipe, in_float), tuple(errors)
-        )
+        quantized, errors, in_float = self._int8.quantize(recipe)
+        return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, in_float), errors)
 
     def _finish(self, core: bytes, recipe: Recipe) -> bytes:
         if recipe.precision == "int8-full":
@@ -151,83 +113,66 @@ class TFLiteConverter:
             "tool": f"litert-quantizer {version('litert-quantizer')}",
         }
 
-    def _calibrated(self, method: CalibrationMethod) -> Ranges:
-        if method not in self._ranges:
-            assert self._source.calibration is not None
-            observations = Observations(method)
-            for tensors in _activations(self._core, self._source.calibration, self._scheme):
-                observations.add(tensors)
-            ranges = observations.ranges()
-            # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
-            extremes = _normalized(np.array([[0] * 3, [255] * 3], np.uint8), self._scheme)
-            name = flatbuffer.input_name(self._core)
-            ranges[name] = (float(extremes.min()), float(extremes.max()))
-            self._ranges[method] = ranges
-        return self._ranges[method]
 
-    def _layers_for_float(self, recipe: Recipe) -> list[str]:
-        if recipe.float_layers and not self._worst:
-            self.convert(Recipe(recipe.precision, recipe.calibration))
-        return [layer.tensor for layer in self._worst[: recipe.float_layers]]
+class _TFLiteEngine:
+    """See `edgeclf.converters.static_int8.Engine`; a model is a flatbuffer."""
 
-    def _rounded(self) -> bytes:
-        """The core with its weights on int8's grid; made once, whatever the ranges are."""
-        if self._rounded_core is None:
-            assert self._source.calibration is not None
-            images = spread(self._source.calibration, ROUNDING_IMAGES)
-            layers = flatbuffer.weight_layers(self._core)
-            seen = (
-                # A convolution is given one image [1, H, W, C].
-                {n: v[0] if v.ndim == 4 else v for n, v in tensors.items()}
-                for tensors in _activations(self._core, images, self._scheme)
-            )
-            levels = dict.fromkeys((layer.name for layer in layers), _LEVELS)
-            rounded = round_layers(layers, seen, levels)
-            self._rounded_core = flatbuffer.with_weights(self._core, rounded)
-        return self._rounded_core
+    def __init__(self, scheme: Normalization) -> None:
+        self._scheme = scheme
 
-    def _correct_biases(self, quantized: bytes) -> bytes:
-        """Takes the mean error of each linear layer's channels out of its bias, front to back.
+    def input_name(self, core: bytes) -> str:
+        return flatbuffer.input_name(core)
 
-        Rounded weights and clipped activations no longer sum to what they did, and images are
-        mostly smooth: so a channel is off by nearly the same everywhere. After Nagel et al.,
-        "Data-Free Quantization through Weight Equalization and Bias Correction" (2019), section
-        4.2, with means measured instead of derived. Layers with a ReLU in them are left alone; the
-        next linear one makes up for it.
-        """
-        assert self._source.calibration is not None
-        images = spread(self._source.calibration, _CORRECTION_IMAGES)
+    def operators(self, core: bytes) -> dict[str, str]:
+        return flatbuffer.operator_outputs(core)
 
-        def means(model: bytes, wanted: Sequence[str]) -> dict[str, Any]:
-            sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
-            for tensors in _activations(model, images, self._scheme):
-                for name in wanted:
-                    values = tensors[name]
-                    sums[name] += values.reshape(-1, values.shape[-1]).mean(axis=0)
-            return {name: total / len(images) for name, total in sums.items()}
+    def activations(
+        self, model: bytes, images: Iterable[Float32Array], wanted: Sequence[str] | None
+    ) -> Iterator[dict[str, Any]]:
+        from ai_edge_litert.interpreter import Interpreter
 
-        layers = flatbuffer.linear_layers(quantized)
-        targets = means(self._core, layers)
-        for layer in layers:
-            error = targets[layer] - means(quantized, [layer])[layer]
-            quantized = flatbuffer.with_added_bias(quantized, layer, error)
-        return quantized
+        with _quiet():
+            interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
+            interpreter.allocate_tensors()
+        (given,) = interpreter.get_input_details()
+        constants = flatbuffer.constant_tensors(model)
+        details = [d for d in interpreter.get_tensor_details()
+                   if d["name"] and d["index"] not in constants
+                   and (wanted is None or d["name"] in wanted)]  # fmt: skip
+        for image in images:
+            interpreter.set_tensor(given["index"], _as_type(image[np.newaxis], given))
+            interpreter.invoke()
+            tensors: dict[str, Any] = {}
+            for detail in details:
+                try:
+                    values = interpreter.get_tensor(detail["index"])
+                except ValueError:  # scratch memory of a kernel
+                    continue
+                if values.size and detail["dtype"] in (np.float32, np.int8, np.int16):
+                    tensors[detail["name"]] = _as_float(values, detail)
+            yield tensors
 
-    def _layer_errors(self, quantized: bytes) -> list[LayerError]:
-        """Each layer's error in the whole network, with the errors of those before it."""
-        assert self._source.calibration is not None
-        images = spread(self._source.calibration, _ERROR_IMAGES)
-        operators = flatbuffer.operator_outputs(self._core)
-        errors: dict[str, list[float]] = {}
-        for reference, other in zip(
-            _activations(self._core, images, self._scheme),
-            _activations(quantized, images, self._scheme),
-            strict=True,
-        ):
-            for name in operators.keys() & reference.keys() & other.keys():
-                errors.setdefault(name, []).append(relative_error(reference[name], other[name]))
-        return [LayerError(name, operator, float(np.mean(errors[name])))
-                for name, operator in operators.items() if name in errors]  # fmt: skip
+    def weight_layers(self, core: bytes) -> list[Layer]:
+        return flatbuffer.weight_layers(core)
+
+    def levels(self, layer: Layer, recipe: Recipe) -> int:
+        return _LEVELS
+
+    def with_weights(self, core: bytes, weights: Mapping[str, Float32Array]) -> bytes:
+        return flatbuffer.with_weights(core, weights)
+
+    def quantize(
+        self, core: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
+    ) -> bytes:
+        logits = flatbuffer.logits_layer(core)
+        core = flatbuffer.lift_quiet_channels(core, ranges)
+        return _quantize(core, _static_recipe(recipe, in_float, self._scheme, logits), ranges)
+
+    def linear_layers(self, core: bytes, quantized: bytes) -> list[str]:
+        return flatbuffer.linear_layers(quantized)
+
+    def with_added_bias(self, quantized: bytes, layer: str, amount: Any) -> bytes:
+        return flatbuffer.with_added_bias(quantized, layer, amount)
 
 
 def _can_resize(model: bytes) -> bool:
@@ -358,34 +303,6 @@ def _quantize(core: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> 
     return bytes(result.quantized_model)
 
 
-def _activations(
-    model: bytes, images: UInt8Array, scheme: Normalization
-) -> Iterator[dict[str, Any]]:
-    """Runs a core on one image after the other and gives every tensor by name, in float."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with _quiet():
-        interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
-        interpreter.allocate_tensors()
-    (given,) = interpreter.get_input_details()
-    constants = flatbuffer.constant_tensors(model)
-    details = [d for d in interpreter.get_tensor_details()
-               if d["name"] and d["index"] not in constants]  # fmt: skip
-    for image in images:
-        values = _normalized(image[np.newaxis], scheme)
-        interpreter.set_tensor(given["index"], _as_type(values, given))
-        interpreter.invoke()
-        tensors: dict[str, Any] = {}
-        for detail in details:
-            try:
-                values = interpreter.get_tensor(detail["index"])
-            except ValueError:  # scratch memory of a kernel
-                continue
-            if values.size and detail["dtype"] in (np.float32, np.int8, np.int16):
-                tensors[detail["name"]] = _as_float(values, detail)
-        yield tensors
-
-
 def _as_type(values: Any, detail: Mapping[str, Any]) -> Any:
     if detail["dtype"] == np.float32:
         return values
@@ -408,7 +325,3 @@ def _quiet() -> Iterator[None]:
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
-
-
-def _normalized(values: UInt8Array, scheme: Normalization) -> Any:
-    return ((values.astype(np.float32) - scheme.means) / scheme.stds).astype(np.float32)
