@@ -25,7 +25,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,7 @@ _MARK = b"edgeclf.artifact"  # 16 bytes, so that what follows it in a flatbuffer
 _SEAL_MARK = b"edgeclf.seal:sha256:"
 _SEAL_LENGTH = len(_SEAL_MARK) + 64
 _BLOCK = 4 * 2**20
+_PIECE = 2**18  # of a block, small enough to stay in a cache between reading and hashing
 _ONNX_METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 
 
@@ -249,8 +250,11 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
     """
     path = None if isinstance(source, bytes) else Path(source)
     name = "the bytes given" if path is None else str(path)
-    content = source if isinstance(source, bytes) else _read(Path(source))
-    _check_seal(content, name)
+    if isinstance(source, bytes):
+        content, digest = source, _seal_of(memoryview(source)[:-64])
+    else:
+        content, digest = _read(Path(source))
+    _check_seal(content, digest, name)
     format_ = _detect_format(content)
     if format_ == "onnx":
         document = dict(_onnx_metadata(content)).get("edgeclf")
@@ -301,34 +305,59 @@ def _own_version() -> str:
     return version("edgeclf")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, bytes]:
+    """A file's bytes and the seal that fits them; each piece is hashed while a cache holds it."""
     try:
-        return path.read_bytes()
+        if not path.is_file():  # a pipe has no size, and a folder or nothing its own error
+            content = path.read_bytes()
+            return content, _seal_of(memoryview(content)[:-64])
+        # Filled in place and handed out without a copy.
+        buffer = io.BytesIO(bytes(path.stat().st_size))
+        with buffer.getbuffer() as view:
+            digest = _digest_of_blocks(lambda a, b: _fill(path, view, a, b), max(0, len(view) - 64))
+            _fill(path, view, max(0, len(view) - 64), len(view))
     except OSError as exc:
         raise ArtifactError(f"Cannot read the model {path}: {exc.strerror}.") from exc
+    return buffer.getvalue(), digest
+
+
+def _fill(path: Path, view: memoryview, start: int, end: int) -> bytes:
+    """Reads bytes of a file to their places in `view`, and returns their SHA-256."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        while count := file.readinto(view[start : min(start + _PIECE, end)]):
+            digest.update(view[start : start + count])
+            start += count
+    return digest.digest()
 
 
 def _seal_of(unsealed: bytes | memoryview) -> bytes:
-    """The seal's digits: the SHA-256 of the SHA-256 of every 4 MiB, so that all CPUs can help."""
     view = memoryview(unsealed)
-    blocks = [view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK)]
-    if len(blocks) > 1:
+    return _digest_of_blocks(lambda a, b: hashlib.sha256(view[a:b]).digest(), len(view))
+
+
+def _digest_of_blocks(digest_of: Callable[[int, int], bytes], size: int) -> bytes:
+    """The seal's digits: the SHA-256 of the SHA-256 of every 4 MiB, so that all CPUs can help.
+
+    Args:
+        digest_of: Gives the SHA-256 of the bytes from a first to a last position.
+        size: Number of bytes in all.
+    """
+    starts = range(0, size, _BLOCK)
+    ends = [min(start + _BLOCK, size) for start in starts]
+    if len(starts) > 1:
         from concurrent.futures import ThreadPoolExecutor  # hashing lets go of the interpreter
 
         with ThreadPoolExecutor(available_cpus()) as pool:
-            digests = list(pool.map(_sha256, blocks))
+            digests = list(pool.map(digest_of, starts, ends))
     else:
-        digests = [_sha256(block) for block in blocks]
+        digests = [digest_of(start, end) for start, end in zip(starts, ends, strict=True)]
     return hashlib.sha256(b"".join(digests)).hexdigest().encode()
 
 
-def _sha256(block: memoryview) -> bytes:
-    return hashlib.sha256(block).digest()
-
-
-def _check_seal(content: bytes, name: str) -> None:
-    mark, digest = content[-_SEAL_LENGTH:-64], content[-64:]
-    if mark == _SEAL_MARK and _seal_of(memoryview(content)[:-64]) == digest:
+def _check_seal(content: bytes, digest: bytes, name: str) -> None:
+    if content[-_SEAL_LENGTH:-64] == _SEAL_MARK and content[-64:] == digest:
         return
     if is_artifact(content):
         raise IntegrityError(

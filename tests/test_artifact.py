@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import threading
 import zipfile
 from pathlib import Path
 
@@ -115,6 +117,32 @@ def test_a_flip_in_any_block_of_a_large_file_is_refused() -> None:
         damaged[position] ^= 1
         with pytest.raises(IntegrityError):
             load_artifact(bytes(damaged))
+
+
+def test_a_large_file_is_checked_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.tflite"
+    large = save_artifact(seal_artifact(TFLITE + bytes(range(256)) * 40_000, METADATA), path)
+    assert load_artifact(path) == large
+    for position in (30, 5_000_000, 9_999_999, large.size_bytes - 1):
+        with open(path, "r+b") as file:
+            file.seek(position)
+            file.write(bytes([large.content[position] ^ 1]))
+        with pytest.raises(IntegrityError):
+            load_artifact(path)
+        path.write_bytes(large.content)
+    path.write_bytes(large.content[:-1])
+    with pytest.raises(IntegrityError):
+        load_artifact(path)
+
+
+def test_a_pipe_can_be_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    written = seal_artifact(TFLITE, METADATA)
+    writer = threading.Thread(target=pipe.write_bytes, args=(written.content,))
+    writer.start()
+    assert load_artifact(pipe).content == written.content
+    writer.join()
 
 
 @pytest.mark.parametrize("name", MODELS)

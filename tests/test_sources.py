@@ -12,6 +12,7 @@ import pytest
 
 import edgeclf
 from edgeclf import Conventions
+from edgeclf.cli import main
 from edgeclf.converters.sources import read_labels
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import load_image
@@ -90,7 +91,7 @@ def test_keras_files(
 
 
 def test_saved_model_with_965_scores_and_a_csv_of_labels(
-    trained: Any, convert: Callable[..., Any], run: Path, mugs: Path, tmp_path: Path
+    trained: Any, run: Path, mugs: Path, tmp_path: Path
 ) -> None:
     class Hub(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -110,10 +111,12 @@ def test_saved_model_with_965_scores_and_a_csv_of_labels(
     np.random.default_rng(0).shuffle(rows)
     with open(tmp_path / "map.csv", "w", newline="") as file:
         csv.writer(file).writerows([("name", "id"), *rows])
-    artifact, _ = convert(
-        tmp_path / "hub", ["fp32.tflite", "int8.onnx"], input_range=(0, 1),
-        labels=tmp_path / "map.csv",
-    )  # fmt: skip
+    # As the README has it.
+    words = f"convert {tmp_path}/hub --labels {tmp_path}/map.csv --input-range 0 1 --tolerance 0.5"
+    photos = f"--calibration {mugs}/train --evaluation {mugs}/eval"
+    assert main([*words.split(), *photos.split(), "--to", "fp32.tflite", "int8.onnx"]) == 0
+    assert (tmp_path / "hub.int8.onnx").exists()
+    artifact = edgeclf.load_artifact(tmp_path / "hub.fp32.tflite")
     assert artifact.metadata.labels == tuple(names)
     same_answers(artifact, run, mugs, 1e-4)
 
@@ -137,7 +140,7 @@ def test_existing_tflite_with_logits_and_imagenet_normalisation(
 
 
 def test_existing_onnx_with_channels_first_and_a_fixed_batch(
-    trained: Any, convert: Callable[..., Any], run: Path, mugs: Path, tmp_path: Path
+    trained: Any, convert: Callable[..., Any], labels: Path, run: Path, mugs: Path, tmp_path: Path
 ) -> None:
     tf2onnx = pytest.importorskip("tf2onnx", reason="needs edgeclf[convert]")
     image = keras.Input((3, 96, 96))
@@ -147,9 +150,14 @@ def test_existing_onnx_with_channels_first_and_a_fixed_batch(
         [tf.TensorSpec([1, 3, 96, 96], tf.float32, name="x")],
         opset=18, output_path=str(tmp_path / "m.onnx"),
     )  # fmt: skip
+    # As the README has it.
+    words = f"convert {tmp_path}/m.onnx --labels {labels} --layout nchw --scores logits"
+    range_ = "--input-range 0 1 --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"
+    assert main([*words.split(), *range_.split(), "--to", "fp32.onnx"]) == 0
+    same_answers(edgeclf.load_artifact(tmp_path / "m.fp32.onnx"), run, mugs, 1e-4)
     given = {"input_range": (0, 1), "mean": MEAN, "std": STD, "scores": "logits"}
-    artifacts = convert(tmp_path / "m.onnx", ["fp32.onnx", "int8.onnx"], layout="nchw", **given)
-    same_answers(artifacts[0], run, mugs, 1e-4)
+    (artifact,) = convert(tmp_path / "m.onnx", ["int8.onnx"], layout="nchw", **given)
+    assert artifact.metadata.precision == "int8"
     with pytest.raises(ConversionError, match=r"\(1, 3, 96, 96\).*add --layout nchw"):
         convert(tmp_path / "m.onnx", ["fp32.onnx"], **given)
 
