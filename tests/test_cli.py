@@ -177,12 +177,12 @@ def test_the_demo_runs_through_and_reuses(
     assert page.name == "report.html" and page.stat().st_size > 10_000
     written = {p.name for p in (tmp_path / "demo").iterdir()}
     name = mugs.name
-    assert {f"{name}.int8.tflite", f"{name}-teacher.int8.onnx", "benchmark.json",
+    assert {f"{name}.int8.tflite", f"{name}.int8.onnx", f"{name}-teacher.keras", "benchmark.json",
             "report.md"} <= written  # fmt: skip
     capfd.readouterr()
     again = edgeclf.demo(mugs, out=tmp_path / "demo", quick=True)
     assert again == page
-    assert capfd.readouterr().err.count("reused, its inputs have not changed") == 5
+    assert capfd.readouterr().err.count("reused, its inputs have not changed") == 4
 
 
 def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
