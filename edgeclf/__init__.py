@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from edgeclf.image import ImageSpec, load_image
     from edgeclf.inspect import inspect
-    from edgeclf.prediction import Prediction, Score, Timing
+    from edgeclf.prediction import Failure, Frame, Prediction, Score, Timing
     from edgeclf.report import report
     from edgeclf.train import train
     from edgeclf.verify import verify
@@ -60,6 +60,8 @@ __all__ = [
     "ConversionError",
     "DataError",
     "EdgeclfError",
+    "Failure",
+    "Frame",
     "ImageError",
     "ImageSpec",
     "InferenceError",
@@ -96,7 +98,7 @@ _MODULES = {
     "edgeclf.classifier": ("Classifier",),
     "edgeclf.converters.sources": ("Conventions",),
     "edgeclf.image": ("ImageSpec", "load_image"),
-    "edgeclf.prediction": ("Prediction", "Score", "Timing"),
+    "edgeclf.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{f"edgeclf.{verb}": (verb,) for verb in _VERBS},
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -9,11 +9,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from edgeclf.errors import ImageError, OptionError
+from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
-    from edgeclf.prediction import Prediction
+    from edgeclf.prediction import Prediction, Score, Timing
     from edgeclf.runtimes import Device
 
 
@@ -48,43 +48,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an artifact: .tflite, .onnx or .keras")
     parser.add_argument("images", nargs="+", metavar="image", help="photos")
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
+    parser.add_argument("--allow", nargs="+", metavar="LABEL", help="only these classes")
+    parser.add_argument("--deny", nargs="+", metavar="LABEL", default=[], help="not these")
+    parser.add_argument("--threshold", type=float, default=0.0, metavar="P",
+                        help="least probability to show, 0..1")  # fmt: skip
+    parser.add_argument("--probe", action="store_true",
+                        help="try the model in a child process first")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     from edgeclf.classifier import Classifier
+    from edgeclf.prediction import Failure
 
     if args.top < 1:
         raise OptionError(f"--top is {args.top}; expected at least 1.")
     failed = 0
     with Classifier(
-        args.model, runtime=args.runtime, device=args.device, threads=args.threads
+        args.model, runtime=args.runtime, device=args.device, threads=args.threads, probe=args.probe
     ) as classifier:
-        for image in args.images:
-            try:
-                prediction = classifier.classify(image)
-            except ImageError as exc:  # the other pictures still get their answer
-                print(f"edgeclf: {exc}", file=sys.stderr)
+        answers = classifier.classify_batch(args.images)
+        for image, answer in zip(args.images, answers, strict=True):
+            if isinstance(answer, Failure):  # the other pictures still get their answer
+                print(f"edgeclf: {answer.error}", file=sys.stderr)
                 failed = 2
                 continue
-            print(_as_json(image, prediction, args.top) if args.json
-                  else _as_text(image, prediction, args.top))  # fmt: skip
+            scores = answer.top(
+                args.top, allow=args.allow, deny=args.deny, threshold=args.threshold
+            )
+            print((_as_json if args.json else _as_text)(image, scores, answer.timing))
     return failed
 
 
-def _as_text(image: str, prediction: Prediction, k: int) -> str:
-    scores = "  ".join(f"{s.label} {s.probability:.1%}" for s in prediction.top(k))
-    return f"{image}: {scores}  ({prediction.timing.total_ms:.1f} ms)"
+def _as_text(image: str, scores: tuple[Score, ...], timing: Timing) -> str:
+    words = "  ".join(f"{s.label} {s.probability:.1%}" for s in scores) or "none of those wanted"
+    return f"{image}: {words}  ({timing.total_ms:.1f} ms)"
 
 
-def _as_json(image: str, prediction: Prediction, k: int) -> str:
-    scores = [dataclasses.asdict(score) for score in prediction.top(k)]
-    timing = dataclasses.asdict(prediction.timing)
-    return json.dumps({"image": image, "scores": scores, "timing": timing}, ensure_ascii=False)
+def _as_json(image: str, scores: tuple[Score, ...], timing: Timing) -> str:
+    document = {
+        "image": image,
+        "scores": [dataclasses.asdict(score) for score in scores],
+        "timing": dataclasses.asdict(timing),
+    }
+    return json.dumps(document, ensure_ascii=False)
 
 
 if __name__ == "__main__":

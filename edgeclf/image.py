@@ -2,24 +2,35 @@
 
 The policy, in the order it is applied:
 
-1. The format is told from the content, never from the file's name, and must be on `FORMATS`.
-2. The pixel count in the header is checked against the cap before anything is decoded.
-3. A JPEG is decoded at the smallest of its DCT scales (1, 1/2, 1/4, 1/8) that still gives twice
+1. A file of more than `MAX_BYTES` is refused before it is read.
+2. The format is told from the content, never from the file's name, and must be one of `FORMATS`.
+3. The pixel count in the header is checked against `MAX_PIXELS` before anything is decoded.
+4. A JPEG is decoded at the smallest of its DCT scales (1, 1/2, 1/4, 1/8) that still gives twice
    the model's input in each direction, unless the spec turns that off.
-4. EXIF orientation is applied; an unreadable EXIF block counts as upright.
-5. Animations give their first frame; 16-bit channels keep their upper 8 bits; palettes, grey and
-   CMYK become RGB; transparent pixels are laid over white. Colour profiles are not applied.
-6. The picture is fitted to the input size by the spec's policy, filtered by the spec's kernel.
+5. EXIF orientation is applied; an unreadable EXIF block counts as upright.
+6. Animations give their first frame; 16-bit channels keep their upper 8 bits; palettes, grey and
+   CMYK become RGB; transparent pixels are laid over white.
+7. Colour profiles are not applied: the numbers in the file are what the model sees. Neither the
+   data sets that weights are trained on nor a camera's raw frames are colour-managed, and the
+   answer must not depend on the colour engine that a device has.
+8. The picture is fitted to the input size by the spec's policy, filtered by the spec's kernel.
+
+A picture that arrives already decoded (an array, a camera frame) skips steps 1 to 5 and is reduced
+from full size. That and a scaled decode differ by less than one level of 255 in the mean; a spec
+with ``scaled_decode=False`` makes them the same.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+import re
 import struct
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias, get_args
+from typing import IO, Any, Literal, TypeAlias, TypeGuard, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +44,20 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Imag
 ResizePolicy = Literal["stretch", "crop", "letterbox"]
 ResizeKernel = Literal["bilinear", "bicubic", "lanczos", "box"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # JPEG includes MPO
+# What is decoded, and the module of Pillow that does it. JPEG includes MPO, PNG includes APNG.
+_PLUGINS = {
+    "JPEG": "PIL.JpegImagePlugin",
+    "PNG": "PIL.PngImagePlugin",
+    "WEBP": "PIL.WebPImagePlugin",
+    "BMP": "PIL.BmpImagePlugin",
+    "GIF": "PIL.GifImagePlugin",
+    "TIFF": "PIL.TiffImagePlugin",
+    "PPM": "PIL.PpmImagePlugin",
+    "AVIF": "PIL.AvifImagePlugin",
+    "HEIF": "pillow_heif",
+}
+FORMATS = tuple(_PLUGINS)
+MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_478_485  # Pillow's own alarm level: 256 MB of RGB
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 LETTERBOX = (127, 127, 127)  # the borders of "letterbox": zero after (x - 127) / 128
@@ -59,9 +83,17 @@ _ORIENTATIONS = {
 # What Pillow's parsers let escape on damaged input; each becomes an ImageError.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-    OverflowError, EOFError, MemoryError, struct.error, Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    OverflowError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error,
+    Image.DecompressionBombError, Warning,
 )  # fmt: skip
+_HEAD_BYTES = 64  # enough to tell a format
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"), (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
+    *((b"P%d" % n, "PPM") for n in range(1, 7)),
+)  # fmt: skip
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # one letter would be a drive
 
 
 @dataclass(frozen=True)
@@ -139,7 +171,7 @@ def decode_image(source: ImageSource, spec: ImageSpec) -> Image.Image:
         return _to_rgb(_upright(source))
     name, stream = _open_stream(source)
     try:
-        image = Image.open(stream, formats=FORMATS)
+        image = Image.open(stream, formats=[_detect_format(stream, name)])
         _check_pixels(image.size)
         if spec.scaled_decode:
             size = (spec.width * _DRAFT_MARGIN, spec.height * _DRAFT_MARGIN)
@@ -189,23 +221,106 @@ def resize_image(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     return np.asarray(canvas)
 
 
-def _open_stream(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[str, IO[bytes]]:
-    """A readable stream over the source, with what to call it in a message."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return f"the {len(source)} bytes given", io.BytesIO(source)
-    if isinstance(source, str | os.PathLike):
-        try:
-            return str(source), open(source, "rb")
-        except OSError as exc:
-            raise ImageError(
-                f"Cannot open {Path(source)}: {exc.strerror}. Check the path."
-            ) from exc
-    if hasattr(source, "read"):
-        return "the file object given", source
-    raise ImageError(
-        f"Received {type(source).__name__}; expected a path, bytes, a binary file object, "
-        "a PIL image or a uint8 array [H, W, 3]."
+def is_tensor(source: ImageSource, spec: ImageSpec) -> TypeGuard[UInt8Array]:
+    """Whether `load_image` would return the very values given: an array that fits already."""
+    return (
+        isinstance(source, np.ndarray)
+        and source.dtype == np.uint8
+        and source.shape == (spec.height, spec.width, 3)
     )
+
+
+def is_url(source: object) -> TypeGuard[str]:
+    """Whether a source is a URL; those are for a fetcher, `load_image` refuses them."""
+    return isinstance(source, str) and _URL.match(source) is not None
+
+
+def _open_stream(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[str, IO[bytes]]:
+    """A seekable stream of bounded size over the source, with what to call it in a message."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        name, stream = f"the {len(source)} bytes given", cast(IO[bytes], io.BytesIO(source))
+    elif is_url(source):
+        raise ImageError(
+            f"{source} is a URL; edgeclf fetches nothing by itself. Pass what does, as in "
+            "Classifier(model, fetch=lambda url: urllib.request.urlopen(url).read())."
+        )
+    elif isinstance(source, str | os.PathLike):
+        try:
+            name, stream = str(source), open(source, "rb")  # noqa: SIM115 - handed on
+        except (OSError, ValueError) as exc:
+            reason = getattr(exc, "strerror", None) or exc
+            raise ImageError(f"Cannot open {Path(source)}: {reason}. Check the path.") from exc
+    elif hasattr(source, "read"):
+        name, stream = "the file object given", source
+    else:
+        raise ImageError(
+            f"Received {type(source).__name__}; expected a path, bytes, a binary file object, "
+            "a PIL image or a uint8 array [H, W, 3]."
+        )
+    try:
+        return name, _bounded(stream, name)
+    except BaseException:
+        if stream is not source:
+            stream.close()
+        raise
+
+
+def _bounded(stream: IO[bytes], name: str) -> IO[bytes]:
+    """The stream, if it is not too large; in memory, if it cannot be wound back."""
+    try:
+        if hasattr(stream, "seekable") and stream.seekable():
+            size, bounded = stream.seek(0, os.SEEK_END), stream
+        else:
+            content = stream.read(MAX_BYTES + 1)
+            size, bounded = len(content), io.BytesIO(content)
+        bounded.seek(0)
+    except (OSError, TypeError, ValueError) as exc:
+        raise ImageError(f"Cannot read {name}: {exc}. Expected a binary file.") from exc
+    if size > MAX_BYTES:
+        raise ImageError(
+            f"{name} has {'more than ' * (bounded is not stream)}{min(size, MAX_BYTES):,} bytes; "
+            f"the limit is {MAX_BYTES:,}. Shrink the picture before classifying."
+        )
+    return bounded
+
+
+def _detect_format(stream: IO[bytes], name: str) -> str:
+    """The format of the content, with its decoder ready."""
+    head = stream.read(_HEAD_BYTES)
+    if not isinstance(head, bytes):
+        raise ImageError(f"{name} gives text; expected a binary file, opened with 'rb'.")
+    stream.seek(0)
+    found = next((format_ for magic, format_ in _MAGIC if head.startswith(magic)), None)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        found = "WEBP"
+    elif head[4:8] == b"ftyp":  # ISO base media: the brands say what is in it
+        brands = {head[i : i + 4] for i in range(8, min(head[3], len(head)), 4)}
+        avif = bool(brands & {b"avif", b"avis"})
+        found = "AVIF" if avif else "HEIF" if brands & _HEIF_BRANDS else None
+    if found is None:
+        raise ImageError(
+            f"Cannot read {name} as an image: its content begins with {head[:8]!r}. "
+            f"Expected a file of type {', '.join(FORMATS)}."
+        )
+    if found not in Image.OPEN:
+        _add_decoder(found, name)
+    return found
+
+
+def _add_decoder(format_: str, name: str) -> None:
+    """Lets Pillow import one decoder instead of all forty that it knows."""
+    try:
+        module = importlib.import_module(_PLUGINS[format_])
+    except ImportError:
+        module = None
+    if format_ == "HEIF" and module is not None:
+        module.register_heif_opener()
+    if format_ not in Image.OPEN:
+        package = "pillow-heif" if format_ == "HEIF" else "a Pillow that decodes it"
+        raise ImageError(
+            f"{name} is of type {format_}, which nothing installed here decodes. "
+            f"Install {package}: pip install {'pillow-heif' if format_ == 'HEIF' else '-U pillow'}"
+        )
 
 
 def _pristine(image: Image.Image) -> Image.Image | bytes:

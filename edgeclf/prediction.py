@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from edgeclf.errors import ImageError, OptionError
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Timing:
     Attributes:
         decode_ms: From the source to an upright RGB picture.
         preprocess_ms: From that picture to the input tensor.
-        inference_ms: From the tensor to the probabilities.
+        inference_ms: From the tensor to the probabilities; in a batch, its share of the batch's.
     """
 
     decode_ms: float
@@ -45,23 +49,100 @@ class Prediction:
     """The answer for one picture.
 
     Attributes:
-        scores: Every class, most probable first; equal ones in the model's order.
+        labels: Every class, in the model's order.
+        probabilities: Theirs, in the same order, 0..1, summing to 1.
         timing: Time by stage.
     """
 
-    scores: tuple[Score, ...]
+    labels: tuple[str, ...] = field(repr=False)
+    probabilities: tuple[float, ...]
     timing: Timing
 
     @property
     def label(self) -> str:
-        """The most probable class."""
-        return self.scores[0].label
+        """The most probable class; of equal ones, the model's first."""
+        return self.labels[self.probabilities.index(self.probability)]
 
     @property
     def probability(self) -> float:
         """The probability of the most probable class, 0..1."""
-        return self.scores[0].probability
+        return max(self.probabilities)
 
-    def top(self, k: int) -> tuple[Score, ...]:
-        """The `k` most probable classes, all of them where there are fewer."""
-        return self.scores[:k]
+    @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        """Every class, most probable first; equal ones in the model's order."""
+        # Made when asked for: a thousand of them take longer than many a model.
+        order = sorted(range(len(self.labels)), key=self.probabilities.__getitem__, reverse=True)
+        return tuple(Score(i, self.labels[i], self.probabilities[i]) for i in order)
+
+    def top(
+        self,
+        k: int | None = None,
+        *,
+        allow: Iterable[str] | None = None,
+        deny: Iterable[str] = (),
+        threshold: float = 0.0,
+    ) -> tuple[Score, ...]:
+        """The most probable classes, or those of them that are wanted.
+
+        Args:
+            k: How many at most; None for all.
+            allow: Labels that may be answered; None for all.
+            deny: Labels that may not.
+            threshold: The least probability, 0..1.
+
+        Returns:
+            Most probable first. Fewer than `k` where there are fewer, perhaps none.
+
+        Raises:
+            OptionError: `allow` or `deny` name a label that the model does not have.
+        """
+        if k is not None and k < 1:
+            raise OptionError(f"k is {k}; expected at least 1, or None for all.")
+        if allow is None and not deny and threshold <= 0:
+            return self.scores[:k]
+        allowed = set(self.labels) if allow is None else set(allow)
+        denied = set(deny)
+        unknown = sorted((allowed | denied).difference(self.labels))
+        if unknown:
+            raise OptionError(
+                f"The model has no label {', '.join(map(repr, unknown))}; it has "
+                f"{len(self.labels)}: {', '.join(self.labels[:8])}"
+                f"{', …' * (len(self.labels) > 8)}."
+            )
+        wanted = (
+            score
+            for score in self.scores
+            if score.label in allowed
+            and score.label not in denied
+            and score.probability >= threshold
+        )
+        return tuple(wanted)[:k]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """In place of a prediction: a picture that could not be classified.
+
+    Attributes:
+        error: Why.
+    """
+
+    error: ImageError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a stream with its answer.
+
+    Attributes:
+        index: Its position among all frames of the source, from 0.
+        image: The frame as the source gave it.
+        answer: What it shows, or why it could not be classified.
+        dropped: Frames passed over until now, because newer ones had come.
+    """
+
+    index: int
+    image: object = field(repr=False)
+    answer: Prediction | Failure
+    dropped: int

@@ -11,7 +11,7 @@ from PIL import Image
 from edgeclf.artifact import load_artifact
 from edgeclf.classifier import Classifier
 from edgeclf.errors import InferenceError, MissingDependencyError, OptionError, RuntimeLoadError
-from edgeclf.runtimes import RuntimeInfo, load_runtime, runtime_names
+from edgeclf.runtimes import RuntimeInfo, runtime_names
 from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
 
 ARTIFACTS = {
@@ -179,7 +179,7 @@ def test_a_missing_engine_names_the_pip_line(run: Path, monkeypatch: pytest.Monk
     assert issubclass(MissingDependencyError, ImportError)
 
 
-def test_load_runtime_auto_goes_by_format(run: Path) -> None:
-    runtime = load_runtime("auto", load_artifact(run / "mugs.int8.tflite"), threads=1)
-    assert runtime.describe().name == "litert"
-    runtime.close()
+def test_auto_goes_by_format_and_says_so(run: Path) -> None:
+    with Classifier(run / "mugs.int8.tflite", threads=1) as classifier:
+        info = classifier.describe()
+    assert info.name == "litert" and info.reason == "the usual runtime of .tflite files"

@@ -17,7 +17,7 @@ FRAMEWORKS = {
 }  # fmt: skip
 WORKSTATION = {"training", "converters", "reporting"}
 VERBS = {"train", "distill", "convert", "verify", "classify", "benchmark", "report", "doctor",
-         "demo", "inspect", "cli", "__main__"}  # fmt: skip
+         "demo", "inspect", "tune", "cli", "__main__"}  # fmt: skip
 
 
 def imported_by(code: str) -> set[str]:

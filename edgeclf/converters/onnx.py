@@ -27,6 +27,7 @@ from edgeclf.converters.rounding import Layer
 from edgeclf.converters.static_int8 import StaticInt8, ladder
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.runtimes.base import Float32Array
+from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
 _OPSET = 18
 _OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
@@ -173,6 +174,8 @@ class _OnnxEngine:
 def _import(module: str) -> Any:
     import importlib
 
+    if module.startswith("onnxruntime"):
+        OnnxRuntime.import_engine()  # which keeps it from reporting to its maker
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:
@@ -214,6 +217,8 @@ def _fused(core: Any) -> Any:
 
 def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]) -> Any:
     import onnx
+
+    _import("onnxruntime")
     from onnxruntime.quantization import CalibrationMethod as Method
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorsData

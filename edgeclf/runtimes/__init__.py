@@ -52,7 +52,7 @@ def load_runtime(
     """Loads an artifact into the runtime of that name.
 
     Args:
-        name: One of `runtime_names`, or ``auto`` for the usual one of the artifact's format.
+        name: One of `runtime_names`.
         artifact: What to load.
         device: Where it must run; anything else is an error, never a quiet change.
         threads: Threads for one call; by default what this process may use.
@@ -61,8 +61,6 @@ def load_runtime(
         RuntimeLoadError: No such runtime, or it cannot load this artifact as asked.
         MissingDependencyError: Its package is not installed.
     """
-    if name == "auto":
-        name = DEFAULT_RUNTIME[artifact.format]
     runtime_class = _find(name)
     return cast(Runtime, runtime_class(artifact, device=device, threads=threads))
 

@@ -12,7 +12,7 @@ from edgeclf.errors import InferenceError
 from edgeclf.image import UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "gpu", "npu"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class RuntimeInfo:
         device: Where the operations run.
         delegate: The engine's own name for what executes the graph.
         threads: Threads the engine may use for one call.
+        reason: Why this runtime was taken; the classifier fills it in.
     """
 
     name: str
@@ -34,11 +35,17 @@ class RuntimeInfo:
     device: Device
     delegate: str
     threads: int
+    reason: str = ""
 
 
 @runtime_checkable
 class Runtime(Protocol):
-    """A loaded model. Built by calling a class with ``(artifact, device=..., threads=...)``."""
+    """A loaded model. Built by calling a class with ``(artifact, device=..., threads=...)``.
+
+    The class may say more about itself: ``formats``, a tuple of the artifact formats it takes, and
+    ``import_engine()``, a static method that only imports the engine, or raises
+    `MissingDependencyError`.
+    """
 
     def run(self, images: UInt8Array) -> Float32Array:
         """Computes probabilities.

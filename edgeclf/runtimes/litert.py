@@ -1,4 +1,4 @@
-"""TFLite models on the CPU through LiteRT, or an older interpreter where that is all there is."""
+"""TFLite models through LiteRT, or an older interpreter where that is all there is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
 from edgeclf.cpu import available_cpus
@@ -21,10 +22,13 @@ _ENGINES = (
     ("tflite_runtime.interpreter", "tflite-runtime"),
     ("tensorflow.lite", "tensorflow"),
 )
+_ACCELERATORS: dict[Device, str] = {"gpu": "GPU", "npu": "NPU"}
 
 
 class LiteRTRuntime:
     """Runs ``.tflite`` artifacts image by image: their input has a static batch of one."""
+
+    formats = ("tflite",)
 
     def __init__(
         self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
@@ -33,24 +37,22 @@ class LiteRTRuntime:
             raise RuntimeLoadError(
                 f"The litert runtime loads .tflite artifacts; received {artifact.format}."
             )
-        if device != "cpu":
+        if device != "cpu" and device not in _ACCELERATORS:
             raise RuntimeLoadError(
-                f"The litert runtime runs on the cpu; {device!r} was asked for. Use an .onnx or "
-                ".keras artifact for a GPU."
+                f"The litert runtime runs on the cpu, or on LiteRT's accelerators gpu and npu; "
+                f"{device!r} was asked for. Use an .onnx or .keras artifact for CUDA."
             )
-        engine, self._library = self.import_engine()
         self._threads = threads or available_cpus()
+        self._device: Device = device
         self._classes = len(artifact.metadata.labels)
         self._lock = threading.Lock()
-        try:
-            self._interpreter: Any = engine.Interpreter(
-                model_content=artifact.content, num_threads=self._threads
-            )
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as exc:
-            raise RuntimeLoadError(f"{self._library} cannot load this model: {exc}") from exc
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
+        self._engine: _Interpreter | _CompiledModel | None
+        if device == "cpu":
+            module, self._library = self.import_engine()
+            self._engine = _Interpreter(module, self._library, artifact.content, self._threads)
+        else:
+            self._library = "ai-edge-litert"
+            self._engine = _CompiledModel(artifact.content, _ACCELERATORS[device])
 
     @staticmethod
     def import_engine() -> tuple[ModuleType, str]:
@@ -69,28 +71,24 @@ class LiteRTRuntime:
     def run(self, images: UInt8Array) -> Float32Array:
         """See `Runtime.run`."""
         with self._lock:  # an interpreter is one state machine; two threads would mix their images
-            interpreter = self._interpreter
-            if interpreter is None:
+            engine = self._engine
+            if engine is None:
                 raise InferenceError("This runtime is closed. Load the model again.")
             rows = np.empty((len(images), self._classes), np.float32)
             try:
                 for row, image in zip(rows, images, strict=True):
-                    interpreter.set_tensor(self._input["index"], self._given(image))
-                    interpreter.invoke()
-                    row[:] = interpreter.get_tensor(self._output["index"])[0]
-            except (ValueError, RuntimeError) as exc:
+                    # int8-full takes the same values, counted from -128.
+                    given = (image ^ 0x80).view(np.int8) if engine.takes_int8 else image
+                    row[:] = engine.invoke(given[np.newaxis])
+            except (ValueError, RuntimeError, TypeError) as exc:
                 raise InferenceError(f"{self._library} failed: {exc}") from exc
-        return as_probabilities(self._scores(rows), len(images), self._classes)
+        return as_probabilities(self._scores(engine, rows), len(images), self._classes)
 
-    def _given(self, image: UInt8Array) -> Any:
-        if self._input["dtype"] == np.int8:  # int8-full: the same values, counted from -128
-            return (image ^ 0x80).view(np.int8)[np.newaxis]
-        return image[np.newaxis]
-
-    def _scores(self, rows: Float32Array) -> Float32Array:
-        if self._output["dtype"] != np.int8:
+    @staticmethod
+    def _scores(engine: _Interpreter | _CompiledModel, rows: Float32Array) -> Float32Array:
+        if engine.output_scale is None:
             return rows
-        scale, zero_point = self._output["quantization"]
+        scale, zero_point = engine.output_scale
         scores: Float32Array = (rows - zero_point) * np.float32(scale)
         # Each score is a multiple of 1/256, so they sum to 1 only nearly.
         scores /= np.maximum(scores.sum(axis=1, keepdims=True), np.float32(scale))
@@ -100,11 +98,86 @@ class LiteRTRuntime:
         """See `Runtime.describe`."""
         from importlib.metadata import version
 
+        delegate = "XNNPACK" if self._device == "cpu" else _ACCELERATORS[self._device]
         return RuntimeInfo(
-            "litert", self._library, version(self._library), "cpu", "XNNPACK", self._threads
+            "litert", self._library, version(self._library), self._device, delegate, self._threads
         )
 
     def close(self) -> None:
         """See `Runtime.close`."""
         with self._lock:
-            self._interpreter = None
+            self._engine = None
+
+
+class _Interpreter:
+    """The classic interpreter, on the CPU."""
+
+    def __init__(self, module: ModuleType, library: str, content: bytes, threads: int) -> None:
+        try:
+            self._interpreter: Any = module.Interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as exc:
+            raise RuntimeLoadError(f"{library} cannot load this model: {exc}") from exc
+        (given, *_), (answer, *_) = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
+        self._input, self._output = given["index"], answer["index"]
+        self.takes_int8 = given["dtype"] == np.int8
+        self.output_scale = answer["quantization"] if answer["dtype"] == np.int8 else None
+
+    def invoke(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One image [1, H, W, 3] to the raw output [classes]."""
+        self._interpreter.set_tensor(self._input, image)
+        self._interpreter.invoke()
+        output: npt.NDArray[Any] = self._interpreter.get_tensor(self._output)[0]
+        return output
+
+
+class _CompiledModel:
+    """LiteRT's newer interface, which is the one with accelerators; all on it, or an error."""
+
+    takes_int8 = False
+    output_scale = None
+
+    def __init__(self, content: bytes, accelerator: str) -> None:
+        try:
+            module = importlib.import_module("ai_edge_litert.compiled_model")
+        except ModuleNotFoundError:
+            raise MissingDependencyError(
+                "ai_edge_litert", "litert", f"Running on a {accelerator}"
+            ) from None
+        try:
+            self._model: Any = module.CompiledModel.from_buffer(
+                content, hardware_accel=module.HardwareAccelerator[accelerator]
+            )
+            self._inputs = self._model.create_input_buffers(0)
+            self._outputs = self._model.create_output_buffers(0)
+            self._classes = self._class_count(self._model)
+            accelerated = accelerator == "CPU" or self._model.is_fully_accelerated()
+        except (RuntimeError, ValueError, AttributeError) as exc:
+            raise RuntimeLoadError(
+                f"LiteRT cannot run this model on a {accelerator} here: {exc}. Such an accelerator "
+                "or its driver is missing, or does not take all of the model's operations; use "
+                "device='cpu'."
+            ) from exc
+        if not accelerated:
+            raise RuntimeLoadError(
+                f"LiteRT would run a part of this model beside the {accelerator}. What was asked "
+                "for is what runs: use device='cpu', or an fp16 artifact for a GPU."
+            )
+
+    @staticmethod
+    def _class_count(model: Any) -> int:
+        (key,) = model.get_signature_list()
+        (output,) = model.get_output_tensor_details(key).values()
+        if output["dtype"] not in ("float32", np.float32):
+            raise ValueError(f"its output is {output['dtype']}, expected float32 (not int8-full)")
+        return int(np.prod(output["shape"]))
+
+    def invoke(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One image uint8 [1, H, W, 3] to probabilities [classes]."""
+        self._inputs[0].write(np.ascontiguousarray(image))
+        self._model.run_by_index(0, self._inputs, self._outputs)
+        output: npt.NDArray[Any] = self._outputs[0].read(self._classes, np.float32)
+        return output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,8 @@ _ERRORS_ONLY = 3
 
 class OnnxRuntime:
     """Runs ``.onnx`` artifacts in batches of any size; sessions are safe to share by threads."""
+
+    formats = ("onnx",)
 
     def __init__(
         self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
@@ -49,11 +52,15 @@ class OnnxRuntime:
 
     @staticmethod
     def import_engine() -> ModuleType:
-        """The onnxruntime module.
+        """The onnxruntime module, with its telemetry off unless the user has set it.
+
+        From 1.29 on, official builds report every session to their maker. That is read at the
+        first import. The uploader's thread also makes a forked child hang as it ends.
 
         Raises:
             MissingDependencyError: It is not installed.
         """
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             return importlib.import_module("onnxruntime")
         except ModuleNotFoundError:

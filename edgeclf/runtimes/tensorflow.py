@@ -18,6 +18,8 @@ from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabil
 class TensorFlowRuntime:
     """Runs ``.keras`` artifacts as one compiled function for batches of any size."""
 
+    formats = ("keras",)
+
     def __init__(
         self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
     ) -> None:

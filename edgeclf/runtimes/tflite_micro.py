@@ -30,6 +30,8 @@ _TIMEOUT_S = 600
 class TFLiteMicroRuntime:
     """Runs ``int8-full`` TFLite artifacts as a microcontroller would, slowly."""
 
+    formats = ("tflite",)
+
     def __init__(
         self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
     ) -> None:
