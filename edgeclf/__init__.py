@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from edgeclf.prediction import Failure, Frame, Prediction, Score, Timing
     from edgeclf.report import report
     from edgeclf.train import train
+    from edgeclf.tune import tune
     from edgeclf.verify import verify
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "load_image",
     "report",
     "train",
+    "tune",
     "verify",
 ]
 

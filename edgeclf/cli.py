@@ -18,6 +18,7 @@ VERBS = {
     "verify": "replay an artifact's certificate on this machine",
     "inspect": "print what an artifact knows about itself",
     "classify": "classify photos",
+    "tune": "find the fastest runtime and threads for a file on this device",
     "benchmark": "measure artifacts on this machine",
     "report": "write benchmark results as HTML, Markdown and JSON",
     "doctor": "tell which runtimes work here",

@@ -5,9 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeclf.runtimes import Device
+
+# Processor features with which int8 arithmetic is several times as fast as float.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -17,12 +26,35 @@ class RuntimeCheck:
     Attributes:
         name: The runtime's name.
         works: Whether it can be used.
-        detail: Library and version, or why not and what to do.
+        detail: How long its import took, or why it fails and what to do.
+        devices: What the installed engine was built for, beside the cpu.
     """
 
     name: str
     works: bool
     detail: str
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """One second of an artifact on one runtime.
+
+    Attributes:
+        file: The artifact's file name.
+        runtime: The runtime's name.
+        works: Whether it answered.
+        detail: What ran, or why it failed.
+        p50_ms: Median time of one inference without decoding; None if it failed.
+        n: Number of inferences timed.
+    """
+
+    file: str
+    runtime: str
+    works: bool
+    detail: str
+    p50_ms: float | None = None
+    n: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,30 +64,59 @@ class Diagnosis:
     Attributes:
         environment: CPU, system and library versions.
         runtimes: One check a runtime.
+        models: One check for each artifact given and runtime that takes it.
+        remarks: What is worth knowing and no fault.
         problems: What is wrong, each with its remedy; empty when all is well.
     """
 
     environment: dict[str, Any]
     runtimes: tuple[RuntimeCheck, ...]
+    models: tuple[ModelCheck, ...]
+    remarks: tuple[str, ...]
     problems: tuple[str, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether at least one runtime works and nothing conflicts."""
-        return any(check.works for check in self.runtimes) and not self.problems
+        """Whether at least one runtime works, nothing conflicts and every artifact runs."""
+        return (
+            any(check.works for check in self.runtimes)
+            and not self.problems
+            and {c.file for c in self.models} == {c.file for c in self.models if c.works}
+        )
 
 
-def doctor() -> Diagnosis:
+def doctor(*models: str | os.PathLike[str], device: Device = "cpu") -> Diagnosis:
     """Imports every runtime's engine and looks for wheels that break one another.
 
     Each engine is tried in a process of its own, so that one that crashes is a finding.
-    """
-    from edgeclf.measurement.environment import environment
-    from edgeclf.runtimes import runtime_names
 
+    Args:
+        models: Artifacts to run for a second on each runtime that takes them.
+        device: Where they must run.
+
+    Raises:
+        ArtifactError: A model is no artifact.
+    """
+    from edgeclf.artifact import load_artifact
+    from edgeclf.measurement.environment import environment
+    from edgeclf.runtimes import runtime_names, runtimes_for
+
+    artifacts = [load_artifact(model) for model in models]
     found = environment()
     checks = tuple(_check(name) for name in runtime_names() if name != "fake")
-    libraries = found["libraries"]
+    measured = tuple(
+        _measure(artifact.path, name, device)
+        for artifact in artifacts
+        if artifact.path is not None
+        for name in runtimes_for(artifact.format)
+    )
+    problems = _conflicts(found["libraries"])
+    if not any(check.works for check in checks):
+        problems.append("No runtime works here. Start with: pip install 'edgeclf[litert]'")
+    return Diagnosis(found, checks, measured, tuple(_remarks(found)), tuple(problems))
+
+
+def _conflicts(libraries: dict[str, str]) -> list[str]:
     problems = []
     if "onnxruntime" in libraries and "onnxruntime-gpu" in libraries:
         problems.append(
@@ -72,9 +133,34 @@ def doctor() -> Diagnosis:
             "tflite-runtime is no longer developed and much slower than its successor on x86. "
             "Run: pip install 'edgeclf[litert]'"
         )
-    if not any(check.works for check in checks):
-        problems.append("No runtime works here. Start with: pip install 'edgeclf[litert]'")
-    return Diagnosis(found, checks, tuple(problems))
+    return problems
+
+
+def _remarks(environment: dict[str, Any]) -> list[str]:
+    remarks = []
+    available, machine = environment["cpus_available"], environment["cpus_of_machine"]
+    if available < machine:
+        remarks.append(
+            f"This process may use {available} of {machine} CPUs (affinity or cgroup quota); "
+            "that is the default for threads."
+        )
+    flags = _INT8_FLAGS.intersection(environment["cpu_flags"])
+    remarks.append(
+        f"int8 is fast here: the CPU has {', '.join(sorted(flags))}."
+        if flags
+        else "This CPU has no instructions for int8 sums (VNNI, dot product): int8 saves memory "
+        "here, and may not be faster than fp32. Measure both."
+    )
+    if _has_nvidia_card() and "onnxruntime-gpu" not in environment["libraries"]:
+        remarks.append(
+            "There is an NVIDIA card, and onnxruntime-gpu is not installed: "
+            "pip install 'edgeclf[onnxruntime-gpu]' in an environment without onnxruntime."
+        )
+    return remarks
+
+
+def _has_nvidia_card() -> bool:
+    return Path("/dev/nvidia0").exists() or Path("/dev/nvhost-gpu").exists()  # card, or Jetson
 
 
 def _check(name: str) -> RuntimeCheck:
@@ -85,17 +171,46 @@ def _check(name: str) -> RuntimeCheck:
         result = measure({"measure": "import", "runtime": name})
     except MeasurementError as exc:
         return RuntimeCheck(name, False, str(exc))
-    return RuntimeCheck(name, True, f"imports in {result['import_ms']:.0f} ms")
+    return RuntimeCheck(
+        name, True, f"imports in {result['import_ms']:.0f} ms", tuple(result["devices"])
+    )
+
+
+def _measure(path: Path, runtime: str, device: Device) -> ModelCheck:
+    from edgeclf.errors import MeasurementError
+    from edgeclf.measurement.process import measure
+
+    job = {
+        "measure": "inference",
+        "model": str(path.resolve()),
+        "runtime": runtime,
+        "device": device,
+        "threads": None,
+        "seconds": _SECONDS,
+    }
+    try:
+        result = measure(job)
+    except MeasurementError as exc:
+        return ModelCheck(path.name, runtime, False, str(exc))
+    ran, times = result["runtime"], result["inference_ms"]
+    detail = (
+        f"{ran['library']} {ran['library_version']}, {ran['device']}, {ran['delegate']}, "
+        f"{ran['threads']} threads"
+    )
+    return ModelCheck(path.name, runtime, True, detail, times["p50"], times["n"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
+    parser.add_argument("models", nargs="*", help="artifacts to run for a second each")
+    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu",
+                        help="where they must run")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    diagnosis = doctor()
+    diagnosis = doctor(*args.models, device=args.device)
     if args.json:
         print(json.dumps(dataclasses.asdict(diagnosis), indent=2))
     else:
@@ -111,11 +226,17 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         f"{env['cpus_available']} of {env['cpus_of_machine']} CPUs for this process; "
         f"Python {env['python']}",
         "",
-        *(f"{'ok' if c.works else '--'}  {c.name:<12} {c.detail}" for c in diagnosis.runtimes),
-        "",
-        *(f"{name} {number}" for name, number in env["libraries"].items()),
     ]
-    return lines + ["", *(f"problem: {p}" for p in diagnosis.problems)] * bool(diagnosis.problems)
+    for check in diagnosis.runtimes:
+        built = f"; built for {', '.join(check.devices)}" if check.devices else ""
+        lines.append(f"{'ok' if check.works else '--'}  {check.name:<12} {check.detail}{built}")
+    lines += ["", *(f"{name} {number}" for name, number in env["libraries"].items()), ""]
+    for model in diagnosis.models:
+        result = f"p50 {model.p50_ms:.2f} ms (n = {model.n})  " if model.works else ""
+        lines.append(f"{'ok' if model.works else '--'}  {model.file} on {model.runtime}  "
+                     f"{result}{model.detail}")  # fmt: skip
+    lines += [f"note: {remark}" for remark in diagnosis.remarks]
+    return lines + [f"problem: {problem}" for problem in diagnosis.problems]
 
 
 if __name__ == "__main__":

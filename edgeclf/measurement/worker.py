@@ -91,6 +91,33 @@ def measure_latency(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def measure_inference(job: dict[str, Any]) -> dict[str, Any]:
+    """Latency of the engine alone, on one picture that already is a tensor.
+
+    Args:
+        job: ``model``, ``runtime``, ``device``, ``threads``, ``seconds``.
+    """
+    import numpy as np
+
+    from edgeclf.measurement.statistics import percentiles
+
+    classifier = _load(job)
+    image = classifier.artifact.metadata.image
+    rng = np.random.default_rng(0)
+    tensor = rng.integers(0, 256, (1, image.height, image.width, 3), np.uint8)
+    for _ in range(_WARMUP_CALLS):
+        classifier.probabilities(tensor)
+    times_ms: list[float] = []
+    end = time.perf_counter() + job["seconds"]
+    while (start := time.perf_counter()) < end:
+        classifier.probabilities(tensor)
+        times_ms.append((time.perf_counter() - start) * 1e3)
+    return {
+        "runtime": asdict(classifier.describe()),
+        "inference_ms": asdict(percentiles(times_ms)),
+    }
+
+
 def measure_answers(job: dict[str, Any]) -> dict[str, Any]:
     """The probabilities for every image, in order; float32 as lists."""
     classifier = _load(job)
@@ -98,7 +125,7 @@ def measure_answers(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_import(job: dict[str, Any]) -> dict[str, Any]:
-    """The time to import a runtime and its engine.
+    """The time to import a runtime and its engine, and what that was built for.
 
     Args:
         job: ``runtime``.
@@ -106,14 +133,17 @@ def measure_import(job: dict[str, Any]) -> dict[str, Any]:
     from edgeclf.runtimes import import_runtime
 
     start = time.perf_counter()
-    import_runtime(job["runtime"])
-    return {"import_ms": (time.perf_counter() - start) * 1e3}
+    runtime_class = import_runtime(job["runtime"])
+    import_ms = (time.perf_counter() - start) * 1e3
+    accelerators = getattr(runtime_class, "accelerators", lambda: ())
+    return {"import_ms": import_ms, "devices": list(accelerators())}
 
 
 _MEASUREMENTS = {
     "import": measure_import,
     "memory": measure_memory,
     "latency": measure_latency,
+    "inference": measure_inference,
     "answers": measure_answers,
 }
 

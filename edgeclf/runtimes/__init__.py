@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from edgeclf.artifact import Artifact, Format
-from edgeclf.errors import RuntimeLoadError
+from edgeclf.errors import EdgeclfError, RuntimeLoadError
 from edgeclf.plugins import Plugins
 from edgeclf.runtimes.base import Device, Runtime, RuntimeInfo
 
@@ -21,6 +21,7 @@ __all__ = [
     "import_runtime",
     "load_runtime",
     "runtime_names",
+    "runtimes_for",
 ]
 
 _RUNTIMES = Plugins(
@@ -79,6 +80,22 @@ def import_runtime(name: str) -> Any:
     runtime_class = _find(name)
     getattr(runtime_class, "import_engine", lambda: None)()
     return runtime_class
+
+
+def runtimes_for(format_: Format) -> tuple[str, ...]:
+    """The names of the runtimes that take artifacts of a format and are installed."""
+    return tuple(name for name in runtime_names() if _takes(name, format_))
+
+
+def _takes(name: str, format_: Format) -> bool:
+    """By the runtime's own word, and only if its engine can be imported."""
+    try:
+        if format_ not in getattr(_find(name), "formats", ()):
+            return False
+        import_runtime(name)
+    except (EdgeclfError, ImportError):
+        return False
+    return True
 
 
 def _find(name: str) -> Any:

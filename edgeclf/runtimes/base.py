@@ -42,9 +42,10 @@ class RuntimeInfo:
 class Runtime(Protocol):
     """A loaded model. Built by calling a class with ``(artifact, device=..., threads=...)``.
 
-    The class may say more about itself: ``formats``, a tuple of the artifact formats it takes, and
+    The class may say more about itself: ``formats``, a tuple of the artifact formats it takes;
     ``import_engine()``, a static method that only imports the engine, or raises
-    `MissingDependencyError`.
+    `MissingDependencyError`; and ``accelerators()``, a static method that names the devices beside
+    the cpu that the installed engine was built for, for `edgeclf doctor`.
     """
 
     def run(self, images: UInt8Array) -> Float32Array:

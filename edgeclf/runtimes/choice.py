@@ -13,8 +13,14 @@ from typing import Any
 
 from edgeclf.artifact import Artifact
 from edgeclf.cpu import available_cpus, cpu_model
-from edgeclf.errors import EdgeclfError, MissingDependencyError
-from edgeclf.runtimes import DEFAULT_RUNTIME, Device, import_runtime, runtime_names
+from edgeclf.errors import MissingDependencyError
+from edgeclf.runtimes import (
+    DEFAULT_RUNTIME,
+    Device,
+    import_runtime,
+    runtime_names,
+    runtimes_for,
+)
 
 TUNING_VERSION = 1
 
@@ -64,11 +70,11 @@ def choose_runtime(artifact: Artifact, device: Device) -> Choice:
     try:
         import_runtime(usual)
     except MissingDependencyError:
-        for name in runtime_names():
-            if artifact.format in _formats(name):
-                reason = f"{usual} is not installed, and {name} takes .{artifact.format}{note}"
-                return Choice(name, None, reason)
-        raise
+        others = runtimes_for(artifact.format)
+        if not others:
+            raise
+        reason = f"{usual} is not installed, and {others[0]} takes .{artifact.format}{note}"
+        return Choice(others[0], None, reason)
     return Choice(usual, None, f"the usual runtime of .{artifact.format} files{note}")
 
 
@@ -88,11 +94,3 @@ def _tuned(artifact: Artifact, device: Device) -> tuple[Choice | None, str]:
     if choice.runtime not in runtime_names():
         return None, f"; {path.name} names {choice.runtime}, which is not installed: tune again"
     return choice, ""
-
-
-def _formats(name: str) -> tuple[str, ...]:
-    """The formats that an installed runtime takes; none of one that is not installed."""
-    try:
-        return tuple(getattr(import_runtime(name), "formats", ()))
-    except EdgeclfError:
-        return ()

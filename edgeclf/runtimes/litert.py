@@ -157,7 +157,8 @@ class _CompiledModel:
             accelerated = accelerator == "CPU" or self._model.is_fully_accelerated()
         except (RuntimeError, ValueError, AttributeError) as exc:
             raise RuntimeLoadError(
-                f"LiteRT cannot run this model on a {accelerator} here: {exc}. Such an accelerator "
+                f"LiteRT cannot run this model on a {accelerator} here "
+                f"({' '.join(str(exc).split())}). Such an accelerator "
                 "or its driver is missing, or does not take all of the model's operations; use "
                 "device='cpu'."
             ) from exc

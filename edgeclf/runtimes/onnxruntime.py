@@ -68,6 +68,12 @@ class OnnxRuntime:
                 "onnxruntime", "onnxruntime", "Running an .onnx model"
             ) from None
 
+    @staticmethod
+    def accelerators() -> tuple[str, ...]:
+        """What the installed onnxruntime was built for; whether that loads, a model shows."""
+        built = OnnxRuntime.import_engine().get_available_providers()
+        return tuple(d for d, provider in _PROVIDERS.items() if d != "cpu" and provider in built)
+
     def _create_session(self, artifact: Artifact, provider: str) -> Any:
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads

@@ -70,6 +70,12 @@ class TensorFlowRuntime:
                 exc.name or "tensorflow", "tensorflow", "Running a .keras model"
             ) from None
 
+    @staticmethod
+    def accelerators() -> tuple[str, ...]:
+        """``cuda`` where TensorFlow sees a card."""
+        tf, _ = TensorFlowRuntime.import_engine()
+        return ("cuda",) if tf.config.list_physical_devices("GPU") else ()
+
     def _claim_device(self, device: Device) -> str:
         if device == "cpu":
             return "/CPU:0"

@@ -30,7 +30,7 @@ _TIMEOUT_S = 600
 class TFLiteMicroRuntime:
     """Runs ``int8-full`` TFLite artifacts as a microcontroller would, slowly."""
 
-    formats = ("tflite",)
+    formats = ()  # never chosen by itself: it shows what firmware will answer, slowly
 
     def __init__(
         self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
