@@ -6,7 +6,8 @@ import dataclasses
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
@@ -161,7 +162,7 @@ class Classifier:
                 else:
                     yield Failure(given)
 
-    def stream(self, frames: Iterable[ImageSource]) -> Iterator[Frame]:
+    def stream(self, frames: Iterable[ImageSource]) -> Generator[Frame, None, None]:
         """Classifies the newest frame of a camera, again and again; older ones are dropped.
 
         Args:
@@ -173,13 +174,14 @@ class Classifier:
             A frame with its answer and the number of frames dropped so far. The last frame of the
             source is always answered.
         """
-        for answered, (index, image) in enumerate(newest(frames)):
-            answer: Prediction | Failure
-            try:
-                answer = self.classify(image)
-            except ImageError as exc:
-                answer = Failure(exc)
-            yield Frame(index, image, answer, dropped=index - answered)
+        with closing(newest(frames)) as latest:
+            for answered, (index, image) in enumerate(latest):
+                answer: Prediction | Failure
+                try:
+                    answer = self.classify(image)
+                except ImageError as exc:
+                    answer = Failure(exc)
+                yield Frame(index, image, answer, dropped=index - answered)
 
     def probabilities(self, images: Iterable[ImageSource] | UInt8Array) -> Float32Array:
         """The bare numbers for several pictures, for evaluation.

@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def available_cpus() -> int:
@@ -22,18 +23,50 @@ def available_cpus() -> int:
 
 
 def _cgroup_quota() -> float | None:
-    """The CPU quota of cgroup v2 or v1 in CPUs, or None without one."""
+    """The CPU quota of cgroup v2 or v1 in CPUs, or None without one.
+
+    A quota may be set on any group above the process's own, and the smallest one holds. In a
+    container the own group looks like the root; in a systemd service it does not.
+    """
+    quotas = [
+        quota
+        for folder in _cgroup_folders()
+        for quota in (_read_quota(folder), _read_quota_v1(folder))
+        if quota is not None
+    ]
+    return min(quotas, default=None)
+
+
+def _cgroup_folders() -> list[Path]:
+    """The process's groups and all groups above them, of v2 and of v1's cpu controller."""
+    folders = {_CGROUP, _CGROUP / "cpu"}
     try:
-        limit, period = (_CGROUP / "cpu.max").read_text().split()
+        lines = _OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        root = _CGROUP if not controllers else _CGROUP / "cpu"
+        if not controllers or "cpu" in controllers.split(","):
+            own = root / path.lstrip("/")
+            folders |= {own, *(above for above in own.parents if above.is_relative_to(root))}
+    return sorted(folders)
+
+
+def _read_quota(folder: Path) -> float | None:
+    try:
+        limit, period = (folder / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
     except (OSError, ValueError):
-        try:
-            limit = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if limit in ("max", "-1"):
         return None
-    return int(limit) / int(period)
+
+
+def _read_quota_v1(folder: Path) -> float | None:
+    try:
+        limit = int((folder / "cpu.cfs_quota_us").read_text())
+        return None if limit < 0 else limit / int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def cpu_model() -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from edgeclf.errors import ImageError, OptionError
+
+if TYPE_CHECKING:
+    from edgeclf.image import ImageSource
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,6 @@ class Frame:
     """
 
     index: int
-    image: object = field(repr=False)
+    image: ImageSource = field(repr=False)
     answer: Prediction | Failure
     dropped: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,11 +11,12 @@ T = TypeVar("T")
 _LAST_FRAME_S = 2.0  # how long to wait for a source that is in the middle of a frame
 
 
-def newest(frames: Iterable[T]) -> Iterator[tuple[int, T]]:
+def newest(frames: Iterable[T]) -> Generator[tuple[int, T], None, None]:
     """Reads a source as fast as it gives frames, and yields the newest whenever it is asked.
 
     The source is read in a thread of its own, so that frames do not queue up while one is being
-    classified. An error in the source is raised here, after the last good frame.
+    classified; that thread also closes it, if it is a generator. An error in the source is raised
+    here, after the last good frame.
 
     Args:
         frames: For example a generator that reads a camera; it decides the pace.
@@ -41,6 +42,8 @@ def newest(frames: Iterable[T]) -> Iterator[tuple[int, T]]:
         except BaseException as exc:  # handed over to whoever reads the stream
             errors.append(exc)
         finally:
+            if stopped and isinstance(frames, Generator):
+                frames.close()
             with ready:
                 ended = True
                 ready.notify()

@@ -404,14 +404,20 @@ def test_a_stream_gives_bad_frames_as_failures_and_raises_the_sources_error(
 
 
 def test_leaving_a_stream_ends_its_thread(fake: Classifier) -> None:
+    released = []
+
     def camera() -> Iterator[np.ndarray]:
-        while True:
-            time.sleep(0.01)
-            yield grey(0)
+        try:
+            while True:
+                time.sleep(0.01)
+                yield grey(0)
+        finally:
+            released.append(threading.current_thread().name)
 
     frames = fake.stream(camera())
     next(frames)
     frames.close()
+    assert released == ["edgeclf-stream"]
     assert not [t for t in threading.enumerate() if t.name == "edgeclf-stream"]
 
 
