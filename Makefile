@@ -4,11 +4,15 @@ VENV ?= .venv
 # What is installed: the working tree, or a built wheel (CI passes one).
 EDGECLF ?= -e .
 
+# The artifacts that `make legacy` runs, as no TensorFlow is there to make any.
+ARTIFACTS ?= runs/demo
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LEGACY := $(VENV)-legacy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench clean
+.PHONY: help demo test lint typecheck bench legacy clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1|/' | column -t -s '|'
@@ -39,5 +43,20 @@ bench: $(READY)  ## run the project's own benchmarks
 	$(BIN)/python benchmarks/conversion_time.py
 	$(BIN)/python benchmarks/artifact_overhead.py runs/demo/*.tflite runs/demo/*.onnx
 
+$(LEGACY)/.ready: pyproject.toml $(wildcard $(EDGECLF))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || \
+		{ echo "tflite-runtime 2.14 has wheels up to Python 3.11, and edgeclf needs 3.10;" \
+		"$(PYTHON) is $$($(PYTHON) -V). Try: make legacy PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear $(LEGACY)
+	$(LEGACY)/bin/python -m pip install --quiet --upgrade pip
+	$(LEGACY)/bin/python -m pip install $(EDGECLF)"[tflite]" "pytest>=8"
+	@touch $@
+
+legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 1, with ARTIFACTS=folder
+	@ls $(ARTIFACTS)/*.tflite >/dev/null 2>&1 || { echo "$(ARTIFACTS) has no .tflite files." \
+		"Make some with: make demo, or name another folder: make legacy ARTIFACTS=folder"; exit 1; }
+	EDGECLF_TEST_ARTIFACTS=$(abspath $(ARTIFACTS)) $(LEGACY)/bin/pytest \
+		tests/test_image.py tests/test_runtime_contract.py
+
 clean:  ## remove everything that was made here
-	rm -rf $(VENV) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LEGACY) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache

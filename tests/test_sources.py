@@ -114,10 +114,12 @@ def test_saved_model_with_965_scores_and_a_csv_of_labels(
     # As the README has it.
     words = f"convert {tmp_path}/hub --labels {tmp_path}/map.csv --input-range 0 1 --tolerance 0.5"
     photos = f"--calibration {mugs}/train --evaluation {mugs}/eval"
-    assert main([*words.split(), *photos.split(), "--to", "fp32.tflite", "int8.onnx"]) == 0
+    to = "--full-decode --to fp32.tflite int8.onnx"
+    assert main([*words.split(), *photos.split(), *to.split()]) == 0
     assert (tmp_path / "hub.int8.onnx").exists()
     artifact = edgeclf.load_artifact(tmp_path / "hub.fp32.tflite")
     assert artifact.metadata.labels == tuple(names)
+    assert not artifact.metadata.image.scaled_decode
     same_answers(artifact, run, mugs, 1e-4)
 
 

@@ -1,6 +1,7 @@
-"""Pastes the summary and main table of a benchmark into the README.
+"""Fills the README's tables from results that were measured.
 
-python tools/update_readme.py runs/demo/benchmark.json
+python tools/update_readme.py runs/demo/benchmark.json    the demo's table
+python tools/update_readme.py benchmarks/results          the device table
 """
 
 from __future__ import annotations
@@ -9,23 +10,71 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from edgeclf.reporting.markdown import environment_line, main_table
 from edgeclf.reporting.summary import summarize
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN = "<!-- demo-table: written by tools/update_readme.py -->"
-END = "<!-- /demo-table -->"
+# Scripts in the order of the table.
+DEVICE_SCRIPTS = (
+    "call_overhead", "photo_to_label", "batch_throughput", "device_memory", "install_footprint",
+    "decoded_frames", "runtime_agreement",
+)  # fmt: skip
+
+
+def fill(marker: str, body: str) -> None:
+    """Replaces what stands between a marker and its end."""
+    begin, end = f"<!-- {marker}: written by tools/update_readme.py -->", f"<!-- /{marker} -->"
+    text = README.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"the README has no place for {marker}")
+    README.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text), encoding="utf-8")
+
+
+def demo_table(path: Path) -> str:
+    results = json.loads(path.read_text(encoding="utf-8"))
+    summary = summarize(results)
+    where = environment_line(results).partition("\n\n```")[0]  # the command stands above already
+    return "\n\n".join([" ".join(summary.sentences), main_table(results, summary), where])
+
+
+def device_table(folder: Path) -> str:
+    lines = ["| What | Measured | Wanted | |", "|---|---:|---:|---|"]
+    machines = set()
+    for script in DEVICE_SCRIPTS:
+        for path in sorted(folder.glob(f"{script}.*.json")):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            found = document["environment"]
+            libraries = ", ".join(f"{n} {v}" for n, v in found["libraries"].items())
+            machines.add(
+                f"{found['cpu']} ({' '.join(found['cpu_flags'])}), {found['cpus_available']} CPUs, "
+                f"Python {found['python']}, {libraries}"
+            )
+            lines += [row(figure) for figure in document["figures"]]
+    return "\n".join([*lines, "", f"Measured on {'; and on '.join(sorted(machines))}. Conditions "
+                      "and methods are in [benchmarks/results](benchmarks/results)."])  # fmt: skip
+
+
+def row(figure: dict[str, Any]) -> str:
+    limit = {True: "yes", False: "**missed**", None: ""}[figure["met"]]
+    wanted = ""
+    if figure["at_most"] is not None:
+        wanted = f"≤ {figure['at_most']:g}"
+    if figure["at_least"] is not None:
+        wanted = f"≥ {figure['at_least']:g}"
+    unit = f" {figure['unit']}" * bool(figure["unit"])
+    note = f" ({figure['note']})" * bool(figure["note"])
+    return f"| {figure['what']}{note} | {figure['value']:.3g}{unit} | {wanted}{unit} | {limit} |"
 
 
 def main() -> int:
-    results = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    summary = summarize(results)
-    where = environment_line(results).partition("\n\n```")[0]  # the command stands above already
-    body = "\n\n".join([" ".join(summary.sentences), main_table(results, summary), where])
-    text = README.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    README.write_text(pattern.sub(lambda _: f"{BEGIN}\n{body}\n{END}", text), encoding="utf-8")
+    source = Path(sys.argv[1])
+    if source.is_dir():
+        fill("device-table", device_table(source))
+    else:
+        fill("demo-table", demo_table(source))
     return 0
 
 

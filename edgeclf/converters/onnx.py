@@ -156,6 +156,9 @@ class _OnnxEngine:
     def quantize(self, core: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]) -> Any:
         return _quantize(core, ranges, recipe, in_float)
 
+    def is_per_tensor(self, layer: Layer) -> bool:
+        return False
+
     def linear_layers(self, core: Any, quantized: Any) -> list[str]:
         stored = {tensor.name for tensor in quantized.graph.initializer}
         produced = {name for node in quantized.graph.node for name in node.output}
@@ -259,7 +262,14 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
         quantizer.quantize_model()
     except Exception as exc:  # onnxruntime's errors share no base class below Exception
         raise ConversionError(f"onnxruntime cannot quantise this model: {exc}") from exc
-    return quantizer.model.model
+    return _sorted(quantizer.model.model)
+
+
+def _sorted(model: Any) -> Any:
+    """The model with every node behind those it takes from, as the standard demands."""
+    onnx_model = _import("onnxruntime.quantization.onnx_model").ONNXModel(model)
+    onnx_model.topological_sort()
+    return onnx_model.model
 
 
 def _reduces_range(recipe: Recipe) -> bool:
@@ -270,6 +280,6 @@ def _reduces_range(recipe: Recipe) -> bool:
 def _as_fp16(core: Any) -> Any:
     float16 = _import("onnxruntime.transformers.float16")
     try:
-        return float16.convert_float_to_float16(copy.deepcopy(core), keep_io_types=True)
+        return _sorted(float16.convert_float_to_float16(copy.deepcopy(core), keep_io_types=True))
     except Exception as exc:  # as above
         raise ConversionError(f"onnxruntime cannot store this model as fp16: {exc}") from exc

@@ -62,6 +62,7 @@ class Request:
     seed: int
     conventions: Conventions
     c_array: bool
+    scaled_decode: bool
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Conversion:
         self._request = request
         self._opened: Opened = open_model(request.model, request.conventions)
         self._metadata = self._opened.source.metadata
+        if not request.scaled_decode:
+            exact = dataclasses.replace(self._metadata.image, scaled_decode=False)
+            self._metadata = dataclasses.replace(self._metadata, image=exact)
         self._cache = request.folder / "cache"
         self._evaluation: Evaluation = open_evaluation(
             request.evaluation, self._metadata.labels, self._metadata.image, self._cache

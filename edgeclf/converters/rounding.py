@@ -9,7 +9,7 @@ nearest level leaves several times the error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,11 @@ _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
 
 
 def round_weights(
-    weights: npt.NDArray[np.float32], inputs: npt.NDArray[np.float32], levels: int
+    weights: npt.NDArray[np.float32],
+    inputs: npt.NDArray[np.float32],
+    levels: int,
+    *,
+    per_tensor: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Rounds weights to multiples of each output's largest weight over `levels`.
 
@@ -30,12 +34,13 @@ def round_weights(
             others have one.
         inputs: float32 [groups, samples, inputs], what the layer is given.
         levels: Positive levels of the grid, 127 for int8.
+        per_tensor: Whether all outputs share one grid, that of the largest weight of all.
 
     Returns:
         float32 [groups, outputs, inputs] on the grid; the largest weight of each output is as it
         was, so a quantiser that looks for it finds the same grid.
     """
-    scales = np.abs(weights).max(axis=2, keepdims=True) / levels
+    scales = np.abs(weights).max(axis=None if per_tensor else 2, keepdims=True) / levels
     scales[scales == 0] = 1
     factor, order = _factor(inputs)
     remaining = np.take_along_axis(weights / scales, order[:, None, :], axis=2)
@@ -150,6 +155,7 @@ def round_layers(
     layers: Sequence[Layer],
     activations: Iterable[Mapping[str, npt.NDArray[Any]]],
     levels: Mapping[str, int],
+    per_tensor: Collection[str] = (),
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Rounds the weights of all layers.
 
@@ -158,6 +164,7 @@ def round_layers(
         activations: For each image, what each layer is given, by the tensor's name; see
             `Layer.sample` for the shapes.
         levels: For each layer's name the positive levels of its grid.
+        per_tensor: Names of the layers whose outputs share one grid.
 
     Returns:
         For each layer's name its rounded weights, in the shape they were given in.
@@ -171,7 +178,10 @@ def round_layers(
             )
     return {
         layer.name: round_weights(
-            layer.weights, np.concatenate(samples.pop(layer.name), axis=1), levels[layer.name]
+            layer.weights,
+            np.concatenate(samples.pop(layer.name), axis=1),
+            levels[layer.name],
+            per_tensor=layer.name in per_tensor,
         )
         for layer in layers
     }

@@ -57,6 +57,9 @@ class Engine(Protocol[Model]):
     def levels(self, layer: Layer, recipe: Recipe) -> int:
         """Positive levels of the grid that the quantiser will put a layer's weights on."""
 
+    def is_per_tensor(self, layer: Layer) -> bool:
+        """Whether all outputs of a layer share one grid."""
+
     def with_weights(self, core: Model, weights: Mapping[str, npt.NDArray[np.float32]]) -> Model:
         """The core with other weights, by the layer's name."""
 
@@ -143,7 +146,8 @@ class StaticInt8(Generic[Model]):
         if key not in self._rounded:
             given = [layer.given for layer in layers]
             seen = self._activations(self._core, self._images(_ROUNDING_IMAGES), given)
-            rounded = round_layers(layers, _without_batch(seen), levels)
+            shared = [layer.name for layer in layers if self._engine.is_per_tensor(layer)]
+            rounded = round_layers(layers, _without_batch(seen), levels, shared)
             self._rounded[key] = self._engine.with_weights(self._core, rounded)
         return self._rounded[key]
 

@@ -94,13 +94,12 @@ class TFLiteConverter:
         return flatbuffer.with_metadata(model, BUFFER_NAME, metadata)
 
     def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
+        weights = "symmetric int8 weights per channel (dense layers: per tensor)"
         schemes = {
             "fp16": "weights stored as fp16, computed in float",
-            "dynamic": "symmetric int8 weights per channel, activations quantised as they come",
-            "int8": "static, symmetric int8 weights per channel, "
-            f"int{recipe.activation_bits} activations per tensor",
-            "int8-full": "static, symmetric int8 weights per channel, int8 activations per "
-            "tensor, int8 input and output",
+            "dynamic": f"{weights}, activations quantised as they come",
+            "int8": f"static, {weights}, int{recipe.activation_bits} activations per tensor",
+            "int8-full": f"static, {weights}, int8 activations per tensor, int8 input and output",
         }
         kept = ["softmax", "logits", *in_float] if recipe.precision == "int8" else []
         return {
@@ -157,6 +156,9 @@ class _TFLiteEngine:
 
     def levels(self, layer: Layer, recipe: Recipe) -> int:
         return _LEVELS
+
+    def is_per_tensor(self, layer: Layer) -> bool:
+        return layer.kernel is None  # see _static_recipe
 
     def with_weights(self, core: bytes, weights: Mapping[str, Float32Array]) -> bytes:
         return flatbuffer.with_weights(core, weights)
@@ -235,6 +237,12 @@ def _weight_recipe(precision: Precision) -> Any:
         operations = types.TFLOperationName
         if precision == "dynamic":
             engine.add_dynamic_config(".*", operations.ALL_SUPPORTED, num_bits=8)
+            engine.add_dynamic_config(
+                ".*",
+                operations.FULLY_CONNECTED,
+                num_bits=8,
+                granularity=types.QuantGranularity.TENSORWISE,  # see _static_recipe
+            )
             return
         half = types.OpQuantizationConfig(
             weight_tensor_config=types.TensorQuantizationConfig(
@@ -253,7 +261,12 @@ def _weight_recipe(precision: Precision) -> Any:
 def _static_recipe(
     recipe: Recipe, in_float: Sequence[str], scheme: Normalization, logits: str | None
 ) -> Any:
-    """Weights and activations, but for what stays in float."""
+    """Weights and activations, but for what stays in float.
+
+    Weights are per channel, those of dense layers per tensor: an older interpreter
+    (tflite-runtime 2.14) takes a dense layer with a scale for each channel and a float input, and
+    answers as if all had the first one's.
+    """
 
     def add_to(engine: Any) -> None:
         algorithms, types, _ = _quantizer()
@@ -263,6 +276,13 @@ def _static_recipe(
             operations.ALL_SUPPORTED,
             activation_num_bits=recipe.activation_bits,
             weight_num_bits=8,
+        )
+        engine.add_static_config(
+            ".*",
+            operations.FULLY_CONNECTED,
+            activation_num_bits=recipe.activation_bits,
+            weight_num_bits=8,
+            weight_granularity=types.QuantGranularity.TENSORWISE,
         )
         left_in_float = []
         if recipe.precision == "int8":
@@ -274,7 +294,12 @@ def _static_recipe(
         if recipe.precision == "int8" and logits is not None:
             # 256 levels for the logits of many classes tie their ranks, as they would in the
             # softmax; here the weights are int8 and the sums stay float.
-            engine.add_dynamic_config(re.escape(logits), operations.FULLY_CONNECTED, num_bits=8)
+            engine.add_dynamic_config(
+                re.escape(logits),
+                operations.FULLY_CONNECTED,
+                num_bits=8,
+                granularity=types.QuantGranularity.TENSORWISE,
+            )
         for tensor in in_float:
             engine.update_quantization_recipe(
                 re.escape(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE

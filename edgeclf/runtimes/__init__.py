@@ -93,7 +93,7 @@ def _takes(name: str, format_: Format) -> bool:
         if format_ not in getattr(_find(name), "formats", ()):
             return False
         import_runtime(name)
-    except (EdgeclfError, ImportError):
+    except EdgeclfError:
         return False
     return True
 

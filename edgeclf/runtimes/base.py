@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.errors import InferenceError
-from edgeclf.image import UInt8Array
+from edgeclf.image import ImageSpec, UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
 Device = Literal["cpu", "cuda", "gpu", "npu"]
@@ -58,7 +58,7 @@ class Runtime(Protocol):
             float32 [N, classes]; each row sums to 1.
 
         Raises:
-            InferenceError: The engine failed.
+            InferenceError: `images` is something else (see `check_images`), or the engine failed.
         """
         ...
 
@@ -69,6 +69,27 @@ class Runtime(Protocol):
     def close(self) -> None:
         """Frees the engine; the runtime cannot be used afterwards."""
         ...
+
+
+def check_images(images: Any, spec: ImageSpec) -> None:
+    """Checks what a runtime was given, as some engines cast or misread what they do not expect.
+
+    Args:
+        images: Expected to be uint8 [N, H, W, 3] of the model's input size; N may be 0, and the
+            memory need not be contiguous.
+        spec: The artifact's input.
+
+    Raises:
+        InferenceError: It is something else.
+    """
+    expected = (spec.height, spec.width, 3)
+    if not isinstance(images, np.ndarray):
+        given = type(images).__name__
+    elif images.dtype != np.uint8 or images.shape[1:] != expected:
+        given = f"{images.dtype} {images.shape}"
+    else:
+        return
+    raise InferenceError(f"The runtime received {given}; expected uint8 {('N', *expected)}.")
 
 
 def as_probabilities(output: Any, count: int, classes: int) -> Float32Array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
 from edgeclf.artifact import Artifact, Metadata
-from edgeclf.errors import InferenceError
+from edgeclf.errors import InferenceError, RuntimeLoadError
 from edgeclf.image import ImageSpec, UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 
 
 def fake_artifact(labels: Sequence[str], height: int = 32, width: int = 32) -> Artifact:
@@ -26,7 +27,7 @@ class FakeRuntime:
 
     Args:
         artifact: Where labels and input size come from; see `fake_artifact`.
-        device: Ignored.
+        device: Any that there is; `describe` says that it runs there.
         threads: Ignored.
         probabilities: One row [classes] to answer with every time.
     """
@@ -39,7 +40,11 @@ class FakeRuntime:
         threads: int | None = None,
         probabilities: Sequence[float] | None = None,
     ) -> None:
+        if device not in get_args(Device):
+            raise RuntimeLoadError(f"Device is {device!r}; expected one of {get_args(Device)}.")
         self._classes = len(artifact.metadata.labels)
+        self._spec = artifact.metadata.image
+        self._device: Device = device
         self._probabilities = probabilities
         self._closed = False
 
@@ -47,17 +52,18 @@ class FakeRuntime:
         """See `Runtime.run`."""
         if self._closed:
             raise InferenceError("This runtime is closed. Load the model again.")
+        check_images(images, self._spec)
         if self._probabilities is not None:
             rows = np.tile(np.asarray(self._probabilities, np.float32), (len(images), 1))
         else:
             rows = np.full((len(images), self._classes), 0.1 / (self._classes - 1), np.float32)
-            band = images.reshape(len(images), -1).mean(axis=1) * self._classes / 256
+            band = images.mean(axis=(1, 2, 3)) * self._classes / 256
             rows[np.arange(len(images)), band.astype(int)] = 0.9
         return as_probabilities(rows, len(images), self._classes)
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""
-        return RuntimeInfo("fake", "edgeclf", "0", "cpu", "none", 1)
+        return RuntimeInfo("fake", "edgeclf", "0", self._device, "none", 1)
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -14,7 +14,7 @@ from edgeclf.artifact import Artifact
 from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 
 # (module with an Interpreter, distribution), the current engine first.
 _ENGINES = (
@@ -45,6 +45,7 @@ class LiteRTRuntime:
         self._threads = threads or available_cpus()
         self._device: Device = device
         self._classes = len(artifact.metadata.labels)
+        self._spec = artifact.metadata.image
         self._lock = threading.Lock()
         self._engine: _Interpreter | _CompiledModel | None
         if device == "cpu":
@@ -70,6 +71,7 @@ class LiteRTRuntime:
 
     def run(self, images: UInt8Array) -> Float32Array:
         """See `Runtime.run`."""
+        check_images(images, self._spec)
         with self._lock:  # an interpreter is one state machine; two threads would mix their images
             engine = self._engine
             if engine is None:
@@ -96,12 +98,14 @@ class LiteRTRuntime:
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
         delegate = "XNNPACK" if self._device == "cpu" else _ACCELERATORS[self._device]
-        return RuntimeInfo(
-            "litert", self._library, version(self._library), self._device, delegate, self._threads
-        )
+        try:
+            number = version(self._library)
+        except PackageNotFoundError:  # such as TensorFlow under another distribution's name
+            number = "unknown"
+        return RuntimeInfo("litert", self._library, number, self._device, delegate, self._threads)
 
     def close(self) -> None:
         """See `Runtime.close`."""

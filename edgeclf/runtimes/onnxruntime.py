@@ -13,7 +13,7 @@ from edgeclf.artifact import Artifact
 from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 
 _PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
@@ -39,11 +39,12 @@ class OnnxRuntime:
             raise RuntimeLoadError(
                 f"The installed onnxruntime has no {provider}, only "
                 f"{onnxruntime.get_available_providers()}. Remove it, then: "
-                "pip install 'edgeclf[onnxruntime-gpu]'"
+                "pip install 'edgeclf[onnxruntime-gpu]' (on a Jetson, the wheel of its maker)."
             )
         self._onnxruntime: Any = onnxruntime
         self._threads = threads or available_cpus()
         self._classes = len(artifact.metadata.labels)
+        self._spec = artifact.metadata.image
         self._session: Any = self._create_session(artifact, provider)
         self._device: Device = device
         given = self._session.get_inputs()[0]
@@ -99,11 +100,13 @@ class OnnxRuntime:
         session = self._session
         if session is None:
             raise InferenceError("This runtime is closed. Load the model again.")
+        check_images(images, self._spec)
         try:
             parts = [i[np.newaxis] for i in images] if self._one_by_one else [images]
-            output = np.concatenate([session.run(None, {self._input: p})[0] for p in parts])
+            outputs = [session.run(None, {self._input: part})[0] for part in parts]
         except Exception as exc:  # as above
             raise InferenceError(f"onnxruntime failed: {exc}") from exc
+        output = np.concatenate(outputs) if outputs else np.empty((0, self._classes))
         return as_probabilities(output, len(images), self._classes)
 
     def describe(self) -> RuntimeInfo:

@@ -12,7 +12,9 @@ from edgeclf.artifact import Artifact
 from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+
+_DEVICES = ("cpu", "cuda")
 
 
 class TensorFlowRuntime:
@@ -27,6 +29,8 @@ class TensorFlowRuntime:
             raise RuntimeLoadError(
                 f"The tensorflow runtime loads .keras artifacts; received {artifact.format}."
             )
+        if device not in _DEVICES:
+            raise RuntimeLoadError(f"Device is {device!r}; expected one of {_DEVICES}.")
         tf, keras = self.import_engine()
         self._tf: Any = tf
         self._device: Device = device
@@ -39,8 +43,8 @@ class TensorFlowRuntime:
                 tf.config.threading.get_intra_op_parallelism_threads() or available_cpus()
             )
         self._classes = len(artifact.metadata.labels)
-        image = artifact.metadata.image
-        signature = [tf.TensorSpec([None, image.height, image.width, 3], tf.uint8)]
+        self._spec = artifact.metadata.image
+        signature = [tf.TensorSpec([None, self._spec.height, self._spec.width, 3], tf.uint8)]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"
             path.write_bytes(artifact.content)
@@ -94,11 +98,13 @@ class TensorFlowRuntime:
 
     def run(self, images: UInt8Array) -> Float32Array:
         """See `Runtime.run`."""
-        if self._function is None:
+        function = self._function  # another thread may close it meanwhile
+        if function is None:
             raise InferenceError("This runtime is closed. Load the model again.")
+        check_images(images, self._spec)
         try:
             with self._tf.device(self._tf_device):
-                output = self._function(images).numpy()
+                output = function(images).numpy()
         except (self._tf.errors.OpError, ValueError, TypeError) as exc:
             raise InferenceError(f"tensorflow failed: {exc}") from exc
         return as_probabilities(output, len(images), self._classes)

@@ -19,7 +19,7 @@ import numpy as np
 from edgeclf.artifact import Artifact
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities
+from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 
 _PACKAGE, _EXTRA = "tflite_micro", "micro"
 _ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
@@ -45,10 +45,9 @@ class TFLiteMicroRuntime:
         self.import_engine()
         self._content: bytes | None = artifact.content
         self._classes = len(artifact.metadata.labels)
-        image = artifact.metadata.image
-        _, self.arena_bytes = _ask(
-            artifact.content, np.zeros((1, image.height, image.width, 3), np.uint8)
-        )
+        self._spec = artifact.metadata.image
+        black = np.zeros((1, self._spec.height, self._spec.width, 3), np.uint8)
+        _, self.arena_bytes = _ask(artifact.content, black)
 
     @staticmethod
     def import_engine() -> None:
@@ -64,7 +63,13 @@ class TFLiteMicroRuntime:
         """See `Runtime.run`."""
         if self._content is None:
             raise InferenceError("This runtime is closed. Load the model again.")
-        rows, _ = _ask(self._content, images)
+        check_images(images, self._spec)
+        if not len(images):  # nothing to start a process for
+            return np.empty((0, self._classes), np.float32)
+        try:
+            rows, _ = _ask(self._content, images)
+        except RuntimeLoadError as exc:  # it did run when it was loaded
+            raise InferenceError(str(exc)) from exc
         return as_probabilities(rows, len(images), self._classes)
 
     def describe(self) -> RuntimeInfo:
