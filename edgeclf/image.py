@@ -4,20 +4,21 @@ The policy, in the order it is applied:
 
 1. A file of more than `MAX_BYTES` is refused before it is read.
 2. The format is told from the content, never from the file's name, and must be one of `FORMATS`.
-3. The pixel count in the header is checked against `MAX_PIXELS` before anything is decoded.
+3. The size in the header is checked against `MAX_PIXELS` and `MAX_SIDE`, and the scans of a
+   progressive JPEG against `MAX_SCANS`, before anything is decoded.
 4. A JPEG is decoded at the smallest of its DCT scales (1, 1/2, 1/4, 1/8) that still gives twice
    the model's input in each direction, unless the spec turns that off.
 5. EXIF orientation is applied; an unreadable EXIF block counts as upright.
 6. Animations give their first frame; 16-bit channels keep their upper 8 bits; palettes, grey and
-   CMYK become RGB; transparent pixels are laid over white.
+   CMYK become RGB; transparent pixels are laid over white. A PIL image shows the frame it is at.
 7. Colour profiles are not applied: the numbers in the file are what the model sees. Neither the
    data sets that weights are trained on nor a camera's raw frames are colour-managed, and the
    answer must not depend on the colour engine that a device has.
 8. The picture is fitted to the input size by the spec's policy, filtered by the spec's kernel.
 
-A picture that arrives already decoded (an array, a camera frame) skips steps 1 to 5 and is reduced
-from full size. That and a scaled decode differ by less than one level of 255 in the mean; a spec
-with ``scaled_decode=False`` makes them the same.
+A picture that arrives already decoded (an array, a camera frame) has only its size checked, skips
+steps 1 to 5 and is reduced from full size. That and a scaled decode differ by less than one level
+of 255 in the mean; a spec with ``scaled_decode=False`` makes them the same.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ import importlib
 import io
 import os
 import re
-import struct
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, TypeGuard, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from edgeclf.errors import ImageError, OptionError
 
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | npt.NDArray[Any]
+_File: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+ImageSource: TypeAlias = _File | Image.Image | npt.NDArray[Any]
 
 ResizePolicy = Literal["stretch", "crop", "letterbox"]
 ResizeKernel = Literal["bilinear", "bicubic", "lanczos", "box"]
@@ -59,6 +60,8 @@ _PLUGINS = {
 FORMATS = tuple(_PLUGINS)
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 89_478_485  # Pillow's own alarm level: 256 MB of RGB
+MAX_SIDE = 65_535  # what a JPEG can be at most; the filter's weights grow with the longest side
+MAX_SCANS = 50  # of a progressive JPEG: about ten are usual, each goes over the whole picture
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 LETTERBOX = (127, 127, 127)  # the borders of "letterbox": zero after (x - 127) / 128
 
@@ -80,12 +83,10 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's parsers let escape on damaged input; each becomes an ImageError.
-_DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-    OverflowError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error,
-    Image.DecompressionBombError, Warning,
-)  # fmt: skip
+_SLOW_DECODERS = ("ppm", "ppm_plain")  # Pillow's decoders in Python: 1 us a sample
+_MAX_SLOW_PIXELS = 2**20
+_JPEG_FORMATS = ("JPEG", "MPO")  # Pillow's names: MPO is several JPEGs in one file
+_PIECE = 2**20
 _HEAD_BYTES = 64  # enough to tell a format
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"), (b"GIF8", "GIF"),
@@ -93,6 +94,8 @@ _MAGIC = (
     *((b"P%d" % n, "PPM") for n in range(1, 7)),
 )  # fmt: skip
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_JPEG_SEGMENT = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # no stuffed 0xff, no restart marker
+_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # one letter would be a drive
 
 
@@ -165,26 +168,21 @@ def decode_image(source: ImageSource, spec: ImageSpec) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        source = _pristine(source)
-    if isinstance(source, Image.Image):
-        _check_pixels(source.size)
-        return _to_rgb(_upright(source))
+        content = _jpeg_behind(source)
+        if content is None:
+            return _from_pil(source)
+        source = content
     name, stream = _open_stream(source)
     try:
-        image = Image.open(stream, formats=[_detect_format(stream, name)])
-        _check_pixels(image.size)
-        if spec.scaled_decode:
-            size = (spec.width * _DRAFT_MARGIN, spec.height * _DRAFT_MARGIN)
-            image.draft(None, size[::-1] if _orientation(image) >= _FIRST_TRANSPOSED else size)
-        image.load()
-        return _to_rgb(_upright(image))
-    except ImageError:
-        raise
-    except _DECODER_ERRORS as exc:
-        raise ImageError(
-            f"Cannot read {name} as an image: {exc or type(exc).__name__}. "
-            f"Expected an intact file of type {', '.join(FORMATS)}."
-        ) from exc
+        with _explained(name):
+            image = Image.open(stream, formats=[_detect_format(stream, name)])
+            _check_size(image.size)
+            _check_effort(image, stream)
+            if spec.scaled_decode and image.format in _JPEG_FORMATS:
+                size = (spec.width * _DRAFT_MARGIN, spec.height * _DRAFT_MARGIN)
+                image.draft(None, size[::-1] if _orientation(image) >= _FIRST_TRANSPOSED else size)
+            image.load()
+            return _to_rgb(_upright(image))
     finally:
         if stream is not source:
             stream.close()
@@ -235,21 +233,49 @@ def is_url(source: object) -> TypeGuard[str]:
     return isinstance(source, str) and _URL.match(source) is not None
 
 
-def _open_stream(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[str, IO[bytes]]:
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns whatever a decoder raises on a file into an ImageError.
+
+    Pillow's parsers let almost any exception escape on damaged input: TypeError from a TIFF,
+    ZeroDivisionError from an AVIF. Warnings may be errors, too.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as exc:
+        raise ImageError(
+            f"{name} is too large to be decoded: {exc}. edgeclf's own limit is {MAX_PIXELS:,} "
+            "pixels. Shrink it before classifying."
+        ) from exc
+    except Exception as exc:
+        reason = str(exc) or type(exc).__name__
+        if isinstance(exc, UnidentifiedImageError):  # its text is an object's address
+            reason = "its header is damaged"
+        raise ImageError(
+            f"Cannot read {name} as an image: {reason}. "
+            f"Expected an intact file of type {', '.join(FORMATS)}."
+        ) from exc
+
+
+def _open_stream(source: _File) -> tuple[str, IO[bytes]]:
     """A seekable stream of bounded size over the source, with what to call it in a message."""
     if isinstance(source, bytes | bytearray | memoryview):
-        name, stream = f"the {len(source)} bytes given", cast(IO[bytes], io.BytesIO(source))
+        content = bytes(source)  # costs nothing for bytes; a view may have gaps
+        name, stream = f"the {len(content)} bytes given", cast(IO[bytes], io.BytesIO(content))
     elif is_url(source):
         raise ImageError(
             f"{source} is a URL; edgeclf fetches nothing by itself. Pass what does, as in "
             "Classifier(model, fetch=lambda url: urllib.request.urlopen(url).read())."
         )
     elif isinstance(source, str | os.PathLike):
+        name = os.fsdecode(source).replace("\0", "\\0")
         try:
-            name, stream = str(source), open(source, "rb")  # noqa: SIM115 - handed on
+            stream = open(source, "rb")  # noqa: SIM115 - handed on
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or exc
-            raise ImageError(f"Cannot open {Path(source)}: {reason}. Check the path.") from exc
+            raise ImageError(f"Cannot open {name}: {reason}. Check the path.") from exc
     elif hasattr(source, "read"):
         name, stream = "the file object given", source
     else:
@@ -257,29 +283,39 @@ def _open_stream(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[st
             f"Received {type(source).__name__}; expected a path, bytes, a binary file object, "
             "a PIL image or a uint8 array [H, W, 3]."
         )
+    bounded = None
     try:
-        return name, _bounded(stream, name)
-    except BaseException:
-        if stream is not source:
+        bounded = _bounded(stream, name)
+        return name, bounded
+    finally:  # not needed any more after an error, or when all of it is in memory
+        if stream is not bounded and stream is not source:
             stream.close()
-        raise
 
 
 def _bounded(stream: IO[bytes], name: str) -> IO[bytes]:
-    """The stream, if it is not too large; in memory, if it cannot be wound back."""
+    """The stream from its start, if it is not too large; in memory, if it cannot be wound back."""
     try:
-        if hasattr(stream, "seekable") and stream.seekable():
-            size, bounded = stream.seek(0, os.SEEK_END), stream
+        if hasattr(stream, "seek") and getattr(stream, "seekable", lambda: True)():
+            stream.seek(0, os.SEEK_END)
+            size, bounded = stream.tell(), stream
+            if not isinstance(stream.read(0), bytes):
+                raise TypeError("it gives text")
         else:
-            content = stream.read(MAX_BYTES + 1)
-            size, bounded = len(content), io.BytesIO(content)
+            bounded = io.BytesIO()
+            # A pipe or a socket may give less than it is asked for.
+            while bounded.tell() <= MAX_BYTES and (part := stream.read(_PIECE)):
+                bounded.write(part)
+            size = bounded.tell()
         bounded.seek(0)
-    except (OSError, TypeError, ValueError) as exc:
-        raise ImageError(f"Cannot read {name}: {exc}. Expected a binary file.") from exc
-    if size > MAX_BYTES:
+    except Exception as exc:  # whatever the caller's object raises
         raise ImageError(
-            f"{name} has {'more than ' * (bounded is not stream)}{min(size, MAX_BYTES):,} bytes; "
-            f"the limit is {MAX_BYTES:,}. Shrink the picture before classifying."
+            f"Cannot read {name}: {exc}. Expected a binary file, opened with 'rb'."
+        ) from exc
+    if size > MAX_BYTES:
+        known = f"{size:,}" if bounded is stream else f"more than {MAX_BYTES:,}"
+        raise ImageError(
+            f"{name} has {known} bytes; the limit is {MAX_BYTES:,}. "
+            "Shrink the picture before classifying."
         )
     return bounded
 
@@ -287,8 +323,6 @@ def _bounded(stream: IO[bytes], name: str) -> IO[bytes]:
 def _detect_format(stream: IO[bytes], name: str) -> str:
     """The format of the content, with its decoder ready."""
     head = stream.read(_HEAD_BYTES)
-    if not isinstance(head, bytes):
-        raise ImageError(f"{name} gives text; expected a binary file, opened with 'rb'.")
     stream.seek(0)
     found = next((format_ for magic, format_ in _MAGIC if head.startswith(magic)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -298,8 +332,9 @@ def _detect_format(stream: IO[bytes], name: str) -> str:
         avif = bool(brands & {b"avif", b"avis"})
         found = "AVIF" if avif else "HEIF" if brands & _HEIF_BRANDS else None
     if found is None:
+        begins = f"its content begins with {head[:8]!r}" if head else "it is empty"
         raise ImageError(
-            f"Cannot read {name} as an image: its content begins with {head[:8]!r}. "
+            f"Cannot read {name} as an image: {begins}. "
             f"Expected a file of type {', '.join(FORMATS)}."
         )
     if found not in Image.OPEN:
@@ -316,28 +351,37 @@ def _add_decoder(format_: str, name: str) -> None:
     if format_ == "HEIF" and module is not None:
         module.register_heif_opener()
     if format_ not in Image.OPEN:
-        package = "pillow-heif" if format_ == "HEIF" else "a Pillow that decodes it"
+        words = "'edgeclf[heic]'" if format_ == "HEIF" else "-U pillow"
         raise ImageError(
             f"{name} is of type {format_}, which nothing installed here decodes. "
-            f"Install {package}: pip install {'pillow-heif' if format_ == 'HEIF' else '-U pillow'}"
+            f"Install what does: pip install {words}"
         )
 
 
-def _pristine(image: Image.Image) -> Image.Image | bytes:
-    """The file behind a PIL image that is not decoded yet, so that it takes the file's path.
+def _jpeg_behind(image: Image.Image) -> bytes | None:
+    """The file behind a PIL image that is a JPEG and not decoded yet.
 
-    Reading the bytes leaves the caller's image as it was: `draft` would shrink it.
+    As bytes it takes the file's path, with a scaled decode, and leaves the caller's image as it
+    was: `draft` would shrink it. Other formats give the same pixels either way.
     """
-    stream = getattr(image, "fp", None)
-    if stream is None or not getattr(image, "tile", None) or not stream.seekable():
-        return image
-    position = stream.tell()
-    try:
-        stream.seek(0)
-        content: bytes = stream.read()
-        return content
-    finally:
-        stream.seek(position)
+    stream: IO[bytes] | None = getattr(image, "fp", None)
+    undecoded = image.format in _JPEG_FORMATS and getattr(image, "tile", None)
+    if stream is None or not undecoded or image.tell() != 0:
+        return None
+    with _explained("the PIL image given"):
+        position = stream.tell()
+        try:
+            stream.seek(0)
+            return stream.read(MAX_BYTES + 1)
+        finally:
+            stream.seek(position)
+
+
+def _from_pil(image: Image.Image) -> Image.Image:
+    _check_size(image.size)
+    with _explained("the PIL image given"):
+        image.load()
+        return _to_rgb(_upright(image))
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
@@ -355,25 +399,59 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         )
     if 0 in array.shape:
         raise ImageError(f"Received an empty array of shape {array.shape}.")
-    _check_pixels((array.shape[1], array.shape[0]))
+    _check_size((array.shape[1], array.shape[0]))
     return _to_rgb(Image.fromarray(np.ascontiguousarray(array)))
 
 
-def _check_pixels(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
         raise ImageError(
-            f"The image has {size[0]}x{size[1]} pixels; the limit is {MAX_PIXELS:,}. "
-            "Shrink it before classifying."
+            f"The image has {size[0]}x{size[1]} pixels; the limit is {MAX_PIXELS:,} in all and "
+            f"{MAX_SIDE:,} a side. Shrink it before classifying."
         )
+
+
+def _check_effort(image: Image.Image, stream: IO[bytes]) -> None:
+    """Refuses what takes far longer to decode than its size suggests."""
+    if image.info.get("progressive") and image.format in _JPEG_FORMATS:
+        position = stream.tell()
+        stream.seek(0)
+        scans = _count_scans(stream.read())
+        stream.seek(position)
+        if scans > MAX_SCANS:
+            raise ImageError(
+                f"The progressive JPEG has more than {MAX_SCANS} scans, which no camera writes and "
+                "which take very long to decode. Save it again before classifying."
+            )
+    tiles = getattr(image, "tile", None)
+    slow = tiles and tiles[0][0] in _SLOW_DECODERS
+    if slow and image.width * image.height > _MAX_SLOW_PIXELS:
+        raise ImageError(
+            f"The image has {image.width}x{image.height} pixels; the limit for a PPM that is text, "
+            f"or whose maximum is neither 255 nor 65535, is {_MAX_SLOW_PIXELS:,}. Save it as PNG."
+        )
+
+
+def _count_scans(jpeg: bytes) -> int:
+    """The scans of a JPEG, up to one more than is allowed."""
+    scans = position = 0
+    while scans <= MAX_SCANS and (found := _JPEG_SEGMENT.search(jpeg, position)):
+        if found[0] == _JPEG_END:
+            break
+        scans += found[0] == _JPEG_SCAN
+        position = found.end()
+        if found[0] != _JPEG_START:  # every other segment says its length
+            position += int.from_bytes(jpeg[position : position + 2], "big")
+    return scans
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; an unreadable one counts as upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODER_ERRORS:
+        return orientation if orientation in _ORIENTATIONS else 1
+    except Exception:  # what a damaged block makes Pillow raise is as various as for pixels
         return 1
-    return orientation if orientation in _ORIENTATIONS else 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -382,16 +460,30 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
+    transparent = image.info.get("transparency")
+    if image.mode == "RGB" and transparent is None:
         return image
     if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
-        samples = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
-        return Image.fromarray(samples.astype(np.uint8)).convert("RGB")
+        return _from_16_bits(np.asarray(image), transparent)
     if image.mode == "F":
         raise ImageError("The image holds floating-point samples; expected 8 or 16 bits a channel.")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
+    if image.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
+        image = image.copy()  # its pixels have lost their lower 8 bits, the colour has not
+        image.info["transparency"] = tuple(sample >> 8 for sample in transparent)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa"):
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        canvas = Image.new("RGB", rgba.size, BACKGROUND)
+        canvas.paste(rgba, mask=rgba)
+        return canvas
     return image.convert("RGB")
+
+
+def _from_16_bits(samples: npt.NDArray[Any], transparent: object) -> Image.Image:
+    """The upper 8 bits of grey samples [H, W]; Pillow's own conversion would clip at 255."""
+    grey = np.clip(samples >> 8, 0, 255).astype(np.uint8)
+    image = Image.fromarray(grey).convert("RGB")
+    if isinstance(transparent, int):
+        image.paste(BACKGROUND, mask=Image.fromarray(samples == transparent))
+    return image

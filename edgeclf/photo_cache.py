@@ -15,7 +15,7 @@ from edgeclf.image import ImageSpec, UInt8Array, load_image
 from edgeclf.photos import Photos
 from edgeclf.progress import track
 
-_POLICY_VERSION = 1  # raise when edgeclf.image turns the same file into other pixels
+_POLICY_VERSION = 2  # raise when edgeclf.image turns the same file into other pixels
 _SHOWN = 5
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.errors import VerificationError
+from edgeclf import errors
+from edgeclf.errors import EdgeclfError, RuntimeLoadError, VerificationError
 
 if TYPE_CHECKING:
     from edgeclf.certificate import Verification
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # Integer kernels round elsewhere from one CPU to the next, and then a near tie tips over.
 _TOP1_TOLERANCE = 0.01
+_DATA_TIMEOUT_S = 3600  # for a child that classifies photos; how many is up to the caller
 
 
 def verify(
@@ -23,6 +26,7 @@ def verify(
     *,
     runtime: str = "auto",
     data: str | os.PathLike[str] | None = None,
+    isolated: bool = False,
 ) -> Verification:
     """Replays an artifact's certificate; needs nothing but the runtime.
 
@@ -31,6 +35,8 @@ def verify(
         runtime: The runtime to prove.
         data: Photos in one folder a class, to measure the accuracy on as well. If they are those
             that the artifact was certified on, it must be the certified accuracy within a point.
+        isolated: Load and run the model in a child process with limits of time and memory, which
+            a broken or hostile model may kill without harm to this one.
 
     Returns:
         How close the answers are to the certified ones.
@@ -38,9 +44,11 @@ def verify(
     Raises:
         IntegrityError: The file has changed since it was written.
         VerificationError: The answers differ by more than the precision's tolerance, or the
-            accuracy on the same photos by more than a point.
+            accuracy on the same photos by more than a point; or the child died.
         DataError: `data` does not hold the artifact's classes.
     """
+    if isolated:
+        return _verify_isolated(os.fspath(model), runtime, data)
     from edgeclf.certificate import replay
     from edgeclf.classifier import Classifier
 
@@ -70,33 +78,102 @@ def _measure(classifier: Classifier, data: str | os.PathLike[str]) -> dict[str, 
     return record
 
 
+def _verify_isolated(model: str, runtime: str, data: str | os.PathLike[str] | None) -> Verification:
+    """Lets a child verify, with --json, and takes over its answer or its error."""
+    from edgeclf.isolation import run_isolated
+
+    words = [f"--runtime={runtime}", "--json"]
+    if data is not None:
+        words.append(f"--data={os.fspath(data)}")
+    outcome = run_isolated(
+        "edgeclf.verify",
+        [*words, "--", model],
+        timeout_s=None if data is None else _DATA_TIMEOUT_S,
+    )
+    if outcome.death is not None:
+        raise VerificationError(
+            f"{model} was verified in a child process, and {outcome.death}. The file is intact, so "
+            "its model is broken or hostile: do not load it without a probe, and convert it again "
+            "from a source you trust."
+        )
+    lines = [line for line in outcome.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        last = (outcome.stderr.strip().splitlines() or ["no message"])[-1]
+        raise VerificationError(
+            f"{model} was verified in a child process, which ended with code {outcome.code} and "
+            f"no answer: {last}"
+        )
+    return _from_json(lines[-1])
+
+
+def _to_json(model: str, result: Verification | EdgeclfError) -> str:
+    """One line: the fields of a verification, or which error it was."""
+    if isinstance(result, EdgeclfError):
+        document = {"error": type(result).__name__, "message": str(result)}
+    else:
+        document = dataclasses.asdict(result)
+    return json.dumps({"model": model, **document}, ensure_ascii=False)
+
+
+def _from_json(line: str) -> Verification:
+    """Reads what `_to_json` wrote, and raises an error that it holds."""
+    from edgeclf.certificate import Verification
+    from edgeclf.runtimes.base import RuntimeInfo
+
+    document = json.loads(line)
+    del document["model"]
+    if "error" in document:
+        kinds: dict[str, type[EdgeclfError]] = {
+            name: kind
+            for name, kind in vars(errors).items()
+            if isinstance(kind, type) and issubclass(kind, EdgeclfError)
+        }
+        # That a package is missing is told by more than a message.
+        kinds["MissingDependencyError"] = RuntimeLoadError
+        raise kinds.get(document["error"], EdgeclfError)(document["message"])
+    return Verification(**{**document, "runtime": RuntimeInfo(**document["runtime"])})
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="+", help="artifacts that 'edgeclf convert' wrote")
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
     parser.add_argument("--data", metavar="DIR", help="photos to measure the accuracy on, in one "
                         "folder a class")  # fmt: skip
+    parser.add_argument("--isolated", action="store_true", help="load each model in a child "
+                        "process with limits, which a hostile one may kill")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON document a model")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     for model in args.models:
-        result = verify(model, runtime=args.runtime, data=args.data)
-        print(
-            f"{model}: verified on {result.runtime.library} {result.runtime.library_version} "
-            f"({result.runtime.device}): {result.images} golden images, largest change of a "
-            f"probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
-            f"{result.photo} at every stage"
-        )
-        if result.accuracy is not None:
-            low, high = result.accuracy["top1_interval_95"]
-            certified = result.accuracy.get("certified_top1")
-            beside = "" if certified is None else f", certified {certified:.1%} on the same photos"
-            print(
-                f"  top-1 {result.accuracy['top1']:.1%} [{low:.1%} to {high:.1%}] on "
-                f"{result.accuracy['images']} photos{beside}"
-            )
+        try:
+            result = verify(model, runtime=args.runtime, data=args.data, isolated=args.isolated)
+        except EdgeclfError as exc:
+            if args.json:
+                print(_to_json(model, exc), flush=True)
+            raise
+        print(_to_json(model, result) if args.json else _as_text(model, result), flush=True)
     return 0
+
+
+def _as_text(model: str, result: Verification) -> str:
+    text = (
+        f"{model}: verified on {result.runtime.library} {result.runtime.library_version} "
+        f"({result.runtime.device}): {result.images} golden images, largest change of a "
+        f"probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
+        f"{result.photo} at every stage"
+    )
+    if result.accuracy is None:
+        return text
+    low, high = result.accuracy["top1_interval_95"]
+    certified = result.accuracy.get("certified_top1")
+    beside = "" if certified is None else f", certified {certified:.1%} on the same photos"
+    return (
+        f"{text}\n  top-1 {result.accuracy['top1']:.1%} [{low:.1%} to {high:.1%}] on "
+        f"{result.accuracy['images']} photos{beside}"
+    )
 
 
 if __name__ == "__main__":
