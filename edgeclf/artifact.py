@@ -264,8 +264,7 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
     if format_ == "onnx":
         document = dict(_onnx_metadata(content)).get("edgeclf")
     else:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            document = archive.read(_JSON_NAME) if _JSON_NAME in archive.namelist() else None
+        document = _stored_member(content, name)
     if document is None:
         raise ArtifactError(f"{name} is sealed but holds no metadata. Convert the model again.")
     return Artifact(format_, Metadata.from_json(document), content, path)
@@ -373,6 +372,23 @@ def _check_seal(content: bytes, digest: bytes, name: str) -> None:
         f"{name} is not an edgeclf artifact: it carries no seal. Expected a .tflite, .onnx or "
         ".keras file written by 'edgeclf convert' or 'edgeclf train'."
     )
+
+
+def _stored_member(content: bytes, name: str) -> bytes | None:
+    """Our JSON in the zip archive; never unpacked, as a small file could unpack to gigabytes."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if _JSON_NAME not in archive.namelist():
+                return None
+            member = archive.getinfo(_JSON_NAME)
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
+                raise ArtifactError(
+                    f"{name} holds compressed metadata, which edgeclf never writes. Convert the "
+                    "model again."
+                )
+            return archive.read(member)
+    except zipfile.BadZipFile as exc:
+        raise ArtifactError(f"{name} is sealed but its archive is damaged: {exc}.") from exc
 
 
 def _detect_format(content: bytes) -> Format:

@@ -290,7 +290,11 @@ class Classifier:
 
 
 def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
-    one = isinstance(images, str | bytes | os.PathLike) or not hasattr(images, "__iter__")
+    one = (
+        isinstance(images, str | bytes | bytearray | memoryview | os.PathLike)
+        or hasattr(images, "read")
+        or not hasattr(images, "__iter__")
+    )
     if one or (isinstance(images, np.ndarray) and images.ndim != 4):
         raise OptionError(
             f"Received {type(images).__name__} where several pictures were expected: a list, a "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -133,6 +134,19 @@ def test_a_large_file_is_checked_while_it_is_read(tmp_path: Path) -> None:
     path.write_bytes(large.content[:-1])
     with pytest.raises(IntegrityError):
         load_artifact(path)
+
+
+def test_compressed_metadata_are_refused() -> None:
+    """A few kilobytes of it could unpack to gigabytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("edgeclf.json", METADATA.to_json() + " " * 1_000_000)
+        archive.comment = b"edgeclf.seal:sha256:" + b"0" * 64
+    unsealed = buffer.getvalue()[:-64]
+    block = hashlib.sha256(unsealed).digest()
+    seal = hashlib.sha256(block).hexdigest().encode()
+    with pytest.raises(ArtifactError, match="compressed metadata"):
+        load_artifact(unsealed + seal)
 
 
 def test_a_pipe_can_be_read(tmp_path: Path) -> None:

@@ -330,7 +330,10 @@ def test_an_error_in_the_pictures_source_reaches_the_caller(fake: Classifier) ->
         list(fake.classify_batch(broken()))
 
 
-@pytest.mark.parametrize("one", ["photo.jpg", b"bytes", Path("photo.jpg"), grey(0), 3])
+@pytest.mark.parametrize(
+    "one",
+    ["photo.jpg", b"bytes", bytearray(b"x"), io.BytesIO(b"x"), Path("photo.jpg"), grey(0), 3],
+)
 def test_one_picture_is_no_batch(fake: Classifier, one: object) -> None:
     with pytest.raises(OptionError, match="several pictures were expected"):
         fake.classify_batch(one)  # type: ignore[arg-type]
