@@ -25,8 +25,8 @@ from edgeclf.runtimes.base import Float32Array
 from edgeclf.runtimes.choice import choose_runtime
 from edgeclf.streaming import newest
 
-_BATCH_SIZE = 8
-_GROUP_SIZE = 4  # pictures that one task decodes, so that handing over costs little
+_BATCH_SIZE = 16
+_GROUP_SIZE = 8  # pictures that one task decodes, so that handing over costs little
 _ROWS_AT_ONCE = 64
 
 
@@ -259,12 +259,14 @@ class Classifier:
 
         source = iter(images)
         workers = available_cpus()
+        size = 1  # of a group; it doubles, so that a few pictures are shared out as well
         pending: deque[Future[list[_Input | ImageError]]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="edgeclf-decode")
         try:
             while True:
-                while len(pending) <= 2 * workers and (group := list(islice(source, _GROUP_SIZE))):
+                while len(pending) <= 2 * workers and (group := list(islice(source, size))):
                     pending.append(pool.submit(self._prepare_group, group))
+                    size = min(2 * size, _GROUP_SIZE)
                 if not pending:
                     return
                 yield from pending.popleft().result()

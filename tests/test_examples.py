@@ -86,10 +86,13 @@ def start(
 def running(
     name: str, *words: object, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
+    # A shell lets what it starts in the background ignore Ctrl-C, and children inherit that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command(name, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, **(env or {})},
     ) as process:  # fmt: skip
+        signal.signal(signal.SIGINT, ours)
         try:
             yield process
         finally:
