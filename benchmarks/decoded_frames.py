@@ -37,7 +37,7 @@ def main() -> int:
             same += classifier.classify(from_file).label == classifier.classify(from_array).label
     figures = [
         Figure("12-megapixel file against array: mean difference, worst photo",
-               max(differences), "/255", at_most=MEAN_LEVELS,
+               float(max(differences)), "/255", at_most=MEAN_LEVELS,
                note=f"median photo {np.median(differences):.3f}"),
         Figure("12-megapixel file against array: same top-1", same / len(paths),
                at_least=SAME_TOP1, note=f"{same} of {len(paths)}"),

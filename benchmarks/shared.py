@@ -118,7 +118,9 @@ def finish(script: str, figures: Sequence[Figure], method: str, write: bool) -> 
         name = Path(script).stem
         cpu = re.sub(r"[^a-z0-9]+", "-", str(found["cpu"]).lower()).strip("-")
         path = RESULTS / f"{name}.{cpu}.{found['cpus_available']}cpu.json"
-        found["command"] = f"python benchmarks/{Path(script).name} {' '.join(sys.argv[1:])}".strip()
+        # Of a path its name: results belong to a machine, not to a folder on it.
+        words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+        found["command"] = " ".join(["python", f"benchmarks/{Path(script).name}", *words])
         found["libraries"].update(library_versions(_PEERS))
         document = {
             "method": method,

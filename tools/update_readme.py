@@ -21,6 +21,7 @@ DEVICE_SCRIPTS = (
     "call_overhead", "photo_to_label", "batch_throughput", "device_memory", "install_footprint",
     "decoded_frames", "runtime_agreement",
 )  # fmt: skip
+LONGEST_NOTE = 60  # characters; longer ones are in the results
 
 
 def fill(marker: str, body: str) -> None:
@@ -65,7 +66,7 @@ def row(figure: dict[str, Any]) -> str:
     if figure["at_least"] is not None:
         wanted = f"≥ {figure['at_least']:g}"
     unit = f" {figure['unit']}" * bool(figure["unit"])
-    note = f" ({figure['note']})" * bool(figure["note"])
+    note = f" ({figure['note']})" * (0 < len(figure["note"]) <= LONGEST_NOTE)
     return f"| {figure['what']}{note} | {figure['value']:.3g}{unit} | {wanted}{unit} | {limit} |"
 
 
