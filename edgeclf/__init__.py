@@ -14,7 +14,6 @@ first used, and each verb imports what it needs when it is called.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -96,12 +95,12 @@ __all__ = [
 # One word in lower case: a verb, which is also a module of that name.
 _VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower())
 _MODULES = {
-    "edgeclf.artifact": ("Artifact", "Metadata", "load_artifact"),
-    "edgeclf.classifier": ("Classifier",),
-    "edgeclf.converters.sources": ("Conventions",),
-    "edgeclf.image": ("ImageSpec", "load_image"),
-    "edgeclf.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
-    **{f"edgeclf.{verb}": (verb,) for verb in _VERBS},
+    "artifact": ("Artifact", "Metadata", "load_artifact"),
+    "classifier": ("Classifier",),
+    "converters.sources": ("Conventions",),
+    "image": ("ImageSpec", "load_image"),
+    "prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
+    **{verb: (verb,) for verb in _VERBS},
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -109,7 +108,9 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'edgeclf' has no attribute {name!r}")
-    module = importlib.import_module(_HOME.get(name, "edgeclf.errors"))
+    from edgeclf.verbs import import_verb
+
+    module = import_verb(_HOME.get(name, "errors"))
     value = getattr(module, name)
     globals()[name] = value
     return value

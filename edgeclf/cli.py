@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import logging
 import sys
 from collections.abc import Sequence
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
+from edgeclf.verbs import VERBS, import_verb
 
-# Kept here as text, so that the help is printed without importing any verb.
-VERBS = {
-    "train": "train a classifier on a folder of photos",
-    "distill": "train a small student on a teacher's answers",
-    "convert": "turn a trained model into verified TFLite and ONNX artifacts",
-    "verify": "replay an artifact's certificate on this machine",
-    "inspect": "print what an artifact knows about itself",
-    "classify": "classify photos",
-    "tune": "find the fastest runtime and threads for a file on this device",
-    "benchmark": "measure artifacts on this machine",
-    "report": "write benchmark results as HTML, Markdown and JSON",
-    "doctor": "tell which runtimes work here",
-    "demo": "run all of it on the mugs example",
-}
 _ERROR_CODE = 2  # wrong input or set-up
 _FAILED_CODE = 1  # the check that was asked for ran, and failed
 _INTERRUPTED_CODE = 130
@@ -45,11 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
     verb = next((word for word in argv if not word.startswith("-")), None)
-    parser = _parser(verb)
-    args = parser.parse_args(argv)
     # TensorFlow's Python side warns of retraced functions: true, and nothing a user can act on.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
+        args = _parser(verb).parse_args(argv)
         return int(args.run(args))
     except EdgeclfError as exc:
         print(f"edgeclf: {exc}", file=sys.stderr)
@@ -85,7 +70,7 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     for name, text in VERBS.items():
         subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
         if name == verb:
-            module = importlib.import_module(f"edgeclf.{name}")
+            module = import_verb(name)
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     return parser

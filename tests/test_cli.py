@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import edgeclf
-from edgeclf.cli import VERBS, main
+from edgeclf.cli import main
 from edgeclf.errors import DataError
 from edgeclf.stages import Stages
+from edgeclf.verbs import VERBS
 
 
 def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +11,21 @@ from pathlib import Path
 import pytest
 
 import edgeclf
+from edgeclf.verbs import VERBS as VERB_TEXTS
 
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(edgeclf.__file__).parent
 FRAMEWORKS = {
     "tensorflow", "keras", "onnx", "onnxruntime", "tf2onnx", "ai_edge_litert", "tflite_runtime",
     "litert_quantizer", "matplotlib", "jinja2", "numpy", "PIL",
 }  # fmt: skip
-WORKSTATION = {"training", "converters", "reporting"}
-VERBS = {"train", "distill", "convert", "verify", "classify", "benchmark", "report", "doctor",
-         "demo", "inspect", "tune", "cli", "__main__"}  # fmt: skip
+VERBS = {*VERB_TEXTS, "cli", "__main__"}
+# What pyproject.toml leaves out of the device's wheel: "training", "train.py", ...
+WORKSTATION = set(
+    re.findall(
+        r'"edgeclf/([\w.]+)"', (ROOT / "pyproject.toml").read_text().partition("exclude = [")[2]
+    )
+)
 
 
 def imported_by(code: str) -> set[str]:
@@ -72,12 +80,40 @@ def test_a_verb_stays_a_function_whoever_imports_its_module() -> None:
 
 
 def test_the_device_side_imports_nothing_of_the_workstation() -> None:
+    workstation = {name.removesuffix(".py") for name in WORKSTATION}
+    assert {"training", "converters", "reporting", "train"} <= workstation
     for path in sorted(PACKAGE.rglob("*.py")):
         inside = path.relative_to(PACKAGE)
-        if inside.parts[0] in WORKSTATION or inside.stem in VERBS or inside.stem == "__init__":
+        if inside.parts[0] in WORKSTATION or inside.name == "__init__.py":
             continue
         for name in edgeclf_imports(path):
-            assert name.split(".")[1] not in WORKSTATION, f"{inside} imports {name}"
+            assert name.split(".")[1] not in workstation, f"{inside} imports {name}"
+
+
+def test_the_devices_wheel_works_alone(run: Path, photo: Path, tmp_path: Path) -> None:
+    package = tmp_path / "edgeclf"
+    shutil.copytree(PACKAGE, package)
+    for name in WORKSTATION:
+        path = package / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def edgeclf_alone(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgeclf", *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    for words in (
+        ["--help"],
+        ["inspect", run / "mugs.int8.tflite"],
+        ["verify", run / "mugs.int8.tflite", "--data", photo.parent.parent],
+        ["classify", run / "mugs.int8.tflite", photo],
+    ):
+        done = edgeclf_alone(*words)
+        assert done.returncode == 0, done.stderr
+    for verb in sorted(VERB_TEXTS.keys() & {name.removesuffix(".py") for name in WORKSTATION}):
+        done = edgeclf_alone(verb)
+        assert done.returncode == 2
+        assert f"'edgeclf {verb}' needs the package 'edgeclf-workstation'" in done.stderr
+        assert "pip install 'edgeclf[" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_nothing_imports_a_verb() -> None:
@@ -103,8 +139,7 @@ def edgeclf_imports(path: Path) -> list[str]:
 
 
 def test_the_root_links_show_the_two_pluggable_sides() -> None:
-    root = Path(__file__).resolve().parent.parent
     for name in ("converters", "runtimes"):
-        link = root / name
+        link = ROOT / name
         assert link.is_symlink() and not link.readlink().is_absolute()
-        assert link.resolve() == root / "edgeclf" / name
+        assert link.resolve() == ROOT / "edgeclf" / name

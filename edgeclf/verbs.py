@@ -1,0 +1,48 @@
+"""The verbs: what each does, and which extra brings those that a device does not store."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from edgeclf.errors import MissingDependencyError
+
+# Kept here as text, so that the help is printed without importing any verb.
+VERBS = {
+    "train": "train a classifier on a folder of photos",
+    "distill": "train a small student on a teacher's answers",
+    "convert": "turn a trained model into verified TFLite and ONNX artifacts",
+    "verify": "replay an artifact's certificate on this machine",
+    "inspect": "print what an artifact knows about itself",
+    "classify": "classify photos",
+    "tune": "find the fastest runtime and threads for a file on this device",
+    "benchmark": "measure artifacts on this machine",
+    "report": "write benchmark results as HTML, Markdown and JSON",
+    "doctor": "tell which runtimes work here",
+    "demo": "run all of it on the mugs example",
+}
+_WORKSTATION = "edgeclf-workstation"  # the distribution; its modules install into this package
+_EXTRAS = {
+    "train": "train",
+    "distill": "train",
+    "convert": "convert",
+    "converters.sources": "convert",
+    "report": "report",
+    "demo": "all",
+}
+
+
+def import_verb(name: str) -> ModuleType:
+    """Imports `edgeclf.NAME`, the module of a verb or of a public name.
+
+    Raises:
+        MissingDependencyError: It belongs to the workstation's side, which is not installed.
+    """
+    module = f"edgeclf.{name}"
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if name in _EXTRAS and exc.name is not None and module.startswith(exc.name):
+            purpose = f"'edgeclf {name}'" if name in VERBS else module
+            raise MissingDependencyError(_WORKSTATION, _EXTRAS[name], purpose) from None
+        raise
