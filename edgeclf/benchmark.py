@@ -27,7 +27,7 @@ def benchmark(
     Args:
         models: Artifacts; a ``.keras`` one among them is the reference that the others of its
             name are compared with.
-        images: Labelled photos, a folder that holds one folder a class.
+        images: Labelled photos: a folder that holds one folder a class, or a CSV.
         out: Where the results go, as JSON.
         threads: Threads for one call; by default the CPUs this process may use.
         quick: Fewer samples: enough for p50 and p90, not for a published figure.
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="+", help="artifacts: .keras, .tflite, .onnx")
     parser.add_argument("--images", metavar="DIR", required=True,
-                        help="labelled photos, a folder a class")  # fmt: skip
+                        help="labelled photos, a folder a class or a CSV")  # fmt: skip
     parser.add_argument("--out", metavar="FILE", default="benchmark.json",
                         help="default: %(default)s")  # fmt: skip
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")

@@ -40,10 +40,12 @@ def convert(
     Args:
         model: A ``.keras`` artifact of edgeclf, or a model from elsewhere: ``.keras``, ``.h5``,
             ``.tflite``, ``.onnx`` or the folder of a SavedModel.
-        evaluation: Photos that source and result are compared on, in one folder a class. Photos
-            without class folders tell how many answers change; none at all (fp32 and fp16) means
+        evaluation: Photos that source and result are compared on, in one folder a class or named
+            by a CSV (its rows of split ``eval``, where it has such a column). Photos without
+            class folders tell how many answers change; none at all (fp32 and fp16) means
             generated pictures.
-        calibration: Photos that int8 measures its ranges on; none of them in `evaluation`.
+        calibration: Photos that int8 measures its ranges on (of a CSV, split ``train``); none of
+            them in `evaluation`.
         to: What to write, as the ends of file names: ``int8.tflite``, ``fp32.onnx``, ...
         out: Folder for the artifacts; by default the model's.
         tolerance: How much top-1 a result may lose, 0..1.
@@ -92,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a .keras artifact; or a .keras, .h5, .tflite or .onnx "
                         "file or SavedModel folder from elsewhere")  # fmt: skip
     parser.add_argument("--evaluation", metavar="DIR", help="photos to compare on, best in a "
-                        "folder a class (default, for floats: generated pictures)")  # fmt: skip
+                        "folder a class, or a CSV (for floats by default: generated)")  # fmt: skip
     parser.add_argument("--calibration", metavar="DIR",
                         help="photos for int8 ranges; needed for int8")  # fmt: skip
     parser.add_argument("--to", nargs="+", metavar="PRECISION.FORMAT", default=DEFAULT_TARGETS,

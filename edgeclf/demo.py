@@ -62,10 +62,10 @@ def demo(
     sources = (student,) if quick else (teacher, student)
     artifacts = {m: [out / f"{m.stem}.{t}" for t in DEFAULT_TARGETS] for m in sources}
     stages = Stages(out / "stages")
-    fewer = {"epochs": 1} if quick else {}
+    fewer: dict[str, Any] = {"epochs": 1} if quick else {}
     # After one epoch a model is right by chance, and int8 moves its answers about.
     tolerance = _QUICK_TOLERANCE if quick else DEFAULT_TOLERANCE
-    fewer_views = {"epochs": 1, "views": 1} if quick else {}
+    fewer_views: dict[str, Any] = {"epochs": 1, "views": 1} if quick else {}
 
     stages.run(
         "train the teacher",

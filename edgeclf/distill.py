@@ -23,6 +23,7 @@ def distill(
     epochs: int = 3,
     temperature: float = 4.0,
     seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Artifact:
     """Trains a student of about 100,000 parameters on a teacher's answers.
 
@@ -30,14 +31,16 @@ def distill(
 
     Args:
         teacher: A ``.keras`` artifact, from `edgeclf.train`.
-        data: The photos to learn from, a folder that holds one folder a class.
-        evaluation: Other photos of the same classes; by default ``eval`` beside `data`, else
-            15 % of `data` set aside.
+        data: The photos to learn from: a folder that holds one folder a class, or a CSV as for
+            `edgeclf.train`.
+        evaluation: Other photos of the same classes; by default as for `edgeclf.train`.
         out: Folder for the artifact; by default ``runs/NAME``.
         views: How many variations of each photo the teacher answers.
         epochs: Passes over all views.
         temperature: Softens the answers before they are compared; 1 or more.
         seed: Decides weights, views, order and any split.
+        skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
+            and in the artifact, instead of refusing the whole set.
 
     Returns:
         The artifact ``NAME.keras``; its metadata tell how well it does.
@@ -58,7 +61,7 @@ def distill(
     from edgeclf.task import open_task
 
     source = load_artifact(teacher)
-    task = open_task(data, evaluation, out, seed)
+    task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     if source.metadata.labels != task.photos.labels:
         raise ArtifactError(
             f"{teacher} knows the classes {', '.join(source.metadata.labels)}; {data} holds "
@@ -107,9 +110,11 @@ def distill(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("teacher", help="the .keras artifact that 'edgeclf train' wrote")
-    parser.add_argument("data", help="folder that holds a folder of photos a class")
+    parser.add_argument("data", help="folder that holds a folder of photos a class, "
+                        "or a CSV with path,label")  # fmt: skip
     parser.add_argument("--evaluation", metavar="DIR", help="photos to judge by "
-                        "(default: eval/ beside DATA, else 15 %% of it)")  # fmt: skip
+                        "(default: eval/ beside DATA or split eval in "
+                        "its CSV, else 15 %% of it)")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
     parser.add_argument("--views", type=int, default=8, help="variations of each photo that "
                         "the teacher answers (default: %(default)s)")  # fmt: skip
@@ -117,6 +122,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="passes over all views (default: %(default)s)")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=4.0, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--skip-unreadable", action="store_true",
+                        help="leave out files that cannot be read, and count them")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         temperature=args.temperature,
         seed=args.seed,
+        skip_unreadable=args.skip_unreadable,
     )
     print(artifact.path)
     return 0

@@ -15,7 +15,7 @@ from edgeclf.image import ImageSpec, UInt8Array, load_image
 from edgeclf.photos import Photos
 from edgeclf.progress import track
 
-_POLICY_VERSION = 2  # raise when edgeclf.image turns the same file into other pixels
+POLICY_VERSION = 2  # raise when edgeclf.image turns the same file into other pixels
 _SHOWN = 5
 
 
@@ -37,7 +37,7 @@ def cache_photos(photos: Photos, spec: ImageSpec, folder: str | Path) -> UInt8Ar
         DataError: Photos that cannot be read, each named with its reason.
     """
     key = files.sha256_of(
-        json.dumps([_POLICY_VERSION, spec.to_dict()]), "".join(photos.content_sha256)
+        json.dumps([POLICY_VERSION, spec.to_dict()]), "".join(photos.content_sha256)
     )
     path = Path(folder) / f"photos-{key[:16]}.npy"
     if not path.exists():

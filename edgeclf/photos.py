@@ -1,4 +1,4 @@
-"""A folder of photos as a data set: one folder a class, in an order that is fixed."""
+"""Photos on disk as a data set, in an order that is fixed: one folder a class, or a CSV."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ import numpy.typing as npt
 
 from edgeclf.errors import DataError, OptionError
 from edgeclf.files import sha256_of
+from edgeclf.photo_table import Split, is_table, of_split, read_table
 
 LABELS_FILE = "labels.txt"
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm",
+    ".avif", ".heic", ".heif",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Photos:
     """Labelled photos on disk.
 
     Attributes:
-        root: The folder they were found in.
+        root: The folder they were found in, or the CSV that names them.
         labels: Class names in the model's order.
         paths: One file a photo, grouped by class, naturally sorted within it.
         targets: int64 [N], each photo's index into `labels`.
@@ -54,7 +58,15 @@ class Photos:
     def subset(self, indices: Sequence[int] | npt.NDArray[np.intp]) -> Photos:
         """The photos at `indices`, in that order."""
         picked = tuple(self.paths[i] for i in indices)
-        return Photos(self.root, self.labels, picked, self.targets[np.asarray(indices, int)])
+        photos = Photos(self.root, self.labels, picked, self.targets[np.asarray(indices, int)])
+        if "content_sha256" in vars(self):  # hashed already: the files are not read again
+            vars(photos)["content_sha256"] = tuple(self.content_sha256[i] for i in indices)
+        return photos
+
+    def name_of(self, path: Path) -> str:
+        """A photo's path as seen from the folder, or from the CSV's."""
+        folder = self.root.parent if is_table(self.root) else self.root
+        return os.path.relpath(path, folder)
 
 
 def find_photos(
@@ -62,50 +74,70 @@ def find_photos(
     labels: Sequence[str] | None = None,
     *,
     partial: bool = False,
+    split: Split = "eval",
 ) -> Photos:
-    """Finds the photos below a folder that holds one folder a class.
+    """Finds labelled photos: below a folder that holds one folder a class, or by a CSV.
 
     The order of the classes is the given one, else that of a ``labels.txt`` in `root` or beside
-    it, else the natural order of the folder names (``img2`` before ``img10``).
+    it, else the natural order of the names (``img2`` before ``img10``).
 
     Args:
-        root: The folder, for example ``examples/mugs/train``.
-        labels: Class names that the folders must match.
-        partial: Whether some of the labels may have no folder.
+        root: The folder, for example ``examples/mugs/train``; or a CSV, see
+            `edgeclf.photo_table.read_table`.
+        labels: Class names that the folders, or the labels in the CSV, must match.
+        partial: Whether some of the labels may have no photo.
+        split: Which rows of a CSV that has a column ``split``.
 
     Raises:
-        DataError: No such folder, fewer than two classes, an empty class, or folders and
+        DataError: No such folder or CSV, fewer than two classes, an empty class, or classes and
             labels that do not match.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected one that holds a folder a class.")
-    folders = {p.name: p for p in sorted(root.iterdir()) if p.is_dir() and _visible(p)}
-    order = tuple(labels or _read_labels(root) or sorted(folders, key=natural_key))
-    if set(order) != set(folders) and not (partial and folders and folders.keys() < set(order)):
+    table = is_table(root)
+    found = _by_table(root, split) if table else _by_folder(root)
+    order = tuple(labels or _read_labels(root) or sorted(found, key=natural_key))
+    kind = "label" if table else "folder"
+    if set(order) != set(found) and not (partial and found and found.keys() < set(order)):
+        where = f"labels in {root}" if table else f"class folders in {root}"
         raise DataError(
-            f"The class folders in {root} do not match the labels: "
-            f"{_difference('no folder for', set(order) - set(folders))}"
-            f"{_difference('no label for', set(folders) - set(order))}"
-            f"Expected one folder for each of: {', '.join(order)}."
+            f"The {where} do not match the labels: "
+            f"{_difference('no photo of' if table else 'no folder for', set(order) - set(found))}"
+            f"{_difference('no label for', set(found) - set(order))}"
+            f"Expected one {kind} for each of: {', '.join(order)}."
         )
     if len(order) < 2:
         raise DataError(
-            f"{root} holds {len(order)} class folder(s); expected at least two, "
+            f"{root} holds {len(order)} class {kind}(s); expected at least two, "
             "for example mug/ and other/, each with photos."
         )
     paths: list[Path] = []
     targets: list[int] = []
     for index, label in enumerate(order):
-        if label not in folders:
+        if label not in found:
             continue
-        found = sorted((p for p in folders[label].rglob("*") if p.is_file() and _visible(p)),
-                       key=lambda p: natural_key(str(p)))  # fmt: skip
-        if not found:
-            raise DataError(f"The class folder {folders[label]} is empty; put photos in it.")
-        paths += found
-        targets += [index] * len(found)
+        if not found[label]:
+            raise DataError(f"The class folder {root / label} is empty; put photos in it.")
+        paths += sorted(found[label], key=lambda p: natural_key(str(p)))
+        targets += [index] * len(found[label])
     return Photos(root, order, tuple(paths), np.array(targets, np.int64))
+
+
+def _by_folder(root: Path) -> dict[str, list[Path]]:
+    """The files of each class folder."""
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is not a folder; expected one that holds a folder a class, or a .csv file."
+        )
+    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and _visible(p)]
+    return {f.name: [p for p in f.rglob("*") if p.is_file() and _visible(p)] for f in folders}
+
+
+def _by_table(path: Path, split: Split) -> dict[str, list[Path]]:
+    """The files of each label of a CSV."""
+    found: dict[str, list[Path]] = {}
+    for row in of_split(path, read_table(path), split):
+        found.setdefault(row.label, []).append(row.path)
+    return found
 
 
 def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
@@ -138,23 +170,29 @@ def split_photos(photos: Photos, held_out: float, seed: int) -> tuple[Photos, Ph
     Returns:
         (the rest, the ones set aside).
 
+    Copies of one photo stay together: with one on each side, the accuracy would not be honest.
+
     Raises:
         DataError: A class has only one photo.
     """
     if not 0 < held_out < 1:
         raise OptionError(f"The held-out share is {held_out}; expected between 0 and 1.")
     rng = np.random.default_rng(seed)
+    contents = np.array(photos.content_sha256)
+    first = np.zeros(len(photos), bool)
+    first[np.unique(contents, return_index=True)[1]] = True
     aside: list[int] = []
     for index, label in enumerate(photos.labels):
-        members = np.flatnonzero(photos.targets == index)
+        members = np.flatnonzero(first & (photos.targets == index))
         if len(members) < 2:
             raise DataError(
-                f"Class {label!r} has one photo in {photos.root}; a split needs at least two."
+                f"Class {label!r} has one photo in {photos.root}; a split needs at least two "
+                "different ones."
             )
         count = max(1, round(held_out * len(members)))
         aside += rng.permutation(members)[:count].tolist()
-    rest = sorted(set(range(len(photos))) - set(aside))
-    return photos.subset(rest), photos.subset(sorted(aside))
+    held = np.isin(contents, contents[aside])
+    return photos.subset(np.flatnonzero(~held)), photos.subset(np.flatnonzero(held))
 
 
 def sample_photos(photos: Photos, count: int, seed: int) -> Photos:
@@ -195,7 +233,7 @@ def natural_key(text: str) -> list[tuple[int, str]]:
 
 
 def _read_labels(root: Path) -> tuple[str, ...] | None:
-    for folder in (root, root.resolve().parent):
+    for folder in (root, root.resolve().parent):  # a CSV has no file below it
         file = folder / LABELS_FILE
         if file.is_file():
             lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]

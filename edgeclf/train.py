@@ -20,16 +20,20 @@ def train(
     out: str | os.PathLike[str] | None = None,
     epochs: int = 5,
     seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Artifact:
     """Trains EfficientNet-Lite0 on photos by transfer learning from its ImageNet weights.
 
     Args:
-        data: A folder that holds one folder of photos a class.
-        evaluation: Such a folder with other photos of the same classes; by default ``eval``
-            beside `data`, else 15 % of `data` set aside.
+        data: A folder that holds one folder of photos a class; or a CSV with the columns
+            ``path`` and ``label``, and perhaps ``split``.
+        evaluation: The same with other photos of the same classes; by default the rows of split
+            ``eval``, else ``eval`` beside `data`, else 15 % of `data` set aside.
         out: Folder for the artifact; by default ``runs/NAME``, NAME being the data set's.
         epochs: Passes over augmented photos, after a head was fitted to frozen features.
         seed: Decides order, augmentation and any split.
+        skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
+            and in the artifact, instead of refusing the whole set.
 
     Returns:
         The artifact ``NAME-teacher.keras``; its metadata tell how well it does.
@@ -43,7 +47,8 @@ def train(
     from edgeclf.image import ImageSpec
     from edgeclf.task import open_task
 
-    task = open_task(data, evaluation, out, seed)  # before TensorFlow, which takes seconds
+    # Before TensorFlow, which takes seconds to import.
+    task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.training.backbones import build_classifier, find_backbone
     from edgeclf.training.fit import fit_pretrained, use_seed
     from edgeclf.training.models import save_model
@@ -67,18 +72,27 @@ def train(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("data", help="folder that holds a folder of photos a class")
+    parser.add_argument("data", help="folder that holds a folder of photos a class, "
+                        "or a CSV with path,label")  # fmt: skip
     parser.add_argument("--evaluation", metavar="DIR", help="photos to judge by "
-                        "(default: eval/ beside DATA, else 15 %% of it)")  # fmt: skip
+                        "(default: eval/ beside DATA or split eval in "
+                        "its CSV, else 15 %% of it)")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
     parser.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--skip-unreadable", action="store_true",
+                        help="leave out files that cannot be read, and count them")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     artifact = train(
-        args.data, evaluation=args.evaluation, out=args.out, epochs=args.epochs, seed=args.seed
+        args.data,
+        evaluation=args.evaluation,
+        out=args.out,
+        epochs=args.epochs,
+        seed=args.seed,
+        skip_unreadable=args.skip_unreadable,
     )
     print(artifact.path)
     return 0

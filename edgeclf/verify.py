@@ -33,8 +33,9 @@ def verify(
     Args:
         model: An artifact that `edgeclf.convert` wrote.
         runtime: The runtime to prove.
-        data: Photos in one folder a class, to measure the accuracy on as well. If they are those
-            that the artifact was certified on, it must be the certified accuracy within a point.
+        data: Photos in one folder a class, or a CSV, to measure the accuracy on as well. If they
+            are those that the artifact was certified on, it must be the certified accuracy within
+            a point.
         isolated: Load and run the model in a child process with limits of time and memory, which
             a broken or hostile model may kill without harm to this one.
 
@@ -61,9 +62,11 @@ def verify(
 
 def _measure(classifier: Classifier, data: str | os.PathLike[str]) -> dict[str, Any]:
     from edgeclf.measurement.accuracy import accuracy_record
+    from edgeclf.photo_check import check_contents
     from edgeclf.photos import find_photos
 
     photos = find_photos(data, classifier.labels, partial=True)
+    check_contents(photos)
     record = accuracy_record(classifier.probabilities(photos.paths), photos)
     certified = (classifier.artifact.metadata.accuracy or {}).get("artifact", {})
     if certified.get("data_sha256") == record["data_sha256"]:
@@ -139,7 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", help="artifacts that 'edgeclf convert' wrote")
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
     parser.add_argument("--data", metavar="DIR", help="photos to measure the accuracy on, in one "
-                        "folder a class")  # fmt: skip
+                        "folder a class or a CSV")  # fmt: skip
     parser.add_argument("--isolated", action="store_true", help="load each model in a child "
                         "process with limits, which a hostile one may kill")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON document a model")

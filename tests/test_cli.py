@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -191,10 +192,39 @@ def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
         edgeclf.demo(make_folder(cat=1, dog=1))
 
 
-def test_photos_are_checked_before_the_framework_is_loaded(tmp_path: Path) -> None:
+def test_photos_are_checked_before_the_framework_is_loaded(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    unreadable = make_folder(cat=2, dog=2)
+    (unreadable / "cat" / "0.png").write_text("no image")
     program = (
         "import sys, edgeclf\n"
-        f"try: edgeclf.train({str(tmp_path)!r})\n"
-        "except edgeclf.DataError: sys.exit('tensorflow' in sys.modules)\n"
+        "for data in sys.argv[1:]:\n"
+        "    try: edgeclf.train(data, out=data + '-out')\n"
+        "    except edgeclf.DataError as exc: print(exc)\n"
+        "sys.exit('tensorflow' in sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "gone"), str(unreadable)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "gone is not a folder" in done.stdout and "1 of 4 files" in done.stdout
+
+
+def test_a_table_is_taken_where_a_folder_is(run: Path, mugs: Path, tmp_path: Path) -> None:
+    table = tmp_path / "mugs.csv"
+    lines = [f"{p},{p.parent.name},{p.parent.parent.name}" for p in sorted(mugs.rglob("*.jpg"))]
+    table.write_text("\n".join(["path,label,split", *lines]))
+    shutil.copy(mugs / "labels.txt", tmp_path)
+    model = run / "mugs.int8.tflite"
+    by_table, by_folder = (
+        edgeclf.verify(model, data=data).accuracy for data in (table, mugs / "eval")
+    )
+    assert by_table == by_folder and by_table is not None
+    assert by_table["images"] == 24 and "certified_top1" in by_table
+    artifacts = edgeclf.convert(
+        run / "mugs.keras", evaluation=table, calibration=table, out=tmp_path / "out",
+        to=["int8.onnx"], tolerance=0.5,
+    )  # fmt: skip
+    calibration = artifacts[0].metadata.calibration
+    assert calibration is not None and calibration["images"] == 48

@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeclf.converters.evaluation import find_any_photos
 from edgeclf.errors import DataError, OptionError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.photo_cache import cache_photos
-from edgeclf.photos import check_disjoint, find_photos, sample_photos, split_photos
+from edgeclf.photo_check import check_contents, describe_balance, keep_readable
+from edgeclf.photos import (
+    check_disjoint,
+    find_photos,
+    find_unlabelled,
+    sample_photos,
+    split_photos,
+)
+from edgeclf.task import open_task
 
 MakeFolder = Callable[..., Path]
+MakeTable = Callable[..., Path]
 
 
 def test_labels_file_fixes_the_order_against_the_alphabet(mugs: Path) -> None:
@@ -125,3 +135,173 @@ def test_unreadable_photos_are_all_named_and_nothing_is_left(
     with pytest.raises(DataError, match=r"2 of 7 files.*\n.*0\.png.*\n.*note\.txt"):
         cache_photos(find_photos(root), ImageSpec(8, 8), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.fixture
+def table(make_folder: MakeFolder) -> MakeTable:
+    """Writes a CSV beside the folder's photos: table("path,label", "cat/0.png,cat", ...)."""
+    root = make_folder(cat=3, dog=3)
+
+    def make(*lines: str, name: str = "photos.csv") -> Path:
+        path = root / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return make
+
+
+def test_a_table_names_the_same_photos_as_the_folders(
+    table: MakeTable, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    lines = [f"{label},,{label}/{n}.png" for n in (2, 0, 1) for label in ("dog", "cat")]
+    path = table("\ufeffLabel,note,path", *lines, "")
+    photos, folders = find_photos(path), find_photos(path.parent)
+    assert photos.paths == folders.paths and photos.labels == ("cat", "dog")
+    assert photos.sha256 == folders.sha256
+    assert photos.name_of(photos.paths[0]) == "cat/0.png"
+    (path.parent / "labels.txt").write_text("dog\ncat\n")
+    assert find_photos(path).labels == ("dog", "cat")
+
+
+def test_a_table_may_split_its_photos(table: MakeTable, tmp_path: Path) -> None:
+    rows = [f"{c}/{n}.png,{c},{'eval' if n == 1 else 'train'}" for c in ("cat", "dog")
+            for n in range(3)]  # fmt: skip
+    path = table("path,label,split", *rows)
+    assert [p.stem for p in find_photos(path).paths] == ["1", "1"]
+    assert [p.stem for p in find_photos(path, split="train").paths] == ["0", "2"] * 2
+    task = open_task(path, None, tmp_path / "out", seed=0)
+    assert (task.name, len(task.photos), len(task.evaluation)) == ("photos", 4, 2)
+    calibration = find_any_photos(path, ("cat", "dog"), split="train")
+    assert calibration.paths == task.photos.paths
+
+
+def test_a_table_beside_the_training_table_is_the_evaluation(
+    table: MakeTable, tmp_path: Path
+) -> None:
+    train = table("path,label", "cat/0.png,cat", "dog/0.png,dog", name="train.csv")
+    table("path,label", "cat/1.png,cat", "dog/1.png,dog", name="eval.csv")
+    task = open_task(train, None, tmp_path / "out", seed=0)
+    assert (task.name, len(task.photos), len(task.evaluation)) == ("data", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["file,label", "cat/0.png,cat"], r"begins with 'file,label'; expected a header"),
+        (["path,label"], "names no photo"),
+        ([""], "expected a header"),
+        (["path,label", "cat/0.png"], r"row 2: 1 fields; expected 2"),
+        (["path,label", "cat/0.png,"], "row 2: a path or a label is missing"),
+        (["path,label,split", "cat/0.png,cat,test"], "split is 'test'; expected train or eval"),
+        (["path,label,split", "cat/0.png,cat,train"], "no photo whose split is eval"),
+        (["path,label", "cat/9.png,cat", "dog/0.png,dog"], r"1 of 2 photos.*\n.*cat/9\.png"),
+        (["path,label", "cat/0.png,cat"], "holds 1 class label.*at least two"),
+    ],
+)
+def test_unusable_tables(table: MakeTable, lines: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_photos(table(*lines))
+
+
+def test_labels_must_match_the_table(table: MakeTable) -> None:
+    path = table("path,label", "cat/0.png,cat", "dog/0.png,dog")
+    with pytest.raises(DataError, match=r"no photo of cow.*no label for dog"):
+        find_photos(path, ["cat", "cow"])
+    assert len(find_photos(path, ["cat", "cow", "dog"], partial=True)) == 2
+    with pytest.raises(DataError, match=r"There is no .*gone\.csv"):
+        find_photos(path.with_name("gone.csv"))
+    path.write_bytes(b"path,label\n\xff,cat\n")
+    with pytest.raises(DataError, match="in UTF-8"):
+        find_photos(path)
+
+
+def test_one_photo_with_two_labels_is_refused_and_named(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    root = make_folder(cat=3, dog=3)
+    shutil.copy(root / "cat" / "1.png", root / "dog" / "7.png")
+    with pytest.raises(DataError, match=r"two labels.*\n.*cat/1\.png \(cat\) = .*7\.png \(dog\)"):
+        open_task(root, None, tmp_path / "out", seed=0)
+
+
+def test_copies_within_a_set_are_told_and_stay_together(
+    make_folder: MakeFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder(cat=8, dog=8)
+    for n in range(8):
+        shutil.copy(root / "cat" / f"{n}.png", root / "cat" / f"copy-{n}.png")
+    for seed in range(3):
+        task = open_task(root, None, tmp_path / "out", seed=seed)
+        assert set(task.photos.content_sha256).isdisjoint(task.evaluation.content_sha256)
+        assert (len(task.photos), len(task.evaluation)) == (21, 3)
+    told = capsys.readouterr().err
+    assert "8 photo(s)" in told and "cat/0.png = cat/copy-0.png" in told and "and 3 more" in told
+    assert len(check_contents(find_photos(root))) == 8
+
+
+def test_photos_of_both_sets_are_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder(cat=3, dog=3)
+    other = shutil.copytree(root, tmp_path / "judged")
+    with pytest.raises(DataError, match=r"6 photo\(s\) are in both sets"):
+        open_task(root, other, tmp_path / "out", seed=0)
+
+
+def test_balance_is_told_before_training(make_folder: MakeFolder) -> None:
+    photos = find_photos(make_folder(cat=23, dog=2))
+    told, remark = describe_balance(photos)
+    assert told == "photos a class: cat 23, dog 2; largest to smallest 11.5 to 1"
+    assert remark.startswith("remark: cat has 12 times the photos of dog.")
+    assert len(describe_balance(photos.subset(range(3, 25)))) == 1, "10 to 1 needs no remark"
+
+
+def test_many_classes_are_told_by_their_ends(make_folder: MakeFolder) -> None:
+    photos = find_photos(make_folder(**{f"c{n}": 1 for n in range(20)}))
+    (line,) = describe_balance(photos)
+    assert line.count(",") == 12 and "8 more" in line
+
+
+def test_unreadable_files_are_refused_or_left_out_and_counted(
+    make_folder: MakeFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder(cat=5, dog=5)
+    (root / "cat" / "0.png").write_bytes(b"no image")
+    (root / "dog" / "note.txt").write_bytes(b"no image")  # the same content is no photo's twin
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"2 of 11 files.*--skip-unreadable:\n.*0\.png.*\n.*note"):
+        open_task(root, None, out, seed=0)
+    tasks = [open_task(root, None, out, seed=0, skip_unreadable=True) for _ in range(2)]
+    assert [(len(t.photos), len(t.evaluation), t.skipped) for t in tasks] == [(7, 2, 2)] * 2
+    assert tasks[0].photos.sha256 == tasks[1].photos.sha256
+    told = capsys.readouterr().err
+    assert "2 left out because they cannot be read" in told and "0.png as an image" in told
+    assert len(cache_photos(tasks[0].photos, ImageSpec(8, 8), out)) == 7
+    shutil.rmtree(root / "cat")
+    make_folder(cat=1)
+    (root / "cat" / "0.png").write_bytes(b"")
+    with pytest.raises(DataError, match="no photo of cat is left"):
+        open_task(root, None, out, seed=0, skip_unreadable=True)
+
+
+def test_a_photo_is_read_once(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, read = make_folder(cat=3, dog=3), []
+
+    def load(path: Path, spec: ImageSpec) -> np.ndarray:
+        read.append(path)
+        return load_image(path, spec)
+
+    monkeypatch.setattr("edgeclf.photo_check.load_image", load)
+    for expected in (6, 6, 7):
+        if expected == 7:
+            (root / "cat" / "0.png").write_bytes((root / "dog" / "0.png").read_bytes() + b"\0")
+        keep_readable(find_photos(root), tmp_path / "cache", skip=False)
+        assert len(read) == expected
+
+
+def test_photos_without_labels_are_found_by_suffix(tmp_path: Path) -> None:
+    for name in ("a.HEIC", "b.avif", "c.heif", "d.jpg", "e.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in find_unlabelled(tmp_path).paths] == [
+        "a.HEIC", "b.avif", "c.heif", "d.jpg",
+    ]  # fmt: skip

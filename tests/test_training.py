@@ -243,7 +243,7 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
 
 
 def test_a_saved_model_answers_as_before(mugs: Path, tmp_path: Path) -> None:
-    task = open_task(mugs / "train", None, tmp_path, seed=0)
+    task = open_task(mugs / "train", None, tmp_path, seed=0, skip_unreadable=True)
     assert task.name == mugs.name and len(task.evaluation) == 24
     model = build_classifier(find_backbone("student"), 4, ImageSpec(96, 96))
     written = save_model(task, "model", model, ImageSpec(96, 96), {"seed": 0})
@@ -252,6 +252,7 @@ def test_a_saved_model_answers_as_before(mugs: Path, tmp_path: Path) -> None:
     assert artifact == written
     assert artifact.metadata.training is not None and artifact.metadata.accuracy is not None
     assert artifact.metadata.training["data_sha256"] == task.photos.sha256
+    assert artifact.metadata.training["skipped_unreadable"] == 0
     images = task.images(task.evaluation, ImageSpec(96, 96))
     answers = predict_probabilities(model, images)
     assert np.array_equal(answers, predict_probabilities(read, images))

@@ -15,6 +15,8 @@ from PIL import Image
 from edgeclf.files import sha256_of
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.photo_cache import cache_photos
+from edgeclf.photo_check import check_contents
+from edgeclf.photo_table import Split, is_table
 from edgeclf.photos import Photos, find_photos, find_unlabelled
 
 _GENERATED = 64
@@ -46,8 +48,8 @@ def open_evaluation(
     """Finds the images to judge by.
 
     Args:
-        folder: Photos in one folder a class, which may be some of the classes; or photos alone;
-            or None for generated pictures.
+        folder: Photos in one folder a class, which may be some of the classes; or a CSV of them;
+            or photos alone; or None for generated pictures.
         labels: The model's classes.
         spec: How photos become its input.
         cache: Folder for decoded photos.
@@ -58,18 +60,23 @@ def open_evaluation(
     if folder is None:
         images = _generate(spec)
         return Evaluation("generated", images, None, None, sha256_of(images.tobytes()))
-    photos = find_any_photos(folder, labels)
+    photos = find_any_photos(folder, labels, split="eval")
+    check_contents(photos)
     images = cache_photos(photos, spec, cache)
     if photos.labels:
         return Evaluation("labelled", images, photos.targets, photos, photos.sha256)
     return Evaluation("unlabelled", images, None, photos, photos.sha256)
 
 
-def find_any_photos(folder: str | os.PathLike[str], labels: Sequence[str]) -> Photos:
-    """Labelled photos where there are class folders, else unlabelled ones."""
+def find_any_photos(
+    folder: str | os.PathLike[str], labels: Sequence[str], *, split: Split
+) -> Photos:
+    """Labelled photos where there are class folders or a CSV, else unlabelled ones."""
     root = Path(folder)
     has_folders = root.is_dir() and any(p.is_dir() for p in root.iterdir() if p.name[0] != ".")
-    return find_photos(root, labels, partial=True) if has_folders else find_unlabelled(root)
+    if has_folders or is_table(root):
+        return find_photos(root, labels, partial=True, split=split)
+    return find_unlabelled(root)
 
 
 def _generate(spec: ImageSpec) -> UInt8Array:

@@ -124,11 +124,11 @@ class Conversion:
         request = self._request
         if request.calibration is None:
             return None, None
-        pool = find_any_photos(request.calibration, self._metadata.labels)
+        pool = find_any_photos(request.calibration, self._metadata.labels, split="train")
         if self._evaluation.photos is not None:
             check_disjoint(pool, self._evaluation.photos, "the comparison")
         sample = sample_photos(pool, _CALIBRATION_IMAGES, request.seed)
-        names = [str(path.relative_to(pool.root)) for path in sample.paths]
+        names = [pool.name_of(path) for path in sample.paths]
         manifest = {"images": len(sample), "seed": request.seed, "sha256": sample.sha256,
                     "files": names}  # fmt: skip
         return manifest, cache_photos(sample, self._metadata.image, self._cache)

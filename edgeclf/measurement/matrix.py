@@ -14,6 +14,7 @@ from edgeclf.errors import DataError, MeasurementError
 from edgeclf.measurement.accuracy import Probabilities, accuracy_record, agreement_record
 from edgeclf.measurement.environment import environment
 from edgeclf.measurement.process import measure
+from edgeclf.photo_check import check_contents
 from edgeclf.photos import Photos, find_photos
 from edgeclf.progress import Progress
 from edgeclf.runtimes import DEFAULT_RUNTIME
@@ -42,6 +43,7 @@ def measure_matrix(
     """The body of `edgeclf.benchmark`; see there."""
     artifacts = [load_artifact(path) for path in models]
     photos = find_photos(images, artifacts[0].metadata.labels)
+    check_contents(photos)
     for artifact in artifacts:
         if artifact.metadata.labels != photos.labels:
             raise DataError(

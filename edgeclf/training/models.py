@@ -42,6 +42,7 @@ def save_model(
         training={
             "data_sha256": task.photos.sha256,
             "images": len(task.photos),
+            **({} if task.skipped is None else {"skipped_unreadable": task.skipped}),
             "settings": settings,
             "libraries": library_versions(_LIBRARIES),
         },
