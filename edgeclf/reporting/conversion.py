@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgeclf.converters.gate import GENERATED_CHANGE
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
-from edgeclf.reporting.markdown import markdown_table, safe_text
+from edgeclf.reporting.markdown import safe_text
+from edgeclf.reporting.tables import Cell, Table, make_table, table_parts
 
 Record = Mapping[str, Any]
 
@@ -24,49 +23,6 @@ _MOST_ANSWERS = 12  # for each artifact
 _VISIBLE = 0.001  # of a probability, 0..1; answers are written in per cent with one decimal
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """One place of a table.
-
-    Attributes:
-        text: The figure or word.
-        small: What is said below it; of a failure, the reason.
-        failed: Whether it tells of a failure.
-        bar: Length of the bar beside it, 0..1.
-    """
-
-    text: str
-    small: str = ""
-    failed: bool = False
-    bar: float | None = None
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table in words, for both files.
-
-    Attributes:
-        title: The heading.
-        caption: What must be known to read it.
-        columns: Their names; one that would hold no figure is left out.
-        rows: Cells; the first names the artifact or the class.
-        first_number: Columns from here on hold numbers.
-        notes: What follows the table.
-    """
-
-    title: str
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[_Cell]]
-    first_number: int
-    notes: Sequence[str]
-
-    @property
-    def groups(self) -> list[list[Sequence[_Cell]]]:
-        """Rows one below another that begin with the same name."""
-        return [list(rows) for _, rows in groupby(self.rows, lambda row: row[0].text)]
-
-
 def to_markdown(conversion: Record) -> str:
     """The whole report but for the photos.
 
@@ -78,7 +34,7 @@ def to_markdown(conversion: Record) -> str:
         safe_text(_summary(conversion)),
     ]
     for table in [*_tables(conversion), *_layer_table(conversion)]:
-        parts += [f"## {table.title}", *_markdown(table)]
+        parts += [f"## {table.title}", *table_parts(table)]
     facts = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in _facts(conversion).items()]
     return "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"
 
@@ -106,25 +62,6 @@ def to_html(conversion: Record) -> str:
         layers=_layer_table(conversion),
         facts=_facts(conversion),
     )
-
-
-def _markdown(table: _Table) -> Iterable[str]:
-    if table.rows:
-        lines = [
-            [f"{c.text} ({c.small})" if c.small and not c.failed else c.text for c in row]
-            for row in table.rows
-        ]
-        yield markdown_table(table.columns, lines, table.first_number)
-        yield safe_text(table.caption)
-    reasons = [
-        # What stands before the verdict names the row.
-        f"{', '.join(cell.text for cell in row[:index])} failed: {row[index].small}"
-        for row in table.rows
-        for index, cell in enumerate(row)
-        if cell.failed and cell.small
-    ]
-    if reasons or table.notes:
-        yield "\n".join(f"- {safe_text(note)}" for note in [*reasons, *table.notes])
 
 
 def _summary(conversion: Record) -> str:
@@ -174,43 +111,24 @@ def _rule(kind: str, tolerance: float) -> str:
     return f"with a tolerance of {100 * tolerance:.1f} points of top-1"
 
 
-def _tables(conversion: Record) -> list[_Table]:
+def _tables(conversion: Record) -> list[Table]:
     makers = (_main_table, _ladder_table, _class_table, _answer_table)
     return [table for make in makers for table in make(conversion)]
 
 
-def _make_table(
-    title: str,
-    caption: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str | _Cell]],
-    first_number: int,
-    notes: Sequence[str] = (),
-) -> list[_Table]:
-    """One table, or none when there is nothing to say."""
-    cells = [[_Cell(c) if isinstance(c, str) else c for c in row] for row in rows]
-    if not cells and not notes:
-        return []
-    kept = [i for i in range(len(columns)) if any(row[i].text != text.DASH for row in cells)]
-    names = [columns[i] for i in kept]
-    figures = [[row[i] for i in kept] for row in cells]
-    first = sum(i < first_number for i in kept)
-    return [_Table(title, caption, names, figures, first, notes)]
-
-
-def _main_table(conversion: Record) -> list[_Table]:
+def _main_table(conversion: Record) -> list[Table]:
     original = conversion["source"]["size_bytes"]
     rows = []
     for name, result in conversion["results"].items():
         place, recipe = _taken(result)
-        verdict = _Cell("passed", f"rescued by recipe {place + 1}" if place else "")
+        verdict = Cell("passed", f"rescued by recipe {place + 1}" if place else "")
         if not result["passed"]:
-            verdict = _Cell("failed", _reason(result, conversion["tolerance"]), failed=True)
+            verdict = Cell("failed", _reason(result, conversion["tolerance"]), failed=True)
         comparison, size = _comparison(result), result.get("size_bytes")
-        top1, drop = _Cell(text.DASH), _drop(comparison)
+        top1, drop = Cell(text.DASH), _drop(comparison)
         if drop is not None:
             shares = (comparison[key] for key in ("source_top1", "artifact_top1"))
-            top1 = _Cell(" → ".join(map(text.percent, shares)), f"{_lost(drop)} points")
+            top1 = Cell(" → ".join(map(text.percent, shares)), f"{_lost(drop)} points")
         rows.append((
             name,
             verdict,
@@ -222,7 +140,7 @@ def _main_table(conversion: Record) -> list[_Table]:
             _known(text.size, result.get("arena_bytes")),
             _known(_seconds, result.get("seconds")),
         ))  # fmt: skip
-    return _make_table(
+    return make_table(
         "Results",
         "Agreement is the share of images to which source and artifact give the same answer; "
         f"a change is that of a probability, 0 to 1; all on {_images(conversion)}. The ratio is "
@@ -235,12 +153,12 @@ def _main_table(conversion: Record) -> list[_Table]:
     )  # fmt: skip
 
 
-def _ladder_table(conversion: Record) -> list[_Table]:
+def _ladder_table(conversion: Record) -> list[Table]:
     rows = [
         (
             name,
             rung["recipe"],
-            _Cell("passed") if rung["passed"] else _Cell("failed", rung["error"] or "", True),
+            Cell("passed") if rung["passed"] else Cell("failed", rung["error"] or "", True),
             _known(_lost, rung["top1_drop"]),
             *_differences(rung),
             _known(text.size, rung["size_bytes"]),
@@ -251,7 +169,7 @@ def _ladder_table(conversion: Record) -> list[_Table]:
         for rung in _list(result, "rungs")
         if len(result["rungs"]) > 1 or not result["passed"]
     ]
-    return _make_table(
+    return make_table(
         "Recipes tried",
         "In this order; the first that passed was taken. Top-1 as its change in points; p50 is "
         "the median latency.",
@@ -262,7 +180,7 @@ def _ladder_table(conversion: Record) -> list[_Table]:
     )  # fmt: skip
 
 
-def _class_table(conversion: Record) -> list[_Table]:
+def _class_table(conversion: Record) -> list[Table]:
     compared = {name: _comparison(result) for name, result in conversion["results"].items()}
     classes = {name: c["per_class"] for name, c in compared.items() if c.get("per_class")}
     moved = {name: of for name, of in classes.items() if any(map(_gain, of.values()))}
@@ -284,7 +202,7 @@ def _class_table(conversion: Record) -> list[_Table]:
     if (left_out := len(changed) - len(rows)) > 0:
         notes.append(f"{left_out:,} more classes changed, none of them by more than these.")
     prefix = f"{conversion['source']['name']}."
-    return _make_table(
+    return make_table(
         "Classes that changed",
         "Accuracy on the photos of a class, with its change in points.",
         ("Class", "Source", *(name.removeprefix(prefix) for name in moved)),
@@ -304,7 +222,7 @@ def _class_words(accuracies: Mapping[str, float]) -> str:
     return text.percent(accuracies["artifact"]) + change
 
 
-def _answer_table(conversion: Record) -> list[_Table]:
+def _answer_table(conversion: Record) -> list[Table]:
     rows, notes = [], []
     for name, result in conversion["results"].items():
         changes = _list(result, "changes")
@@ -316,7 +234,7 @@ def _answer_table(conversion: Record) -> list[_Table]:
             rows.append((name, truth or text.DASH, source, artifact, effect, images))
         if left_out := sum(change["images"] for change in changes[_MOST_ANSWERS:]):
             notes.append(f"{left_out:,} more answers changed in {name}.")
-    return _make_table(
+    return make_table(
         "Answers that changed",
         "Images to which source and artifact give different answers, the most frequent first.",
         ("Artifact", "Truth", "Source's answer", "Artifact's answer", "Effect", "Images"),
@@ -326,15 +244,15 @@ def _answer_table(conversion: Record) -> list[_Table]:
     )
 
 
-def _layer_table(conversion: Record) -> list[_Table]:
+def _layer_table(conversion: Record) -> list[Table]:
     rows = []
     for name, result in conversion["results"].items():
         layers = _list(result, "layer_errors")
         largest = max((layer["error"] for layer in layers), default=0) or 1
         for layer in layers:
-            error = _Cell(text.digits(layer["error"]), bar=layer["error"] / largest)
+            error = Cell(text.digits(layer["error"]), bar=layer["error"] / largest)
             rows.append((name, layer["tensor"], layer["operator"] or text.DASH, error))
-    return _make_table(
+    return make_table(
         "Layers that differ most",
         "Relative error: the root mean square of the difference between float and int8, over that "
         "of float. The longest bar is the largest error of an artifact.",
@@ -413,12 +331,12 @@ def _taken(result: Record) -> tuple[int, str]:
     return next(((i, rung["recipe"]) for i, rung in rungs if rung["passed"]), (0, text.DASH))
 
 
-def _differences(compared: Record) -> tuple[str, _Cell]:
+def _differences(compared: Record) -> tuple[str, Cell]:
     """Agreement and changes of a comparison or a rung."""
     agreement, largest, mean = (
         compared.get(key) for key in ("top1_agreement", "max_change", "mean_change")
     )
-    changes = _Cell(_known(_change, largest), "" if mean is None else f"mean {_change(mean)}")
+    changes = Cell(_known(_change, largest), "" if mean is None else f"mean {_change(mean)}")
     return _known(text.percent, agreement), changes
 
 
