@@ -7,10 +7,10 @@ import dataclasses
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MeasurementError, OptionError
 
@@ -40,6 +40,9 @@ class Candidate:
     threads: int
     p50_ms: float | None = None
     error: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.runtime}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
 @dataclass(frozen=True)
@@ -132,36 +135,33 @@ def _thread_counts(cpus: int) -> list[int]:
 def _measure_all(
     path: Path, device: Device, candidates: Sequence[Candidate]
 ) -> tuple[Candidate, ...]:
-    """In turns, forwards and backwards, so that a slow minute of the machine hits all alike."""
-    from edgeclf.measurement.process import measure
-    from edgeclf.progress import Progress
+    """Fastest first; those that failed last, with the reason."""
+    from edgeclf.measurement.turns import measure_in_turns
 
-    progress = Progress(f"tune {path.name}", _ROUNDS * len(candidates))
-    medians: dict[Candidate, list[float]] = {candidate: [] for candidate in candidates}
-    errors: dict[Candidate, str] = {}
-    for turn in range(_ROUNDS):
-        for candidate in candidates if turn % 2 == 0 else reversed(candidates):
-            if candidate not in errors:
-                job = {
-                    "measure": "inference",
-                    "model": str(path.resolve()),
-                    "runtime": candidate.runtime,
-                    "device": device,
-                    "threads": candidate.threads,
-                    "seconds": _SECONDS,
-                }
-                try:
-                    medians[candidate].append(measure(job)["inference_ms"]["p50"])
-                except MeasurementError as exc:
-                    errors[candidate] = str(exc)
-            progress.advance(note=f"{candidate.runtime}, {candidate.threads} threads")
+    jobs = {
+        candidate: {
+            "measure": "inference",
+            "model": str(path.resolve()),
+            "runtime": candidate.runtime,
+            "device": device,
+            "threads": candidate.threads,
+            "seconds": _SECONDS,
+        }
+        for candidate in candidates
+    }
+    results, errors = measure_in_turns(jobs, rounds=_ROUNDS, title=f"tune {path.name}")
     measured = [
         dataclasses.replace(candidate, error=errors[candidate])
         if candidate in errors
-        else dataclasses.replace(candidate, p50_ms=round(statistics.median(times), 4))
-        for candidate, times in medians.items()
+        else dataclasses.replace(candidate, p50_ms=_median(results[candidate]))
+        for candidate in candidates
     ]
     return tuple(sorted(measured, key=lambda c: (c.p50_ms is None, c.p50_ms or 0.0)))
+
+
+def _median(rounds: Sequence[Mapping[str, Any]]) -> float:
+    medians: list[float] = [each["inference_ms"]["p50"] for each in rounds]
+    return round(statistics.median(medians), 4)
 
 
 def _choose(working: Sequence[Candidate], usual: Candidate) -> tuple[Candidate, str]:
