@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeclf.benchmark import benchmark
     from edgeclf.classifier import Classifier
     from edgeclf.classify import classify
+    from edgeclf.compare import compare
     from edgeclf.convert import convert
     from edgeclf.converters.sources import Conventions
     from edgeclf.demo import demo
@@ -79,6 +80,7 @@ __all__ = [
     "VerificationError",
     "benchmark",
     "classify",
+    "compare",
     "convert",
     "demo",
     "distill",

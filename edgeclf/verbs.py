@@ -16,6 +16,7 @@ VERBS = {
     "inspect": "print what an artifact knows about itself",
     "classify": "classify photos",
     "tune": "find the fastest runtime and threads for a file on this device",
+    "compare": "hold students against their master: size, speed, accuracy, answers",
     "benchmark": "measure artifacts on this machine",
     "report": "write benchmark results as HTML, Markdown and JSON",
     "doctor": "tell which runtimes work here",
@@ -27,6 +28,7 @@ _EXTRAS = {
     "distill": "train",
     "convert": "convert",
     "converters.sources": "convert",
+    "compare": "all",
     "report": "report",
     "demo": "all",
 }

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -321,6 +321,7 @@ class Conversion:
 def convert_all(request: Request) -> tuple[Artifact, ...]:
     """The body of `edgeclf.convert`; see there."""
     from edgeclf.reporting.conversion import to_html, to_markdown
+    from edgeclf.reporting.html import write_pages
 
     start = time.monotonic()
     conversion = Conversion(request)
@@ -346,7 +347,7 @@ def convert_all(request: Request) -> tuple[Artifact, ...]:
     }  # fmt: skip
     path = request.folder / f"{conversion.name}.conversion.json"
     files.write_json(path, report)
-    _write_pages(path, report, (to_markdown, to_html))
+    write_pages(path, report, to_markdown, to_html)
     _say_results(results)
     if failures and only_errors:
         raise ConversionError("; ".join(failures))
@@ -356,17 +357,6 @@ def convert_all(request: Request) -> tuple[Artifact, ...]:
             "holds what was tried; take other calibration photos, or allow more with --tolerance."
         )
     return tuple(artifacts)
-
-
-def _write_pages(
-    path: Path, report: dict[str, Any], makers: tuple[Callable[..., str], Callable[..., str]]
-) -> None:
-    to_markdown, to_html = makers
-    files.write_text(path.with_suffix(".md"), to_markdown(report))
-    try:
-        files.write_text(path.with_suffix(".html"), to_html(report))
-    except ImportError as exc:
-        say(f"  no page was written: {exc}")
 
 
 def _arena_bytes(artifact: Artifact) -> int | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MissingDependencyError
+from edgeclf.files import write_text
+from edgeclf.progress import say
 from edgeclf.reporting import text
 from edgeclf.reporting.summary import Summary
 
@@ -35,6 +38,20 @@ def page_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def write_pages(
+    path: Path,
+    record: Mapping[str, Any],
+    to_markdown: Callable[[Mapping[str, Any]], str],
+    to_html: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Writes ``.md`` and ``.html`` beside a JSON file; says so where the page cannot be made."""
+    write_text(path.with_suffix(".md"), to_markdown(record))
+    try:
+        write_text(path.with_suffix(".html"), to_html(record))
+    except MissingDependencyError as exc:
+        say(f"  no page was written: {exc}")
 
 
 def to_html(results: Mapping[str, Any], summary: Summary) -> str:

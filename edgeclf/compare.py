@@ -1,0 +1,207 @@
+"""`edgeclf compare`: what students lose against their master, and what they gain."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.errors import DataError, EdgeclfError, OptionError
+
+if TYPE_CHECKING:
+    from edgeclf.artifact import Artifact
+    from edgeclf.measurement.comparison import Latencies, Model, Student
+    from edgeclf.photos import Photos
+
+_SCHEMA = "edgeclf.comparison/1"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        master: The model that the students are held against.
+        students: Each with its ratios, master over student.
+        labels: The classes, in the models' order.
+        images: How many photos all of them answered.
+        data_sha256: Of these photos.
+        sentences: The findings in words, one text a student.
+        path: The JSON file; ``.md`` and ``.html`` lie beside it.
+    """
+
+    master: Model
+    students: tuple[Student, ...]
+    labels: tuple[str, ...]
+    images: int
+    data_sha256: str
+    sentences: tuple[str, ...]
+    path: Path
+
+
+def compare(
+    master: str | os.PathLike[str],
+    students: Sequence[str | os.PathLike[str]],
+    data: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+) -> Comparison:
+    """Compares students with their master: size, arithmetic, speed, accuracy and answers.
+
+    Latency is measured in turns, each time in a fresh process, and only on the same runtime: if
+    the formats differ, a conversion that lies beside one of the files stands in for it, and the
+    report says so; without one there is no ratio.
+
+    Args:
+        master: An artifact of any format.
+        students: Artifacts with the same classes.
+        data: Labelled photos that none of them was trained on: a folder that holds one folder a
+            class, or a CSV.
+        out: Folder for ``NAME.comparison.json``, ``.md`` and ``.html``, NAME being the master's;
+            by default the first student's.
+        threads: Threads for one call; by default the CPUs this process may use.
+
+    Returns:
+        The figures. A ratio that cannot be given is None, with the reason beside it.
+
+    Raises:
+        ArtifactError: A file is no artifact.
+        DataError: The photos cannot be used, or the models have other classes.
+        MeasurementError: A model cannot be run here.
+        OptionError: There is no student, or fewer than one thread.
+    """
+    if not students or (threads is not None and threads < 1):
+        raise OptionError(
+            f"{len(students)} students and threads {threads}; expected at least one student, and "
+            "one thread or more."
+        )
+    from edgeclf import files
+    from edgeclf.artifact import load_artifact
+    from edgeclf.measurement import comparison as measured
+    from edgeclf.measurement.environment import environment
+    from edgeclf.reporting import comparison as pages
+    from edgeclf.reporting.html import write_pages
+
+    artifacts = [load_artifact(path) for path in (master, *students)]
+    photos = _open_photos(data, artifacts)
+    answers = measured.all_answers(artifacts, photos, threads)
+    pairs = [measured.find_pair(artifacts[0], artifact) for artifact in artifacts[1:]]
+    timed = [measured.timed(artifact) for artifact in artifacts]
+    timed += [t for p in pairs if not isinstance(p, str) for t in (p.master, p.student)]
+    latencies = measured.measure_latencies(
+        list(dict.fromkeys(timed)), threads, rounds=measured.ROUNDS, seconds=measured.SECONDS
+    )
+    models = [
+        _describe(artifact, given, photos, latencies)
+        for artifact, given in zip(artifacts, answers, strict=True)
+    ]
+    found = tuple(
+        measured.describe_student(
+            model, models[0], latencies.ratio(pair), (answers[0], given), photos
+        )
+        for model, pair, given in zip(models[1:], pairs, answers[1:], strict=True)
+    )
+    folder = Path(out) if out is not None else Path(students[0]).parent
+    path = folder / f"{models[0].name}.comparison.json"
+    sentences = tuple(pages.describe(models[0], student, len(photos)) for student in found)
+    result = Comparison(
+        models[0], found, photos.labels, len(photos), photos.sha256, sentences, path
+    )
+    record: dict[str, Any] = {
+        "schema": _SCHEMA,
+        **{key: value for key, value in dataclasses.asdict(result).items() if key != "path"},
+        "method": f"latency: one inference at a time, without decoding; {measured.ROUNDS} rounds "
+        f"in turns, each a fresh process of {measured.SECONDS} s for every file; a ratio is "
+        "that of the medians over the rounds, its interval a bootstrap over them",
+        "runtimes": {str(each): runtime for each, runtime in latencies.runtimes.items()},
+        "environment": environment(),
+    }
+    files.write_json(path, record)
+    write_pages(path, record, pages.to_markdown, pages.to_html)
+    return result
+
+
+def _open_photos(data: str | os.PathLike[str], artifacts: Sequence[Artifact]) -> Photos:
+    from edgeclf.photo_check import check_contents
+    from edgeclf.photos import find_photos
+
+    labels = artifacts[0].metadata.labels
+    for artifact in artifacts[1:]:
+        if artifact.metadata.labels != labels:
+            raise DataError(
+                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
+                f"{artifacts[0].path} knows {', '.join(labels)}. Only models of the same classes, "
+                "in the same order, can be compared."
+            )
+    photos = find_photos(data, labels, partial=True)
+    check_contents(photos)
+    return photos
+
+
+def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:
+    from edgeclf.converters.multiply_adds import count_multiply_adds
+    from edgeclf.measurement import comparison as measured
+    from edgeclf.measurement.accuracy import accuracy_record
+    from edgeclf.runtimes import DEFAULT_RUNTIME
+
+    metadata, timed = artifact.metadata, measured.timed(artifact)
+    multiply_adds = error = None
+    try:
+        multiply_adds = count_multiply_adds(artifact)
+    except EdgeclfError as exc:
+        error = str(exc)
+    accuracy = accuracy_record(answers, photos)
+    low, high = accuracy["top1_interval_95"]
+    return measured.Model(
+        name=metadata.name,
+        file=timed.path.name,
+        format=artifact.format,
+        precision=metadata.precision,
+        sha256=artifact.sha256,
+        size_bytes=artifact.size_bytes,
+        parameters=metadata.parameters,
+        multiply_adds=multiply_adds,
+        multiply_adds_error=error,
+        input_size=(metadata.image.height, metadata.image.width),
+        runtime=DEFAULT_RUNTIME[artifact.format],
+        p50_ms=latencies.p50_ms(timed),
+        latency_error=latencies.errors.get(timed),
+        top1=accuracy["top1"],
+        top1_interval_95=(low, high),
+        confusions=measured.confusions(answers, photos),
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("master", help="the artifact that the others are held against")
+    parser.add_argument("students", nargs="+", metavar="STUDENT",
+                        help="artifacts: .keras, .tflite, .onnx")  # fmt: skip
+    parser.add_argument("--data", metavar="DIR", required=True,
+                        help="labelled photos, a folder a class or a CSV")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR",
+                        help="where results go (default: the first student's)")  # fmt: skip
+    parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb on parsed arguments; returns the exit code."""
+    result = compare(args.master, args.students, args.data, out=args.out, threads=args.threads)
+    for words in result.sentences:
+        print(words)
+    for ending in (".json", ".md", ".html"):
+        if (page := result.path.with_suffix(ending)).is_file():
+            print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    from edgeclf.cli import main
+
+    raise SystemExit(main(["compare", *sys.argv[1:]]))
