@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact, Format, load_artifact
-from edgeclf.errors import ArtifactError, IntegrityError
+from edgeclf.errors import ArtifactError
 from edgeclf.image import ImageSpec, decode_image
 from edgeclf.measurement.accuracy import Probabilities
 from edgeclf.measurement.process import measure
@@ -221,10 +221,7 @@ def find_pair(master: Artifact, student: Artifact) -> Pair | str:
         runtime = DEFAULT_RUNTIME[master.format]
         return Pair(*given, f"{given[0]} and {given[1]} on {runtime}")
     names = f"{given[0]} and {given[1]}"
-    of_master, of_student = (
-        _conversions(master, student.format),
-        _conversions(student, master.format),
-    )
+    of_master, of_student = _conversions(master, student), _conversions(student, master)
     same = [Pair(timed(m), given[1], "") for m in of_master
             if m.metadata.precision == student.metadata.precision]  # fmt: skip
     same += [Pair(given[0], timed(s), "") for s in of_student
@@ -245,21 +242,23 @@ def find_pair(master: Artifact, student: Artifact) -> Pair | str:
     )
 
 
-def _conversions(artifact: Artifact, format_: Format) -> list[Artifact]:
-    """The files of the same model in another format, in the same folder; fp32 before others."""
-    metadata = artifact.metadata
+def _conversions(artifact: Artifact, other: Artifact) -> list[Artifact]:
+    """The same model in the other's format, from files in the same folder; fp32 before the rest."""
+    metadata, folder = artifact.metadata, timed(artifact).path.parent
     found = []
-    for path in sorted(timed(artifact).path.parent.glob(f"{_escaped(metadata.name)}.*{format_}")):
+    for path in sorted(folder.glob(f"{_escaped(metadata.name)}.*{other.format}")):
+        if path.resolve() == timed(other).path.resolve():
+            continue
         try:
-            other = load_artifact(path)
-        except (ArtifactError, IntegrityError):
+            read = load_artifact(path)
+        except ArtifactError:
             continue
         same = all(
-            getattr(other.metadata, key) == getattr(metadata, key)
+            getattr(read.metadata, key) == getattr(metadata, key)
             for key in ("name", "labels", "parameters", "training")
         )
-        if same and other.format == format_:
-            found.append(other)
+        if same and read.format == other.format:
+            found.append(read)
     return sorted(found, key=lambda a: a.metadata.precision != "fp32")
 
 

@@ -111,7 +111,7 @@ def _times(
 
 def _speed(ratio: Ratio) -> str:
     if ratio.value is None or ratio.interval_95 is None:
-        return f"No latency ratio is given: {ratio.note}."
+        return f"No latency ratio is given: {ratio.note.rstrip('.')}."
     assert ratio.master is not None and ratio.student is not None
     low, high = ratio.interval_95
     figures = (
@@ -192,7 +192,7 @@ def _ratio_table(comparison: Record) -> list[Table]:
         ))  # fmt: skip
         for what, key in (("parameters", "parameters"), ("multiply-adds", "multiply_adds")):
             if student[key]["value"] is None:
-                notes.append(f"{file}: no ratio of {what}: {student[key]['note']}.")
+                notes.append(f"{file}: no ratio of {what}: {student[key]['note'].rstrip('.')}.")
         latency = student["latency_ms"]
         found = f"latency: {latency['note']}" if latency["value"] else _speed(Ratio(**latency))
         notes.append(f"{file}: {found.rstrip('.')}.")
