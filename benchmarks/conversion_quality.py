@@ -72,15 +72,13 @@ def write_model(path: Path) -> None:
     from edgeclf.training.backbones import (
         build_classifier,
         find_backbone,
-        load_imagenet_weights,
         part,
-        weights_file,
     )
     from edgeclf.training.torch_weights import read_state_dict
+    from edgeclf.training.weights import weights_file
 
     backbone = find_backbone("efficientnet-lite0")
-    model = build_classifier(backbone, 1000, ImageSpec(SIDE, SIDE))
-    load_imagenet_weights(model, backbone)
+    model = build_classifier(backbone, 1000, ImageSpec(SIDE, SIDE), weights="imagenet")
     state = read_state_dict(weights_file(backbone))
     model.get_layer("logits").set_weights([state["_fc.weight"].T, state["_fc.bias"]])
     part(model, "normalize", "probabilities").save(path)

@@ -52,8 +52,8 @@ def efficientnet_lite(
 
     Args:
         inputs: Float images [N, H, W, 3], scaled to (x - 127) / 128.
-        width: Multiplier of the channels; 1.0 for Lite0 and Lite1, 1.1 for Lite2.
-        depth: Multiplier of the repeats; 1.0 for Lite0, 1.1 for Lite1, 1.2 for Lite2.
+        width: Multiplier of the channels; 1.0 for Lite0 and Lite1, then 1.1, 1.2 and 1.4.
+        depth: Multiplier of the repeats; 1.0 for Lite0, then 1.1, 1.2, 1.4 and 1.8.
 
     Returns:
         Features [N, H/32, W/32, 1280].
@@ -67,6 +67,7 @@ def stem_and_blocks(
     width: float = 1.0,
     depth: float = 1.0,
     blocks: int | None = None,
+    stem: int = 32,
 ) -> keras.KerasTensor:
     """Adds the stem and the first `blocks` blocks, all of them by default.
 
@@ -75,8 +76,9 @@ def stem_and_blocks(
         width: As for `efficientnet_lite`.
         depth: As for `efficientnet_lite`.
         blocks: How many; Lite0 has 16.
+        stem: Channels of the first convolution, which no Lite scales.
     """
-    x = conv_bn(inputs, 32, 3, stride=2, name="stem")
+    x = conv_bn(inputs, stem, 3, stride=2, name="stem")
     for index, (stage, stride) in enumerate(_each_block(depth)):
         if index == blocks:
             break

@@ -15,6 +15,7 @@ from edgeclf.measurement.accuracy import accuracy_record
 from edgeclf.measurement.environment import library_versions
 from edgeclf.progress import say
 from edgeclf.task import Task
+from edgeclf.training.backbones import normalization_of
 from edgeclf.training.fit import predict_probabilities
 
 _LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")
@@ -38,6 +39,7 @@ def save_model(
         name=name,
         labels=task.photos.labels,
         image=spec,
+        normalization=normalization_of(model),
         parameters=int(model.count_params()),
         training={
             "data_sha256": task.photos.sha256,
