@@ -19,13 +19,14 @@ def distill(
     *,
     evaluation: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
+    student: str = "student",
     views: int = 8,
     epochs: int = 3,
     temperature: float = 4.0,
     seed: int = 0,
     skip_unreadable: bool = False,
 ) -> Artifact:
-    """Trains a student of about 100,000 parameters on a teacher's answers.
+    """Trains a small student on a teacher's answers.
 
     A student of the teacher's own family starts from the teacher's first layers.
 
@@ -35,6 +36,8 @@ def distill(
             `edgeclf.train`.
         evaluation: Other photos of the same classes; by default as for `edgeclf.train`.
         out: Folder for the artifact; by default ``runs/NAME``.
+        student: The network; `edgeclf.backbones` lists them. ``student`` has about 100,000
+            parameters, ``student-xs`` to ``student-xl`` 20,000 to 2,000,000.
         views: How many variations of each photo the teacher answers.
         epochs: Passes over all views.
         temperature: Softens the answers before they are compared; 1 or more.
@@ -48,6 +51,7 @@ def distill(
     Raises:
         ArtifactError: `teacher` is no ``.keras`` artifact, or knows other classes.
         DataError: The photos cannot be used.
+        OptionError: There is no such student.
     """
     if views < 1 or epochs < 1 or temperature < 1:
         raise OptionError(
@@ -56,7 +60,6 @@ def distill(
         )
     from edgeclf.artifact import load_artifact
     from edgeclf.errors import ArtifactError
-    from edgeclf.image import ImageSpec
     from edgeclf.progress import say
     from edgeclf.task import open_task
 
@@ -67,15 +70,20 @@ def distill(
             f"{teacher} knows the classes {', '.join(source.metadata.labels)}; {data} holds "
             f"{', '.join(task.photos.labels)}. Train the teacher on these photos first."
         )
-    from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.distill import fit_student, inherit_weights, teach_views
+    from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
+    from edgeclf.training.distill import (
+        fit_student,
+        inherit_weights,
+        teach_views,
+        train_from,
+    )
     from edgeclf.training.fit import use_seed
     from edgeclf.training.models import load_model, save_model
 
     use_seed(seed)
     teacher_model = load_model(source)
-    backbone = find_backbone("student")
-    spec = ImageSpec(backbone.input_size, backbone.input_size)
+    backbone = find_backbone(student)
+    spec = input_spec(backbone)
     lessons = teach_views(
         teacher_model,
         task.images(task.photos, source.metadata.image),
@@ -84,16 +92,16 @@ def distill(
         views=views,
         seed=seed,
     )
-    student = build_classifier(backbone, len(task.photos.labels), spec)
-    inherited = inherit_weights(student, teacher_model)
+    model = build_classifier(backbone, len(task.photos.labels), spec)
+    inherited = inherit_weights(model, teacher_model)
     say(f"{inherited} layers of the student start from the teacher's")
     fit_student(
-        student,
+        model,
         lessons,
         epochs=epochs,
         temperature=temperature,
         seed=seed,
-        unfreeze_from=backbone.unfreeze_from if inherited else None,
+        unfreeze_from=train_from(model, inherited, backbone.unfreeze_from),
     )
     settings = {
         "backbone": backbone.name,
@@ -104,7 +112,7 @@ def distill(
         "temperature": temperature,
         "seed": seed,
     }
-    return save_model(task, task.name, student, spec, settings)
+    return save_model(task, task.name, model, spec, settings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: eval/ beside DATA or split eval in "
                         "its CSV, else 15 %% of it)")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
+    parser.add_argument("--student", metavar="NAME", default="student",
+                        help="network, see 'edgeclf backbones' (default: %(default)s)")  # fmt: skip
     parser.add_argument("--views", type=int, default=8, help="variations of each photo that "
                         "the teacher answers (default: %(default)s)")  # fmt: skip
     parser.add_argument("--epochs", type=int, default=3,
@@ -133,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
         args.data,
         evaluation=args.evaluation,
         out=args.out,
+        student=args.student,
         views=args.views,
         epochs=args.epochs,
         temperature=args.temperature,

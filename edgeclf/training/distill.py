@@ -90,21 +90,45 @@ def teach_views(
 
 
 def inherit_weights(student: keras.Model, teacher: keras.Model) -> int:
-    """Starts the student's layers from the teacher's of the same name and shape.
+    """Starts the student's first layers from the teacher's, as far as name and shape agree.
 
-    After Sanh et al., "DistilBERT" (2019), section 3, who take a student's layers from its teacher.
+    It ends at the first layer that differs: what comes after it would read other features than it
+    was made for. After Sanh et al., "DistilBERT" (2019), section 3, who take a student's layers
+    from its teacher.
 
     Returns:
         How many layers took their weights; 0 for a teacher of another design.
     """
     of_teacher = {layer.name: layer for layer in teacher.layers}
     inherited = 0
-    for layer in student.layers:
+    for layer in _with_weights(student):
         same = of_teacher.get(layer.name)
-        if layer.weights and same and _shapes(same) == _shapes(layer):
-            layer.set_weights(same.get_weights())
-            inherited += 1
+        if same is None or _shapes(same) != _shapes(layer):
+            break
+        layer.set_weights(same.get_weights())
+        inherited += 1
     return inherited
+
+
+def train_from(student: keras.Model, inherited: int, unfreeze_from: str) -> str | None:
+    """The first layer to train in a student of which `inherited` layers know something.
+
+    Args:
+        student: From `build_classifier`.
+        inherited: What `inherit_weights` returned.
+        unfreeze_from: The first layer to train where everything below it was inherited.
+
+    Returns:
+        A layer's name for `fit_student`, or None to train them all.
+    """
+    names: list[str] = [layer.name for layer in _with_weights(student)]
+    if not inherited:
+        return None
+    return names[min(inherited, names.index(unfreeze_from))]
+
+
+def _with_weights(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in model.layers if layer.weights]
 
 
 def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:

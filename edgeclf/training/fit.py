@@ -118,7 +118,7 @@ def fit_pretrained(
     those of a few hundred photos are worse.
 
     Args:
-        model: From `build_classifier`, with pretrained weights.
+        model: From `build_classifier`, with weights that know photos already.
         images: uint8 [N, H, W, 3] of the model's input size.
         targets: int64 [N].
         unfreeze_from: Name of the first layer that is fine-tuned.
@@ -139,6 +139,36 @@ def fit_pretrained(
         learning_rate=learning_rate,
         seed=seed,
         title="fine-tune the upper layers",
+    )
+
+
+def fit_from_scratch(
+    model: keras.Model,
+    images: UInt8Array,
+    targets: npt.NDArray[np.int64],
+    *,
+    epochs: int,
+    seed: int,
+    learning_rate: float = 2e-3,
+) -> None:
+    """Trains a whole network that knows nothing yet; `model` is trained in place.
+
+    Args:
+        model: From `build_classifier`.
+        images: uint8 [N, H, W, 3] of the model's input size.
+        targets: int64 [N].
+        epochs: Passes over the photos.
+        seed: Decides order and augmentation.
+        learning_rate: The peak rate, which falls to zero along a cosine.
+    """
+    fit_augmented(
+        model,
+        images,
+        targets,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        title="train from scratch",
     )
 
 
