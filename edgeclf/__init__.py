@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact, Metadata, load_artifact
+    from edgeclf.backbones import backbones
     from edgeclf.benchmark import benchmark
     from edgeclf.classifier import Classifier
     from edgeclf.classify import classify
@@ -78,6 +79,7 @@ __all__ = [
     "Timing",
     "TrainingError",
     "VerificationError",
+    "backbones",
     "benchmark",
     "classify",
     "compare",

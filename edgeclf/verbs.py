@@ -10,6 +10,7 @@ from edgeclf.errors import MissingDependencyError
 # Kept here as text, so that the help is printed without importing any verb.
 VERBS = {
     "train": "train a classifier on a folder of photos",
+    "backbones": "list the networks that can be trained, and what they cost",
     "distill": "train a small student on a teacher's answers",
     "convert": "turn a trained model into verified TFLite and ONNX artifacts",
     "verify": "replay an artifact's certificate on this machine",
@@ -25,6 +26,7 @@ VERBS = {
 _WORKSTATION = "edgeclf-workstation"  # the distribution; its modules install into this package
 _EXTRAS = {
     "train": "train",
+    "backbones": "train",
     "distill": "train",
     "convert": "convert",
     "converters.sources": "convert",
