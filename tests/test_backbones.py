@@ -370,7 +370,7 @@ def test_train_by_name_then_distil_by_name(
     student = edgeclf.distill(
         teacher.path, photos, out=tmp_path, student="student-xs", views=1, epochs=1
     )
-    assert fitted == ["train from scratch", None], "all layers, for none was inherited"
+    assert fitted == ["train from scratch", "stem_conv"], "a narrow student is trained as a whole"
     assert student.metadata.parameters == TABLE["student-xs"]["parameters"] + 4 * (64 + 1)
     with pytest.raises(ArtifactError, match=r"teacher.keras does not hold weights of student-m"):
         edgeclf.train(photos, out=tmp_path, backbone="student-m", weights=teacher.path)
