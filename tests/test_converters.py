@@ -170,6 +170,28 @@ def test_channels_that_answer_with_their_bias_alone_keep_it() -> None:
         assert np.abs(interpreter.get_tensor(answer["index"])[0] - expected[index]).max() < 0.03
 
 
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_a_network_without_a_linear_layer_becomes_int8(kind: str) -> None:
+    """Nor has an untrained MobileNetV3 one: its biases are zero and fall out of the ONNX graph."""
+    keras = pytest.importorskip("keras")
+    from keras import layers
+
+    from edgeclf.converters import find_converter
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, activation="relu", use_bias=False)(image)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(x))
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    source = keras_source(model, ImageSpec(16, 16), images)
+    content = find_converter(kind)(source).convert(Recipe("int8", "min-max")).content
+    expected = model.predict_on_batch((images.astype(np.float32) - 127) / 128)
+    with Classifier(seal_artifact(content, source.metadata)) as classifier:
+        answers = np.array([classifier.classify(each).probabilities for each in images])
+    assert np.abs(answers - expected).max() < 0.03
+
+
 def test_the_gate_compares_per_class() -> None:
     targets = np.array([0, 0, 1, 1])
     source = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)

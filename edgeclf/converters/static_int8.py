@@ -161,6 +161,8 @@ class StaticInt8(Generic[Model]):
         next linear one makes up for it.
         """
         layers = self._engine.linear_layers(self._core, quantized)
+        if not layers:  # ONNX Runtime does not run a model for no tensor at all
+            return quantized
         targets = self._channel_means(self._core, layers)
         for layer in layers:
             error = targets[layer] - self._channel_means(quantized, [layer])[layer]
