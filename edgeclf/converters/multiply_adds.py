@@ -24,7 +24,6 @@ _UNCOUNTED_TFLITE = {
     "BIDIRECTIONAL_SEQUENCE_RNN",
 }  # fmt: skip
 _UNCOUNTED_ONNX = {"Einsum", "LSTM", "GRU", "RNN", "Loop", "If", "Scan", "Attention"}
-_UNCOUNTED_KERAS = {"Dot", "Matmul", "Einsum", "Attention", "AdditiveAttention"}
 # Where a quantised ONNX operator has its second factor; in the others it is input 1.
 _ONNX_CONV = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _ONNX_PRODUCT = ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")
@@ -124,52 +123,10 @@ def _in_order(graph: Any) -> list[Any]:
 
 
 def _in_keras(artifact: Artifact) -> Iterable[int]:
+    from edgeclf.training.figures import network_multiply_adds
     from edgeclf.training.models import load_model
 
-    return _of_network(load_model(artifact))
-
-
-def _of_network(model: Any) -> Iterable[int]:
-    import keras
-
-    network = getattr(model, "_functional", None) or model  # of a Sequential one
-    if not hasattr(network, "_nodes_by_depth"):
-        raise _uncounted(type(model).__name__)
-    # A layer that is used twice is two nodes, each with its own shapes.
-    for node in (node for nodes in network._nodes_by_depth.values() for node in nodes):
-        layer, kind = node.operation, type(node.operation).__name__
-        inputs, outputs = (
-            [_without_batch(tensor) for tensor in tensors]
-            for tensors in (node.input_tensors, node.outputs)
-        )
-        if isinstance(layer, keras.Model):
-            yield from _of_network(layer)
-        elif kind in ("Conv1D", "Conv2D"):  # kernel [rows, columns, I / groups, O]
-            yield prod(outputs[0]) * prod(layer.kernel.shape[:-1])
-        elif kind == "DepthwiseConv2D":  # kernel [rows, columns, I, O / I]
-            yield prod(outputs[0]) * prod(layer.kernel.shape[:2])
-        elif kind == "SeparableConv2D":
-            filters = layer.pointwise_kernel.shape[-1]
-            positions = prod(outputs[0]) // filters
-            yield positions * prod(layer.depthwise_kernel.shape)
-            yield prod(outputs[0]) * prod(layer.pointwise_kernel.shape[:-1])
-        elif kind == "Conv2DTranspose":  # kernel [rows, columns, O, I]
-            yield prod(inputs[0]) * prod(layer.kernel.shape[:-1])
-        elif kind == "Dense":  # kernel [I, O]
-            yield prod(outputs[0]) * layer.kernel.shape[0]
-        elif kind in _UNCOUNTED_KERAS or (
-            kind != "PReLU" and any(len(w.shape) > 1 for w in getattr(layer, "weights", ()))
-        ):
-            raise _uncounted(kind)
-
-
-def _without_batch(tensor: Any) -> tuple[int, ...]:
-    shape = tuple(tensor.shape[1:])
-    if None in shape:
-        raise MeasurementError(
-            f"Multiply-adds cannot be counted: the network leaves {tensor.name!r} open in size."
-        )
-    return shape
+    return [network_multiply_adds(load_model(artifact))]
 
 
 def _uncounted(kind: str) -> MeasurementError:
