@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from edgeclf.image import ImageSpec, load_image
     from edgeclf.inspect import inspect
     from edgeclf.prediction import Failure, Frame, Prediction, Score, Timing
+    from edgeclf.recipe import Recipe
     from edgeclf.report import report
     from edgeclf.train import train
     from edgeclf.tune import tune
@@ -74,6 +75,7 @@ __all__ = [
     "OptionError",
     "Prediction",
     "QualityGateError",
+    "Recipe",
     "RuntimeLoadError",
     "Score",
     "Timing",
@@ -103,6 +105,7 @@ _MODULES = {
     "classifier": ("Classifier",),
     "converters.sources": ("Conventions",),
     "image": ("ImageSpec", "load_image"),
+    "recipe": ("Recipe",),
     "prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{verb: (verb,) for verb in _VERBS},
 }

@@ -30,6 +30,7 @@ _EXTRAS = {
     "distill": "train",
     "convert": "convert",
     "converters.sources": "convert",
+    "recipe": "train",
     "compare": "all",
     "report": "report",
     "demo": "all",
