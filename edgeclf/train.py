@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.errors import OptionError
+from edgeclf.errors import OptionError, TrainingError
+from edgeclf.recipe import Recipe, add_recipe_arguments, recipe_from
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
+
+_VALIDATION = 0.15  # of the training photos, for early stopping
 
 
 def train(
@@ -26,8 +29,12 @@ def train(
     epochs: int = 5,
     seed: int = 0,
     skip_unreadable: bool = False,
+    recipe: Recipe | None = None,
 ) -> Artifact:
     """Trains a classifier on photos by transfer learning, or from scratch.
+
+    Its state is kept in the folder ``NAME-teacher.run`` after each epoch. A run that was stopped,
+    however, goes on from there when it is asked for again with the same settings and photos.
 
     Args:
         data: A folder that holds one folder of photos a class; or a CSV with the columns
@@ -45,13 +52,17 @@ def train(
         seed: Decides order, augmentation and any split.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
+        recipe: Batch size, learning rate, early stopping and the like.
 
     Returns:
         The artifact ``NAME-teacher.keras``; its metadata tell how well it does.
 
     Raises:
         DataError: The photos cannot be used.
-        OptionError: There is no such backbone, or its weights are not on this machine.
+        OptionError: There is no such backbone, its weights are not on this machine, or there is no
+            GPU for mixed precision.
+        TrainingError: The loss is not a number. The weights of the epoch before are in
+            ``NAME-teacher-last-good.keras``.
         ArtifactError: `weights` holds another network.
         MissingDependencyError: TensorFlow or the package of the weights is not installed.
     """
@@ -61,30 +72,81 @@ def train(
 
     # Before TensorFlow, which takes seconds to import.
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
+    from edgeclf.files import sha256_of
+    from edgeclf.measurement.environment import library_versions
+    from edgeclf.photos import split_photos
+    from edgeclf.progress import say
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
     from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
-    from edgeclf.training.models import save_model
+    from edgeclf.training.models import LIBRARIES, save_model
+    from edgeclf.training.precision import as_float32, computing_in, prepare
+    from edgeclf.training.run_folder import RunFolder
 
+    recipe = Recipe() if recipe is None else recipe
+    prepare(recipe)
     use_seed(seed)
     chosen = find_backbone(backbone)
     spec = input_spec(chosen, input_size)
-    model = build_classifier(
-        chosen, len(task.photos.labels), spec, weights=weights, download=download
-    )
-    images, targets = task.images(task.photos, spec), task.photos.targets
-    if weights == "none":
-        fit_from_scratch(model, images, targets, epochs=epochs, seed=seed)
-    else:
-        fit_pretrained(
-            model, images, targets, unfreeze_from=chosen.unfreeze_from, epochs=epochs, seed=seed
+    with computing_in(recipe):
+        model = build_classifier(
+            chosen, len(task.photos.labels), spec, weights=weights, download=download
         )
     settings = {
         "backbone": chosen.name,
         "weights": Path(weights).name,
         "epochs": epochs,
         "seed": seed,
+        **recipe.settings(),
     }
-    return save_model(task, f"{task.name}-teacher", model, spec, settings)
+    name = f"{task.name}-teacher"
+    weights_file = Path(weights)
+    folder = RunFolder(
+        task.folder / f"{name}.run",
+        {
+            "settings": {**settings, "input_size": spec.height},
+            "data": {
+                "train_sha256": task.photos.sha256,
+                "evaluation_sha256": task.evaluation.sha256,
+                "weights_sha256": sha256_of(weights_file) if weights_file.is_file() else None,
+            },
+            "libraries": library_versions(LIBRARIES),
+        },
+    )
+    photos, validation = task.photos, None
+    if recipe.early_stopping is not None:
+        photos, judges = split_photos(task.photos, _VALIDATION, seed)
+        validation = task.images(judges, spec), judges.targets
+    images = task.images(photos, spec)
+    try:
+        if weights == "none":
+            fit_from_scratch(
+                model, images, photos.targets, epochs=epochs, seed=seed,
+                recipe=recipe, validation=validation, folder=folder,
+            )  # fmt: skip
+        else:
+            fit_pretrained(
+                model, images, photos.targets, unfreeze_from=chosen.unfreeze_from,
+                epochs=epochs, seed=seed, recipe=recipe, validation=validation, folder=folder,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        say(f"\ninterrupted; the same command goes on from {folder.path}")
+        raise
+    except TrainingError as exc:
+        if not folder.rows:
+            raise
+        last = f"epoch {folder.epoch} of {folder.phase!r}"
+        good = save_model(
+            task, f"{name}-last-good", as_float32(model, chosen, spec), spec,
+            {**settings, "stopped_after": last},
+        )  # fmt: skip
+        raise TrainingError(
+            f"{exc} The last good weights, after {last}, are in {good.path}."
+        ) from exc
+    share = folder.waiting_share()
+    say(f"waited for data {share:.1%} of the time")
+    artifact = save_model(task, name, as_float32(model, chosen, spec), spec, settings)
+    folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
+    return artifact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +169,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
+    add_recipe_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,6 +185,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         seed=args.seed,
         skip_unreadable=args.skip_unreadable,
+        recipe=recipe_from(args),
     )
     print(artifact.path)
     return 0

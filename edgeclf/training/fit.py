@@ -3,66 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from edgeclf.errors import TrainingError
 from edgeclf.image import UInt8Array
-from edgeclf.progress import Progress, track
+from edgeclf.progress import Progress, say, track
+from edgeclf.recipe import Recipe
 from edgeclf.training.augment import augmentation
 from edgeclf.training.backbones import part
+from edgeclf.training.feed import BATCH_SIZE as BATCH_SIZE
+from edgeclf.training.feed import Feed
+from edgeclf.training.feed import shuffled_batches as shuffled_batches
+from edgeclf.training.keeper import Keeper
+from edgeclf.training.run_folder import RunFolder
 
-BATCH_SIZE = 32
+_HEAD = "new head"
 _HEAD_VIEWS = 1
 _HEAD_EPOCHS = 40
 _HEAD_LEARNING_RATE = 3e-3
-_LABEL_SMOOTHING = 0.05
+_FINE_TUNING_RATE = 3e-4
+_FROM_SCRATCH_RATE = 2e-3
+_RECIPE = Recipe()
+
+Examples = tuple[UInt8Array, npt.NDArray[np.int64]]
 
 
 def use_seed(seed: int) -> None:
     """Makes weights, dropout and layers without a seed of their own repeatable."""
     keras.utils.set_random_seed(seed)
-
-
-def shuffled_batches(
-    inputs: tuple[npt.NDArray[Any], ...], targets: npt.NDArray[np.int64], seed: int
-) -> tf.data.Dataset:
-    """Batches read from (memory-mapped) arrays, shuffled anew each time they are iterated.
-
-    Keras's `PyDataset` and `Dataset.from_generator`, which it is made of, keep one of two CPUs
-    busy in the kernel while a student trains: its step takes twice as long.
-
-    Args:
-        inputs: Arrays with one row an example; several give a tuple a batch.
-        targets: int64 [N].
-        seed: Decides the order.
-    """
-    rng = np.random.default_rng(seed)
-    order = np.arange(len(targets))
-    arrays = (*inputs, targets)
-
-    def load(index: np.int64) -> list[npt.NDArray[Any]]:
-        if index == 0:
-            rng.shuffle(order)
-        # Sorted rows are read from the map in one sweep; order within a batch has no effect.
-        rows = np.sort(order[index * BATCH_SIZE : (index + 1) * BATCH_SIZE])
-        return [array[rows] for array in arrays]
-
-    def batch(index: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        loaded = tf.numpy_function(load, [index], [array.dtype for array in arrays])
-        *given, answers = (
-            tf.ensure_shape(tensor, (None, *array.shape[1:]))
-            for tensor, array in zip(loaded, arrays, strict=True)
-        )
-        return tuple(given) if len(given) > 1 else given[0], answers
-
-    count = math.ceil(len(targets) / BATCH_SIZE)
-    return tf.data.Dataset.range(count).map(batch).prefetch(2)
 
 
 class ProgressCallback(keras.callbacks.Callback):
@@ -83,7 +56,9 @@ class ProgressCallback(keras.callbacks.Callback):
         self._progress = Progress(self._title, self.params["epochs"] * self.params["steps"])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes the epoch's number, counted from 1."""
+        """Notes the epoch's number, counted from 1, and passes over those of an earlier run."""
+        if self._epoch == 0 and epoch > 0:
+            self._progress.advance(epoch * self.params["steps"])
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -109,7 +84,9 @@ def fit_pretrained(
     unfreeze_from: str,
     epochs: int,
     seed: int,
-    learning_rate: float = 3e-4,
+    recipe: Recipe = _RECIPE,
+    validation: Examples | None = None,
+    folder: RunFolder | None = None,
 ) -> None:
     """Transfer learning in two phases; `model` is trained in place.
 
@@ -124,9 +101,12 @@ def fit_pretrained(
         unfreeze_from: Name of the first layer that is fine-tuned.
         epochs: Passes of the second phase.
         seed: Decides order and augmentation.
-        learning_rate: The second phase's peak rate, which falls to zero along a cosine.
+        recipe: The other settings.
+        validation: Images and targets that early stopping judges by.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
     """
-    _fit_head(model, images, targets, seed)
+    if folder is None or folder.phase in (None, _HEAD):
+        _fit_head(model, images, targets, seed, recipe, folder)
     reached = False
     for layer in model.layers:
         reached = reached or layer.name == unfreeze_from
@@ -136,9 +116,12 @@ def fit_pretrained(
         images,
         targets,
         epochs=epochs,
-        learning_rate=learning_rate,
+        learning_rate=recipe.learning_rate or _FINE_TUNING_RATE,
         seed=seed,
         title="fine-tune the upper layers",
+        recipe=recipe,
+        validation=validation,
+        folder=folder,
     )
 
 
@@ -149,7 +132,9 @@ def fit_from_scratch(
     *,
     epochs: int,
     seed: int,
-    learning_rate: float = 2e-3,
+    recipe: Recipe = _RECIPE,
+    validation: Examples | None = None,
+    folder: RunFolder | None = None,
 ) -> None:
     """Trains a whole network that knows nothing yet; `model` is trained in place.
 
@@ -159,16 +144,21 @@ def fit_from_scratch(
         targets: int64 [N].
         epochs: Passes over the photos.
         seed: Decides order and augmentation.
-        learning_rate: The peak rate, which falls to zero along a cosine.
+        recipe: The other settings.
+        validation: Images and targets that early stopping judges by.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
     """
     fit_augmented(
         model,
         images,
         targets,
         epochs=epochs,
-        learning_rate=learning_rate,
+        learning_rate=recipe.learning_rate or _FROM_SCRATCH_RATE,
         seed=seed,
         title="train from scratch",
+        recipe=recipe,
+        validation=validation,
+        folder=folder,
     )
 
 
@@ -181,6 +171,9 @@ def fit_augmented(
     learning_rate: float,
     seed: int,
     title: str,
+    recipe: Recipe = _RECIPE,
+    validation: Examples | None = None,
+    folder: RunFolder | None = None,
 ) -> None:
     """Trains the layers of `model` that are trainable, on augmented photos, in place.
 
@@ -194,25 +187,61 @@ def fit_augmented(
         epochs: Passes over the photos.
         learning_rate: The peak rate, which falls to zero along a cosine.
         seed: Decides order and augmentation.
-        title: For the progress bar.
+        title: For the progress bar and the log.
+        recipe: The other settings.
+        validation: Images and targets that early stopping judges by.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
     """
     image = keras.Input(images.shape[1:], dtype="uint8")
     normalized = model.get_layer("normalize")(augmentation(seed)(image))
     trainer = keras.Model(image, part(model, "normalize", "logits")(normalized))
-    batches = shuffled_batches((images,), targets, seed)
-    trainer.compile(
-        optimizer=cosine_adam(learning_rate, epochs * len(batches)),
-        loss=classification_loss(model.output_shape[-1]),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    trainer.fit(
-        batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[ProgressCallback(title)]
+    callbacks = []
+    if recipe.tensorboard and folder is not None:
+        logs = str(folder.path / "tensorboard")
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+    _fit(
+        trainer,
+        (images, targets),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        title=title,
+        recipe=recipe,
+        validation=validation,
+        folder=folder,
+        callbacks=callbacks,
     )
 
 
 def _fit_head(
-    model: keras.Model, images: UInt8Array, targets: npt.NDArray[np.int64], seed: int
+    model: keras.Model,
+    images: UInt8Array,
+    targets: npt.NDArray[np.int64],
+    seed: int,
+    recipe: Recipe,
+    folder: RunFolder | None,
 ) -> None:
+    rows = folder.features() if folder is not None else None
+    if rows is None:
+        rows = _features(model, images, seed)
+        if folder is not None:
+            folder.save_features(rows)
+    say(f"features of {len(rows)} views computed once instead of {_HEAD_EPOCHS} times")
+    inputs = keras.Input(rows.shape[1:])
+    _fit(
+        keras.Model(inputs, model.get_layer("logits")(inputs)),
+        (rows, np.tile(targets, 1 + _HEAD_VIEWS)),
+        epochs=_HEAD_EPOCHS,
+        learning_rate=_HEAD_LEARNING_RATE,
+        seed=seed,
+        title=_HEAD,
+        recipe=recipe,
+        folder=folder,
+    )
+
+
+def _features(model: keras.Model, images: UInt8Array, seed: int) -> npt.NDArray[np.float32]:
+    """The pooled features of the photos, then of variations of them: float32 [2 N, C]."""
     extractor = part(model, "normalize", "features")
     vary, normalize = augmentation(seed), model.get_layer("normalize")
     total = (1 + _HEAD_VIEWS) * math.ceil(len(images) / BATCH_SIZE)
@@ -221,25 +250,62 @@ def _fit_head(
         for view in range(1 + _HEAD_VIEWS):
             for batch in in_batches(images):
                 varied = vary(batch, training=True) if view else batch
-                yield extractor.predict_on_batch(normalize(varied))
+                yield np.asarray(extractor.predict_on_batch(normalize(varied)), np.float32)
 
-    rows = np.concatenate(list(track(features(), "features of the backbone", total)))
-    labels = np.tile(targets, 1 + _HEAD_VIEWS)
-    inputs = keras.Input(rows.shape[1:])
-    head = keras.Model(inputs, model.get_layer("logits")(inputs))
-    batches = shuffled_batches((rows,), labels, seed)
-    head.compile(
-        optimizer=cosine_adam(_HEAD_LEARNING_RATE, _HEAD_EPOCHS * len(batches)),
-        loss=classification_loss(model.output_shape[-1]),
+    return np.concatenate(list(track(features(), "features of the backbone", total)))
+
+
+def _fit(
+    trainer: keras.Model,
+    examples: tuple[npt.NDArray[Any], npt.NDArray[np.int64]],
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    title: str,
+    recipe: Recipe,
+    validation: Examples | None = None,
+    folder: RunFolder | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains `trainer`, which answers logits, from where `folder` says it was."""
+    (inputs, targets), classes = examples, trainer.output_shape[-1]
+    steps = epochs * math.ceil(len(targets) / recipe.batch_size)
+    optimizer = cosine_adam(learning_rate, steps)
+    if recipe.mixed_precision:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    weights = balanced_weights(targets, classes) if recipe.balanced else None
+    trainer.compile(
+        optimizer=optimizer,
+        loss=classification_loss(classes, recipe.label_smoothing, weights),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        auto_scale_loss=False,
     )
-    head.fit(
-        batches,
-        epochs=_HEAD_EPOCHS,
-        shuffle=False,
-        verbose=0,
-        callbacks=[ProgressCallback("new head")],
-    )
+    patience = recipe.early_stopping if validation is not None else None
+    keeper = Keeper(folder, title, patience)
+    done = keeper.restore(trainer)
+    feed = Feed((inputs,), targets, seed, recipe.batch_size, first_epoch=done)
+    judge = Feed(validation[:1], validation[1], None, recipe.batch_size) if validation else None
+    keeper.watch(feed)
+    try:
+        if done < epochs and not keeper.stopped(done):
+            trainer.fit(
+                feed.dataset,
+                epochs=epochs,
+                initial_epoch=done,
+                shuffle=False,
+                verbose=0,
+                validation_data=judge.dataset if judge else None,
+                callbacks=[ProgressCallback(title), keeper, *callbacks],
+            )
+    except TrainingError:
+        keeper.restore(trainer)  # the last weights that were good
+        raise
+    finally:
+        feed.close()
+        if judge:
+            judge.close()
+    keeper.take_best(trainer)
 
 
 def in_batches(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
@@ -265,20 +331,39 @@ def cosine_adam(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule)
 
 
-def classification_loss(classes: int) -> Any:
+def classification_loss(
+    classes: int,
+    label_smoothing: float = _RECIPE.label_smoothing,
+    weights: npt.NDArray[np.float32] | None = None,
+) -> Any:
     """Cross-entropy of logits against class indices, with label smoothing.
 
     Smoothing after Szegedy et al., "Rethinking the Inception Architecture" (2016), section 7.
+
+    Args:
+        classes: Number of classes.
+        label_smoothing: The share of each label that is spread over all classes.
+        weights: float32 [classes], how much an example of each counts; all the same by default.
     """
     cross_entropy = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=_LABEL_SMOOTHING
+        from_logits=True, label_smoothing=label_smoothing
     )
 
     def loss(targets: Any, logits: Any) -> Any:
         indices = keras.ops.cast(keras.ops.reshape(targets, (-1,)), "int32")
-        return cross_entropy(keras.ops.one_hot(indices, classes), logits)
+        counts = None if weights is None else keras.ops.take(weights, indices)
+        return cross_entropy(keras.ops.one_hot(indices, classes), logits, sample_weight=counts)
 
     return loss
+
+
+def balanced_weights(targets: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:
+    """Weights float32 [classes] by which all classes count the same, 1 on average over `targets`.
+
+    After King and Zeng, "Logistic Regression in Rare Events Data" (2001), section 4.2.
+    """
+    counts = np.bincount(targets, minlength=classes)
+    return (len(targets) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def predict_probabilities(model: keras.Model, images: UInt8Array) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ from edgeclf.task import Task
 from edgeclf.training.backbones import normalization_of
 from edgeclf.training.fit import predict_probabilities
 
-_LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")
+LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")
 
 
 def save_model(
@@ -46,7 +46,7 @@ def save_model(
             "images": len(task.photos),
             **({} if task.skipped is None else {"skipped_unreadable": task.skipped}),
             "settings": settings,
-            "libraries": library_versions(_LIBRARIES),
+            "libraries": library_versions(LIBRARIES),
         },
         accuracy={"source": record},
     )

@@ -1,0 +1,183 @@
+"""The folder of a training run: what it was asked for, how it goes, and where it can go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf import files
+from edgeclf.progress import say
+
+COLUMNS = (
+    "phase",
+    "epoch",
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "seconds",
+    "waiting_share",
+)
+_META = "run.json"  # in the checkpoint
+State = dict[str, npt.NDArray[Any]]
+
+
+class RunFolder:
+    """A run that survives being stopped at any moment.
+
+    In it are ``config.json`` (settings, hashes of the photos, versions; once finished, the
+    result), ``log.csv`` (a line an epoch), ``checkpoint.npz``, and while they are needed
+    ``best.npz`` and ``features.npy``. Each is written beside and renamed.
+
+    Args:
+        path: The folder. What a run with another `config`, or a finished one, left in it goes.
+        config: All that decides how the run ends, as nested dictionaries of plain JSON types.
+
+    Attributes:
+        phase: The phase of the last checkpoint; None where there is none.
+        epoch: How many epochs of that phase are done.
+        rows: The log, one dictionary of `COLUMNS` an epoch.
+        extra: What else the last checkpoint was saved with.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.phase: str | None = None
+        self.epoch = 0
+        self.rows: list[dict[str, Any]] = []
+        self.extra: dict[str, Any] = {}
+        self._config = json.loads(json.dumps(config))
+        self._state: State = {}
+        if not self._resume():
+            self._clear()
+            files.write_json(self._file("config.json"), self._config)
+
+    def state(self) -> State:
+        """The variables of the last checkpoint."""
+        return self._state
+
+    def save(self, phase: str, epoch: int, state: State, **extra: Any) -> None:
+        """Writes the checkpoint and the log in one step each, the checkpoint first.
+
+        Args:
+            phase: What is being trained.
+            epoch: How many epochs of it are done.
+            state: Named arrays.
+            **extra: More to remember, as plain JSON types.
+        """
+        meta = {"phase": phase, "epoch": epoch, "rows": self.rows, "extra": extra}
+        text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+        self.save_arrays("checkpoint.npz", {**state, _META: text})
+        self.phase, self.epoch, self.extra, self._state = phase, epoch, extra, state
+        self._write_log()
+
+    def save_arrays(self, name: str, arrays: State) -> None:
+        """Writes named arrays to the file `name` of the folder."""
+        with files.replacing(self._file(name)) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def load_arrays(self, name: str) -> State:
+        """What `save_arrays` wrote; nothing where it did not, or not to the end."""
+        try:
+            with np.load(self._file(name), allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return {}
+
+    def features(self) -> npt.NDArray[np.float32] | None:
+        """What `save_features` wrote, mapped into memory; None where it did not."""
+        try:
+            return np.load(self._file("features.npy"), mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        except (OSError, ValueError):
+            return None
+
+    def save_features(self, rows: npt.NDArray[np.float32]) -> None:
+        """Keeps the backbone's answers, float32 [N, C], for a run that goes on later."""
+        with files.replacing(self._file("features.npy")) as temporary, temporary.open("wb") as file:
+            np.save(file, rows)
+
+    def waiting_share(self) -> float:
+        """The share of the training time, over all epochs, that was spent waiting for data."""
+        seconds = sum(row["seconds"] for row in self.rows)
+        waited = sum(row["seconds"] * row["waiting_share"] for row in self.rows)
+        return waited / seconds if seconds else 0.0
+
+    def finish(self, **result: Any) -> None:
+        """Marks the run as done and removes what only a run that goes on would need.
+
+        Args:
+            **result: What came out, as plain JSON types.
+        """
+        files.write_json(self._file("config.json"), {**self._config, "result": result})
+        for name in ("checkpoint.npz", "best.npz", "features.npy"):
+            self._file(name).unlink(missing_ok=True)
+
+    def _resume(self) -> bool:
+        try:
+            found = json.loads(self._file("config.json").read_text())
+        except (OSError, ValueError):
+            return False
+        finished = "result" in found
+        found.pop("result", None)
+        changed = _differences(found, self._config)
+        if changed:
+            kind = "a finished run" if finished else "a run"
+            say(f"{self.path} holds {kind} with other settings; training anew: {changed}")
+            return False
+        if finished:
+            say(f"{self.path} holds a finished run of these settings; training anew")
+            return False
+        state = self.load_arrays("checkpoint.npz")
+        if _META in state:
+            meta = json.loads(state.pop(_META).tobytes())
+            self.phase, self.epoch = meta["phase"], meta["epoch"]
+            self.rows, self.extra, self._state = meta["rows"], meta["extra"], state
+            self._write_log()
+            say(f"resuming at epoch {self.epoch + 1} of {self.phase!r}, from {self.path}")
+        self._remove(".*")  # what a run that was killed was writing
+        return True
+
+    def _clear(self) -> None:
+        for pattern in (".*", "*.npz", "*.npy", "log.csv", "config.json"):
+            self._remove(pattern)
+        shutil.rmtree(self._file("tensorboard"), ignore_errors=True)
+
+    def _remove(self, pattern: str) -> None:
+        for file in self.path.glob(pattern):
+            file.unlink(missing_ok=True)
+
+    def _write_log(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow(
+                {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
+            )
+        files.write_text(self._file("log.csv"), text.getvalue())
+
+    def _file(self, name: str) -> Path:
+        return self.path / name
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Names and values of what differs, old and new; empty where nothing does."""
+    old, new = _flat(found), _flat(wanted)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed)
+
+
+def _flat(value: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat.update(_flat(inner) if isinstance(inner, dict) else {key: inner})
+    return flat
