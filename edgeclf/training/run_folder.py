@@ -83,21 +83,24 @@ class RunFolder:
     def save_arrays(self, name: str, arrays: State) -> None:
         """Writes named arrays to the file `name` of the folder."""
         with files.replacing(self._file(name)) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def load_arrays(self, name: str) -> State:
         """What `save_arrays` wrote; nothing where it did not, or not to the end."""
         try:
-            with np.load(self._file(name), allow_pickle=False) as archive:
+            with (
+                open(self._file(name), "rb") as file,  # NumPy leaves a broken one open
+                np.load(file, allow_pickle=False) as archive,
+            ):
                 return {key: archive[key] for key in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):
             return {}
 
     def features(self) -> npt.NDArray[np.float32] | None:
         """What `save_features` wrote, mapped into memory; None where it did not."""
         try:
             return np.load(self._file("features.npy"), mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-        except (OSError, ValueError):
+        except (OSError, EOFError, ValueError):
             return None
 
     def save_features(self, rows: npt.NDArray[np.float32]) -> None:
