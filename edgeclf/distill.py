@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import math
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
+
+_LEAST_SEEDS = 3
+_CONVERTIBLE = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 
 
 def distill(
@@ -23,15 +29,21 @@ def distill(
     views: int = 8,
     epochs: int = 3,
     temperature: float = 4.0,
+    label_weight: float = 0.2,
+    features: float = 0.0,
     seed: int = 0,
+    seeds: int = 1,
     skip_unreadable: bool = False,
 ) -> Artifact:
     """Trains a small student on a teacher's answers.
 
-    A student of the teacher's own family starts from the teacher's first layers.
+    A student of the teacher's own family starts from the teacher's first layers, where the teacher
+    is a ``.keras`` artifact. The answers are kept beside the decoded photos: the next student of
+    the same teacher, photos, views and seed does not ask again.
 
     Args:
-        teacher: A ``.keras`` artifact, from `edgeclf.train`.
+        teacher: An artifact, ``.keras``, ``.tflite`` or ``.onnx``. A model from elsewhere becomes
+            one by `edgeclf.convert`.
         data: The photos to learn from: a folder that holds one folder a class, or a CSV as for
             `edgeclf.train`.
         evaluation: Other photos of the same classes; by default as for `edgeclf.train`.
@@ -41,83 +53,119 @@ def distill(
         views: How many variations of each photo the teacher answers.
         epochs: Passes over all views.
         temperature: Softens the answers before they are compared; 1 or more.
+        label_weight: Share of the true labels in the loss, 0..1; the rest is the teacher's.
+        features: Weight of the teacher's pooled features beside its answers; 0 leaves them out,
+            more needs a ``.keras`` teacher.
         seed: Decides weights, views, order and any split.
+        seeds: 1, or at least 3: then the student is trained from so many seeds, each time by the
+            labels alone too, and ``NAME.distillation.json``, ``.md`` and ``.html`` tell whether
+            distillation helped. The views stay those of the first seed.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
 
     Returns:
-        The artifact ``NAME.keras``; its metadata tell how well it does.
+        The artifact ``NAME.keras``, the first seed's; its metadata tell how well it does.
 
     Raises:
-        ArtifactError: `teacher` is no ``.keras`` artifact, or knows other classes.
+        ArtifactError: `teacher` is no artifact, or does not know a class of the photos.
         DataError: The photos cannot be used.
-        OptionError: There is no such student.
+        OptionError: There is no such student, a number is out of its range, or `teacher` shows no
+            features.
     """
+    _check_numbers(views, epochs, temperature, label_weight, features, seeds)
+    from edgeclf.progress import say
+    from edgeclf.task import open_task
+
+    artifact = _load_teacher(Path(teacher))  # before the photos, as it is quick
+    task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
+    from edgeclf.training.backbones import find_backbone, input_spec
+    from edgeclf.training.distill import Recipe, train_student
+    from edgeclf.training.fit import use_seed
+    from edgeclf.training.lessons import LessonCache, teach_views
+    from edgeclf.training.models import save_model
+    from edgeclf.training.teachers import open_teacher
+
+    use_seed(seed)
+    source = open_teacher(artifact, task.photos.labels)
+    if features and source.feature_width is None:
+        raise OptionError(
+            f"features is {features} and the teacher {teacher}, which shows only its "
+            "probabilities; expected a .keras artifact from 'edgeclf train', or features 0."
+        )
+    backbone = find_backbone(student)
+    spec = input_spec(backbone)
+    lessons = teach_views(
+        source,
+        task.images(task.photos, source.spec),
+        task.images(task.photos, spec),
+        task.photos.targets,
+        student_spec=spec,
+        views=views,
+        seed=seed,
+        features=features > 0,
+        cache=LessonCache(task.folder / "cache", task.photos),
+    )
+    recipe = Recipe(epochs, temperature, label_weight, features)
+    settings = {
+        "backbone": backbone.name,
+        "teacher_sha256": source.sha256,
+        "views": views,
+        **dataclasses.asdict(recipe),
+        "seed": seed,
+    }
+    if seeds > 1:
+        from edgeclf.training.study import Study
+
+        return Study(task, source, backbone, spec, lessons, recipe, settings).run(seeds)
+    model, inherited = train_student(backbone, spec, source, lessons, recipe, seed=seed)
+    say(f"{inherited} layers of the student started from the teacher's")
+    return save_model(task, task.name, model, spec, {**settings, "inherited_layers": inherited})
+
+
+def _check_numbers(
+    views: int,
+    epochs: int,
+    temperature: float,
+    label_weight: float,
+    features: float,
+    seeds: int,
+) -> None:
     if views < 1 or epochs < 1 or temperature < 1:
         raise OptionError(
             f"views, epochs and temperature are {views}, {epochs} and {temperature}; "
             "expected at least 1 each."
         )
-    from edgeclf.artifact import load_artifact
-    from edgeclf.errors import ArtifactError
-    from edgeclf.progress import say
-    from edgeclf.task import open_task
-
-    source = load_artifact(teacher)
-    task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
-    if source.metadata.labels != task.photos.labels:
-        raise ArtifactError(
-            f"{teacher} knows the classes {', '.join(source.metadata.labels)}; {data} holds "
-            f"{', '.join(task.photos.labels)}. Train the teacher on these photos first."
+    if not 0 <= label_weight <= 1 or not 0 <= features < math.inf:
+        raise OptionError(
+            f"label_weight and features are {label_weight} and {features}; expected a share of "
+            "0 to 1, and 0 or more."
         )
-    from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
-    from edgeclf.training.distill import (
-        fit_student,
-        inherit_weights,
-        teach_views,
-        train_from,
-    )
-    from edgeclf.training.fit import use_seed
-    from edgeclf.training.models import load_model, save_model
+    if seeds != 1 and seeds < _LEAST_SEEDS:
+        raise OptionError(
+            f"seeds is {seeds}; expected 1, or at least {_LEAST_SEEDS} to tell the teacher's part "
+            "from chance."
+        )
 
-    use_seed(seed)
-    teacher_model = load_model(source)
-    backbone = find_backbone(student)
-    spec = input_spec(backbone)
-    lessons = teach_views(
-        teacher_model,
-        task.images(task.photos, source.metadata.image),
-        task.images(task.photos, spec),
-        task.photos.targets,
-        views=views,
-        seed=seed,
-    )
-    model = build_classifier(backbone, len(task.photos.labels), spec)
-    inherited = inherit_weights(model, teacher_model)
-    say(f"{inherited} layers of the student start from the teacher's")
-    fit_student(
-        model,
-        lessons,
-        epochs=epochs,
-        temperature=temperature,
-        seed=seed,
-        unfreeze_from=train_from(model, inherited, backbone.unfreeze_from),
-    )
-    settings = {
-        "backbone": backbone.name,
-        "teacher_sha256": source.sha256,
-        "inherited_layers": inherited,
-        "views": views,
-        "epochs": epochs,
-        "temperature": temperature,
-        "seed": seed,
-    }
-    return save_model(task, task.name, model, spec, settings)
+
+def _load_teacher(path: Path) -> Artifact:
+    """Reads the teacher; says how a model from elsewhere becomes an artifact."""
+    from edgeclf.artifact import is_artifact, load_artifact
+    from edgeclf.errors import ArtifactError
+
+    foreign = path.suffix.lower() in _CONVERTIBLE and path.is_file()
+    if foreign and not is_artifact(path.read_bytes()):
+        raise ArtifactError(
+            f"{path} is not an edgeclf artifact: its classes, and how a photo becomes its input, "
+            "are not in the file. Make it one, which also proves that it answers as before, and "
+            f"give that as the teacher: edgeclf convert {path} --labels labels.txt --to fp32.onnx"
+        )
+    return load_artifact(path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("teacher", help="the .keras artifact that 'edgeclf train' wrote")
+    parser.add_argument("teacher", help="an artifact: the .keras one that 'edgeclf train' "
+                        "wrote, or any .tflite or .onnx one")  # fmt: skip
     parser.add_argument("data", help="folder that holds a folder of photos a class, "
                         "or a CSV with path,label")  # fmt: skip
     parser.add_argument("--evaluation", metavar="DIR", help="photos to judge by "
@@ -130,8 +178,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "the teacher answers (default: %(default)s)")  # fmt: skip
     parser.add_argument("--epochs", type=int, default=3,
                         help="passes over all views (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--temperature", type=float, default=4.0, help="default: %(default)s")
+    parser.add_argument("--temperature", type=float, default=4.0,
+                        help="softens the answers before they are compared "
+                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--label-weight", type=float, default=0.2, metavar="SHARE",
+                        help="of the true labels in the loss; the rest is the teacher's "
+                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--features", type=float, default=0.0, metavar="WEIGHT",
+                        help="of the teacher's pooled features beside its answers; needs a .keras "
+                        "teacher (default: left out)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="3 or more: train with N seeds, each also by the labels alone, and "
+                        "report whether distillation helps (default: %(default)s)")  # fmt: skip
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
 
@@ -147,7 +206,10 @@ def run(args: argparse.Namespace) -> int:
         views=args.views,
         epochs=args.epochs,
         temperature=args.temperature,
+        label_weight=args.label_weight,
+        features=args.features,
         seed=args.seed,
+        seeds=args.seeds,
         skip_unreadable=args.skip_unreadable,
     )
     print(artifact.path)

@@ -76,7 +76,11 @@ def test_verify_exit_codes(run: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["train", "{tmp}/unreadable", "--out", "{tmp}/out"], "cannot be read"),
         (["train", "{mugs}/train", "--epochs", "0"], "epochs is 0"),
         (["distill", "{photo}", "{mugs}/train"], "is not an edgeclf artifact"),
-        (["distill", "{run}/mugs.int8.tflite", "{mugs}/train"], "expected the .keras one"),
+        (
+            ["distill", "{run}/mugs.int8.tflite", "{mugs}/train", "--features", "1"],
+            "shows only its probabilities",
+        ),
+        (["distill", "{run}/mugs.keras", "{mugs}/train", "--seeds", "2"], "at least 3"),
         (["classify", "{photo}", "{photo}"], "is not an edgeclf artifact"),
         (["classify", "{tmp}/gone.tflite", "{photo}"], "No such file"),
         (["classify", "{run}/mugs.int8.tflite", "{run}/mugs.keras"], "Cannot read"),

@@ -27,9 +27,11 @@ from edgeclf.training.backbones import (  # noqa: E402
     find_backbone,
     part,
 )
-from edgeclf.training.distill import fit_student, inherit_weights, teach_views  # noqa: E402
+from edgeclf.training.distill import fit_student, inherit_weights  # noqa: E402
 from edgeclf.training.fit import fit_augmented, predict_probabilities, shuffled_batches  # noqa: E402
+from edgeclf.training.lessons import teach_views  # noqa: E402
 from edgeclf.training.models import load_model, save_model  # noqa: E402
+from edgeclf.training.teachers import KerasTeacher  # noqa: E402
 from edgeclf.training.torch_weights import read_state_dict  # noqa: E402
 from edgeclf.training.weights import find_weights  # noqa: E402
 
@@ -208,7 +210,10 @@ def test_a_student_starts_from_the_teachers_first_layers() -> None:
     assert np.array_equal(*kernels)
 
     images = pictures(32)
-    views = teach_views(teacher, images, images, targets(32), views=1, seed=0)
+    views = teach_views(
+        KerasTeacher(("a", "b"), SPEC, "", teacher), images, images, targets(32),
+        student_spec=SPEC, views=1, seed=0,
+    )  # fmt: skip
     before = {layer.name: layer.get_weights() for layer in student.layers if layer.weights}
     fit_student(
         student, views, epochs=1, temperature=2.0, seed=0, unfreeze_from=backbone.unfreeze_from
@@ -233,7 +238,10 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
         title="teacher",
     )  # fmt: skip
     images = pictures(256)
-    views = teach_views(teacher, pictures(256, 48), images, targets(256), views=2, seed=0)
+    views = teach_views(
+        KerasTeacher(("a", "b"), ImageSpec(48, 48), "", teacher), pictures(256, 48), images,
+        targets(256), student_spec=SPEC, views=2, seed=0,
+    )  # fmt: skip
     assert views.images.shape == (512, 32, 32, 3) and views.logits.shape == (512, 2)
     assert np.array_equal(views.images[:256], images), "the first view is the photo itself"
     student = build_classifier(find_backbone("student"), 2, SPEC)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+POLICY_VERSION = 1  # raise when the same seed varies the same photo in another way
 _ZOOM = (0.75, 1.1)  # the side of the source area, relative to the image
 _SHIFT = 0.1  # of the image's side, each way
 _ROTATION = 0.19  # radians, each way: 11 degrees

@@ -7,86 +7,81 @@ answers kept, because on a CPU the teacher's forward pass costs more than the st
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
-import numpy as np
 import numpy.typing as npt
 
-from edgeclf.image import UInt8Array
-from edgeclf.progress import Progress
-from edgeclf.training.augment import augmentation
-from edgeclf.training.backbones import part
+from edgeclf.image import ImageSpec
+from edgeclf.training.backbones import Backbone, build_classifier
 from edgeclf.training.fit import (
     ProgressCallback,
     classification_loss,
     cosine_adam,
-    in_batches,
     shuffled_batches,
+    use_seed,
 )
+from edgeclf.training.lessons import Lessons
+from edgeclf.training.teachers import Teacher
 
-_LABEL_WEIGHT = 0.2  # the share of the true labels in the loss; the rest is the teacher's
+LABEL_WEIGHT = 0.2  # the share of the true labels in the loss; the rest is the teacher's
+LOGITS = "student_logits"
 
 
 @dataclass(frozen=True)
-class Views:
-    """Augmented photos with the teacher's answers.
+class Recipe:
+    """How a student is taught.
 
     Attributes:
-        images: uint8 [V * N, h, w, 3] of the student's input size.
-        logits: float32 [V * N, classes], the teacher's for the same view at its own size.
-        targets: int64 [V * N].
+        epochs: Passes over all views.
+        temperature: Softens the answers before they are compared; 1 or more.
+        label_weight: Share of the true labels in the loss, 0..1.
+        feature_weight: Weight of the teacher's features beside its answers; 0 leaves them out.
     """
 
-    images: UInt8Array
-    logits: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.int64]
+    epochs: int
+    temperature: float
+    label_weight: float = LABEL_WEIGHT
+    feature_weight: float = 0.0
 
 
-def teach_views(
-    teacher: keras.Model,
-    teacher_images: UInt8Array,
-    student_images: UInt8Array,
-    targets: npt.NDArray[np.int64],
+def train_student(
+    backbone: Backbone,
+    spec: ImageSpec,
+    teacher: Teacher,
+    lessons: Lessons,
+    recipe: Recipe,
     *,
-    views: int,
     seed: int,
-) -> Views:
-    """Lets the teacher answer `views` variations of every photo; the first is the photo itself.
+) -> tuple[keras.Model, int]:
+    """Builds a student, starts it from a Keras teacher's first layers, and trains it.
 
     Args:
-        teacher: From `build_classifier`, trained.
-        teacher_images: uint8 [N, H, W, 3] of the teacher's input size.
-        student_images: uint8 [N, h, w, 3], the same photos in the student's size.
-        targets: int64 [N].
-        views: Variations of each photo.
-        seed: Decides them.
+        backbone: The student's network.
+        spec: How photos become its input.
+        teacher: Whose classes it learns; only one with a Keras model gives weights to inherit.
+        lessons: From `teach_views`.
+        recipe: How it is taught.
+        seed: Decides its weights and the order, and nothing that came before this call.
+
+    Returns:
+        (the student, how many of its layers started from the teacher's).
     """
-    logits_of = part(teacher, "normalize", "logits")
-    normalize = teacher.get_layer("normalize")
-    for_teacher, for_student = augmentation(seed), augmentation(seed)
-    images = np.empty((views, *student_images.shape), np.uint8)
-    logits = np.empty((views, len(targets), teacher.output_shape[-1]), np.float32)
-    batches = math.ceil(len(targets) / len(next(in_batches(targets))))
-    progress = Progress("teacher answers the views", views * batches)
-    for view in range(views):
-        start = 0
-        for large, small in zip(
-            in_batches(teacher_images), in_batches(student_images), strict=True
-        ):
-            rows = slice(start, start + len(large))
-            start += len(large)
-            if view:
-                large, small = for_teacher(large, training=True), for_student(small, training=True)
-            logits[view, rows] = logits_of.predict_on_batch(normalize(large))
-            images[view, rows] = np.clip(np.rint(small), 0, 255)
-            progress.advance()
-    return Views(
-        images.reshape(-1, *images.shape[2:]),
-        logits.reshape(-1, logits.shape[-1]),
-        np.tile(targets, views),
+    use_seed(seed)
+    model = build_classifier(backbone, len(teacher.labels), spec)
+    inherited = 0 if teacher.model is None else inherit_weights(model, teacher.model)
+    fit_student(
+        model,
+        lessons,
+        epochs=recipe.epochs,
+        temperature=recipe.temperature,
+        seed=seed,
+        unfreeze_from=train_from(model, inherited, backbone.unfreeze_from),
+        label_weight=recipe.label_weight,
+        feature_weight=recipe.feature_weight,
     )
+    return model, inherited
 
 
 def inherit_weights(student: keras.Model, teacher: keras.Model) -> int:
@@ -137,48 +132,110 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 
 def fit_student(
     student: keras.Model,
-    views: Views,
+    lessons: Lessons,
     *,
     epochs: int,
     temperature: float,
     seed: int,
     unfreeze_from: str | None = None,
     learning_rate: float = 2e-3,
+    label_weight: float = LABEL_WEIGHT,
+    feature_weight: float = 0.0,
 ) -> None:
     """Trains `student` in place on the teacher's answers and the true labels.
 
+    The loss is ``label_weight`` times the cross-entropy with the labels, plus the rest times the
+    sum of the divergence from the teacher's answers and ``feature_weight`` times the mean squared
+    error of the student's pooled features, brought to the teacher's width by a linear layer that
+    is trained along and thrown away. After Romero et al., "FitNets" (2015).
+
     Args:
         student: From `build_classifier`.
-        views: From `teach_views`.
+        lessons: From `teach_views`, with features where `feature_weight` is above 0.
         epochs: Passes over all views.
         temperature: Softens both distributions before they are compared; above 1, the ratios
             between wrong classes count too.
         seed: Decides the order.
         unfreeze_from: Name of the first layer that is trained; None trains them all.
         learning_rate: The peak rate, which falls to zero along a cosine.
+        label_weight: 0..1; at 1 the student learns the labels alone, by the same steps.
+        feature_weight: 0 or more.
     """
     reached = unfreeze_from is None
     for layer in student.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached
-    image = keras.Input(views.images.shape[1:], dtype="uint8", name="image")
-    answers = keras.Input(views.logits.shape[1:], name="teacher_logits")
-    core, normalize = part(student, "normalize", "logits"), student.get_layer("normalize")
-    # Keras calls teacher and student with the same inputs; this teacher only reads its answer.
-    distiller = keras.distillation.Distiller(
-        teacher=keras.Model([image, answers], keras.layers.Identity()(answers), name="answers"),
-        student=keras.Model([image, answers], core(normalize(image)), name="student_logits"),
-        # An instance: given by name, Keras 3.15 compares raw logits as if they were probabilities.
-        distillation_losses=keras.distillation.LogitsDistillation(
-            temperature=temperature, loss=keras.losses.KLDivergence()
-        ),
-        student_loss_weight=_LABEL_WEIGHT,
-    )
-    batches = shuffled_batches((views.images, views.logits), views.targets, seed)
-    distiller.compile(
-        optimizer=cosine_adam(learning_rate, epochs * len(batches)),
-        loss=classification_loss(views.logits.shape[-1]),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    callback = ProgressCallback("student learns the answers")
+    shown: tuple[npt.NDArray[Any], ...] = (lessons.images, lessons.logits)
+    if feature_weight:
+        assert lessons.features is not None
+        shown = (*shown, lessons.features)
+    batches = shuffled_batches(shown, lessons.targets, seed)
+    loss = classification_loss(lessons.logits.shape[-1])
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    distiller = _distiller(student, shown, temperature, label_weight, feature_weight)
+    optimizer = cosine_adam(learning_rate, epochs * len(batches))
+    if feature_weight:
+        # Two outputs, of which labels belong to the first alone.
+        distiller.compile(optimizer, loss=(loss, _nothing), metrics=[[accuracy], []])
+        batches = batches.map(lambda given, targets: (given, (targets, targets)))
+    else:
+        distiller.compile(optimizer, loss=loss, metrics=[accuracy])
+    title = "student learns the labels" if label_weight == 1 else "student learns the answers"
+    metric = f"{LOGITS}_accuracy" if feature_weight else "accuracy"
+    callback = ProgressCallback(title, metric)
     distiller.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+
+
+def _distiller(
+    student: keras.Model,
+    shown: tuple[npt.NDArray[Any], ...],
+    temperature: float,
+    label_weight: float,
+    feature_weight: float,
+) -> keras.distillation.Distiller:
+    """Keras calls teacher and student with the same inputs; this teacher only reads its answers.
+
+    With features, both are networks of two outputs. `keras.distillation.FeatureDistillation` can
+    also look into layers by name, but runs the student a second time in every step to do so.
+    """
+    images, *answers = shown
+    image = keras.Input(images.shape[1:], dtype="uint8", name="image")
+    given = [
+        keras.Input(array.shape[1:], name=name)
+        for array, name in zip(answers, ("teacher_logits", "teacher_features"), strict=False)
+    ]
+    inputs = [image, *given]
+    told: Any = [keras.layers.Identity()(answer) for answer in given]
+    normalized = student.get_layer("normalize")(image)
+    ends = [student.get_layer(name).output for name in ("logits", "features")[: len(given)]]
+    core = keras.Model(student.get_layer("normalize").output, ends)
+    learnt: Any = core(normalized)
+    learnt = list(learnt) if isinstance(learnt, list | tuple) else [learnt]
+    # Instances: given by name, Keras 3.15 compares raw logits as if they were probabilities.
+    divergence, error = keras.losses.KLDivergence(), keras.losses.MeanSquaredError()
+    if feature_weight:
+        if learnt[1].shape[-1] != given[1].shape[-1]:
+            learnt[1] = keras.layers.Dense(given[1].shape[-1], name="projection")(learnt[1])
+        told = tuple(told)
+        learnt = (keras.layers.Identity(name=LOGITS)(learnt[0]), learnt[1])
+        losses = [
+            keras.distillation.LogitsDistillation(temperature, loss=(divergence, None)),
+            keras.distillation.FeatureDistillation(loss=(None, error)),
+        ]
+        weights = [1.0, feature_weight]
+    else:
+        told, learnt = told[0], learnt[0]
+        losses = [keras.distillation.LogitsDistillation(temperature, loss=divergence)]
+        weights = [1.0]
+    return keras.distillation.Distiller(
+        teacher=keras.Model(inputs, told, name="answers"),
+        student=keras.Model(inputs, learnt, name="learner"),
+        distillation_losses=losses,
+        distillation_loss_weights=weights,
+        student_loss_weight=label_weight,
+    )
+
+
+def _nothing(targets: Any, features: Any) -> Any:
+    """The labels' loss on features: none."""
+    return 0.0 * keras.ops.mean(features)

@@ -1,0 +1,212 @@
+"""Does the teacher help? The student distilled and alone, from several seeds.
+
+Alone means: the same network, the same start (with what it inherits from the teacher), the same
+views, as many steps in the same order; only the loss is that of the true labels. So the
+difference is what the teacher's answers gave, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgeclf import files
+from edgeclf.artifact import Artifact, load_artifact
+from edgeclf.errors import ArtifactError
+from edgeclf.image import ImageSpec
+from edgeclf.measurement.accuracy import accuracy_record
+from edgeclf.measurement.environment import environment, library_versions
+from edgeclf.measurement.statistics import bootstrap_interval, paired_t_interval
+from edgeclf.progress import say
+from edgeclf.reporting import distillation as pages
+from edgeclf.reporting.html import write_pages
+from edgeclf.task import Task
+from edgeclf.training.backbones import Backbone
+from edgeclf.training.distill import Recipe, train_student
+from edgeclf.training.fit import predict_probabilities
+from edgeclf.training.lessons import Lessons
+from edgeclf.training.models import save_model
+from edgeclf.training.teachers import Teacher, teacher_logits
+
+SCHEMA = "edgeclf.distillation/1"
+_LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy")
+_METHOD = (
+    "alone: the same network, start, views and steps with the true labels as its only loss; the "
+    "interval over seeds is the paired t interval of the differences (Student 1908), that over "
+    "photos a bootstrap of each photo's difference, averaged over the seeds (Efron 1979)"
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared, and how the students are trained.
+
+    Attributes:
+        task: What they learn, what they are judged by, and where the files go.
+        teacher: Whose answers they learn.
+        backbone: The student's network.
+        spec: How photos become its input.
+        lessons: The same for all of them.
+        recipe: How the distilled one is taught.
+        settings: What the artifact tells of its training; ``seed`` is the first seed.
+    """
+
+    task: Task
+    teacher: Teacher
+    backbone: Backbone
+    spec: ImageSpec
+    lessons: Lessons
+    recipe: Recipe
+    settings: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The JSON file; ``.md`` and ``.html`` lie beside it."""
+        return self.task.folder / f"{self.task.name}.distillation.json"
+
+    def run(self, seeds: int) -> Artifact:
+        """Trains what has not been trained yet with equal settings, and writes the report.
+
+        Args:
+            seeds: How many, from ``settings["seed"]`` upwards; at least 2.
+
+        Returns:
+            The distilled student of the first seed. Not the best one: a choice by the evaluation
+            photos would make its accuracy on them look better than it is.
+        """
+        conditions = self._conditions()
+        runs: dict[str, dict[str, Any]] = _runs_before(self.path, conditions)
+        artifact = self._artifact_before(runs)
+        numbers = range(self.settings["seed"], self.settings["seed"] + seeds)
+        if reused := sum(f"{seed}" in runs for seed in numbers):
+            say(f"{reused} of {seeds} seeds were trained before with equal settings: reused")
+        for seed in numbers:
+            done = runs.setdefault(f"{seed}", {"seed": seed})
+            for kind in ("distilled", "alone"):
+                if kind in done:
+                    continue
+                say(f"seed {seed}, {kind}")
+                model, inherited = self._train(seed, alone=kind == "alone")
+                done[kind] = self._judge(model) | {"inherited_layers": inherited}
+                if kind == "distilled" and seed == numbers[0]:
+                    settings = {**self.settings, "inherited_layers": inherited}
+                    artifact = save_model(self.task, self.task.name, model, self.spec, settings)
+                    done[kind]["sha256"] = artifact.sha256
+                files.write_json(
+                    self.path, {"schema": SCHEMA, "conditions": conditions, "runs": runs}
+                )
+        assert artifact is not None
+        record = self._record(conditions, runs, [runs[f"{seed}"] for seed in numbers], artifact)
+        files.write_json(self.path, record)
+        write_pages(self.path, record, pages.to_markdown, pages.to_html)
+        for sentence in record["sentences"]:
+            say(sentence)
+        return artifact
+
+    def _train(self, seed: int, *, alone: bool) -> tuple[keras.Model, int]:
+        recipe = self.recipe
+        if alone:
+            recipe = dataclasses.replace(recipe, label_weight=1.0, feature_weight=0.0)
+        return train_student(
+            self.backbone, self.spec, self.teacher, self.lessons, recipe, seed=seed
+        )
+
+    def _judge(self, model: keras.Model) -> dict[str, Any]:
+        images = self.task.images(self.task.evaluation, self.spec)
+        return self._accuracy(predict_probabilities(model, images))
+
+    def _accuracy(self, scores: Any) -> dict[str, Any]:
+        """Top-1 with its interval, and which photos were right, as a text of 0 and 1."""
+        evaluation = self.task.evaluation
+        record = accuracy_record(scores, evaluation)
+        right = scores.argmax(axis=1) == evaluation.targets
+        return {
+            "top1": record["top1"],
+            "top1_interval_95": record["top1_interval_95"],
+            "right": "".join("01"[int(each)] for each in right),
+        }
+
+    def _conditions(self) -> dict[str, Any]:
+        """What two runs must share to be of one study."""
+        conditions = {
+            "settings": self.settings,
+            "labels": self.teacher.labels,
+            "image": self.spec.to_dict(),
+            "data_sha256": self.task.photos.sha256,
+            "evaluation_sha256": self.task.evaluation.sha256,
+            "libraries": library_versions(_LIBRARIES),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(conditions))
+        return plain
+
+    def _artifact_before(self, runs: dict[str, dict[str, Any]]) -> Artifact | None:
+        """The first seed's artifact; where it is gone or another, the seed is trained again."""
+        first = runs.get(f"{self.settings['seed']}", {})
+        try:
+            artifact = load_artifact(self.task.folder / f"{self.task.name}.keras")
+        except ArtifactError:
+            artifact = None
+        if artifact is not None and first.get("distilled", {}).get("sha256") == artifact.sha256:
+            return artifact
+        first.pop("distilled", None)
+        return None
+
+    def _record(
+        self,
+        conditions: dict[str, Any],
+        runs: dict[str, dict[str, Any]],
+        shown: list[dict[str, Any]],
+        artifact: Artifact,
+    ) -> dict[str, Any]:
+        logits = teacher_logits(
+            self.teacher, self.task.images(self.task.evaluation, self.teacher.spec)
+        )
+        per_seed = [run["distilled"]["top1"] - run["alone"]["top1"] for run in shown]
+        right = {
+            kind: np.array([[int(c) for c in run[kind]["right"]] for run in shown])
+            for kind in ("distilled", "alone")
+        }
+        per_photo = (right["distilled"] - right["alone"]).mean(axis=0)
+        record = {
+            "schema": SCHEMA,
+            "conditions": conditions,
+            "name": self.task.name,
+            "file": f"{self.task.name}.keras",
+            "parameters": artifact.metadata.parameters,
+            "images": len(self.task.evaluation),
+            "training_images": len(self.task.photos),
+            "inherited_layers": shown[0]["distilled"]["inherited_layers"],
+            "teacher": {"sha256": self.teacher.sha256, **self._accuracy(logits)},
+            "seeds": [run["seed"] for run in shown],
+            "difference": {
+                "mean": float(np.mean(per_seed)),
+                "per_seed": per_seed,
+                "interval_95_over_seeds": list(paired_t_interval(per_seed)),
+                "interval_95_over_photos": list(bootstrap_interval(per_photo.tolist())),
+            },
+            "method": _METHOD,
+            "runs": runs,
+            "environment": environment(),
+        }
+        return {**record, "sentences": list(pages.describe(record))}
+
+
+def _runs_before(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The runs in the file that were made under equal conditions; none where it cannot be read."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["schema"] == SCHEMA and before["conditions"] == conditions:
+            runs: dict[str, dict[str, Any]] = before["runs"]
+            return runs
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    say(f"{path} holds a study of other settings or photos: it begins anew")
+    return {}

@@ -1,0 +1,184 @@
+"""Teachers: models of any format that answer photos with logits.
+
+A ``.keras`` artifact answers with the logits of its own layer, and with its pooled features where
+they are wanted. Any other artifact is run by its runtime and gives probabilities p; log(max(p,
+1e-7)) stands for the logits, because softmax(log p) is p again, and at a temperature T
+softmax(log(p) / T) is what the network's own logits would give, as they differ from log p by one
+constant a photo. What an int8 output rounds to zero stays unknown: its teacher's smallest
+probability is 1e-7 instead of what the network had computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.artifact import Artifact
+from edgeclf.errors import ArtifactError
+from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.progress import say
+from edgeclf.runtimes import DEFAULT_RUNTIME, load_runtime
+from edgeclf.training.fit import in_batches
+from edgeclf.training.models import load_model
+
+_LEAST = 1e-7  # of a probability: float32 tells 1 from 1 - 1e-7 just so
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a teacher says of a batch.
+
+    Attributes:
+        logits: float32 [N, classes].
+        features: float32 [N, C], the pooled features below them; None where the teacher shows
+            none, or where they were not asked for.
+    """
+
+    logits: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32] | None = None
+
+
+class Teacher(Protocol):
+    """A model to learn from.
+
+    Attributes:
+        labels: Class names in the order of the logits.
+        spec: How photos become its input.
+        sha256: Of its file.
+        model: The network, to inherit weights from; None for a teacher that is no Keras model.
+        feature_width: C of its pooled features; None where it shows none.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def spec(self) -> ImageSpec: ...  # noqa: D102
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+
+    @property
+    def model(self) -> keras.Model | None: ...  # noqa: D102
+
+    @property
+    def feature_width(self) -> int | None: ...  # noqa: D102
+
+    def answer(self, images: UInt8Array) -> Answers:
+        """Logits, and features where there are any, for uint8 [N, H, W, 3] of its input size."""
+        ...
+
+
+@dataclass(frozen=True)
+class KerasTeacher:
+    """A network in the frame of `build_classifier`; see `Teacher`."""
+
+    labels: tuple[str, ...]
+    spec: ImageSpec
+    sha256: str
+    model: keras.Model
+
+    def __post_init__(self) -> None:
+        ends = [self.model.get_layer(name).output for name in ("logits", "features")]
+        core = keras.Model(self.model.get_layer("normalize").output, ends)
+        object.__setattr__(self, "_core", core)
+
+    @property
+    def feature_width(self) -> int:
+        """Width of the pooled features."""
+        return int(self.model.get_layer("features").output.shape[-1])
+
+    def answer(self, images: UInt8Array) -> Answers:
+        """Logits and pooled features."""
+        normalized = self.model.get_layer("normalize")(images)
+        logits, features = self._core.predict_on_batch(normalized)  # type: ignore[attr-defined]
+        return Answers(np.asarray(logits), np.asarray(features))
+
+
+class RuntimeTeacher:
+    """Any other artifact, run by its runtime; its logits are log(max(p, 1e-7)). See `Teacher`.
+
+    Args:
+        artifact: What to run.
+    """
+
+    model = None
+    feature_width = None
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.labels = artifact.metadata.labels
+        self.spec = artifact.metadata.image
+        self.sha256 = artifact.sha256
+        self._runtime = load_runtime(DEFAULT_RUNTIME[artifact.format], artifact)
+
+    def answer(self, images: UInt8Array) -> Answers:
+        """Logits alone."""
+        return Answers(np.log(np.maximum(self._runtime.run(images), np.float32(_LEAST))))
+
+
+class ReorderedTeacher:
+    """A teacher whose classes stand in another order, or are more, than those to learn.
+
+    Args:
+        teacher: Answers in its own order.
+        labels: The classes to answer; of those left out, the logits are not looked at, so that
+            what remains are the teacher's probabilities given that it is one of `labels`.
+    """
+
+    model = None  # its last layer knows the classes in another order
+
+    def __init__(self, teacher: Teacher, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        self.spec, self.sha256 = teacher.spec, teacher.sha256
+        self.feature_width = teacher.feature_width
+        self._teacher = teacher
+        self._order = [teacher.labels.index(label) for label in labels]
+
+    def answer(self, images: UInt8Array) -> Answers:
+        """The teacher's answers, in the order of `labels`."""
+        answers = self._teacher.answer(images)
+        return Answers(np.ascontiguousarray(answers.logits[:, self._order]), answers.features)
+
+
+def open_teacher(artifact: Artifact, labels: Sequence[str]) -> Teacher:
+    """Opens any artifact as a teacher of the classes `labels`, in that order.
+
+    Args:
+        artifact: A ``.keras``, ``.tflite`` or ``.onnx`` one.
+        labels: The classes of the photos; the teacher's may stand in another order.
+
+    Raises:
+        ArtifactError: It does not know one of the classes, or Keras cannot read it.
+        RuntimeLoadError: Its runtime cannot load it.
+    """
+    known = artifact.metadata.labels
+    if missing := [label for label in labels if label not in known]:
+        raise ArtifactError(
+            f"{artifact.path or 'The teacher'} knows the classes {', '.join(known)}; the photos "
+            f"are of {', '.join(labels)}. "
+            f"It cannot teach {', '.join(missing)}. Train the teacher on these photos first."
+        )
+    if extra := len(known) - len(labels):
+        say(f"{extra} classes of the teacher are left out, as there are no photos of them")
+    teacher: Teacher
+    if artifact.format == "keras":
+        model = load_model(artifact)
+        if len(known) == len(labels) and known != tuple(labels):
+            # In place, so that a student that inherits this layer too has the classes in order.
+            order, logits = [known.index(label) for label in labels], model.get_layer("logits")
+            logits.set_weights([weights[..., order] for weights in logits.get_weights()])
+            known = tuple(labels)
+        teacher = KerasTeacher(known, artifact.metadata.image, artifact.sha256, model)
+    else:
+        teacher = RuntimeTeacher(artifact)
+    return teacher if known == tuple(labels) else ReorderedTeacher(teacher, labels)
+
+
+def teacher_logits(teacher: Teacher, images: UInt8Array) -> npt.NDArray[np.float32]:
+    """A teacher's logits, float32 [N, classes], for uint8 [N, H, W, 3] of its input size."""
+    return np.concatenate([teacher.answer(batch).logits for batch in in_batches(images)])
