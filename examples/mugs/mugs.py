@@ -151,13 +151,13 @@ def spread(photos: Photos, count: int) -> set[Path]:
 
 def accuracies(run: Run, artifact: Path) -> str:
     """Top-1 of the three models on the photos that the run was judged by, as a table."""
-    lines = [f"{'MODEL':<28}  {'TOP-1':<20}  {'SIZE':>9}"]
+    lines = [f"{'MODEL':<28}  {'TOP-1':<22}  {'SIZE':>9}"]
     for path, of in ((run.teacher, "source"), (run.student, "source"), (artifact, "artifact")):
         model = edgeclf.load_artifact(path)
         record = (model.metadata.accuracy or {})[of]
         low, high = record["top1_interval_95"]
         top1 = f"{record['top1']:.1%} [{low:.1%}–{high:.1%}]"
-        lines.append(f"{path.name:<28}  {top1:<20}  {model.size_bytes / 1e3:>6,.0f} kB")
+        lines.append(f"{path.name:<28}  {top1:<22}  {model.size_bytes / 1e3:>6,.0f} kB")
     lines.append(f"on {record['images']} photos that no model has learnt from")
     return "\n".join(lines)
 
