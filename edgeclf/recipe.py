@@ -9,6 +9,8 @@ from typing import Any
 
 from edgeclf.errors import OptionError
 
+STRATEGIES = ("none", "mirrored", "multi-worker")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -27,6 +29,8 @@ class Recipe:
         deterministic: Whether TensorFlow may only use operations that always give the same bits,
             in this process from then on; slower.
         mixed_precision: Whether a GPU computes in float16; weights stay float32.
+        distribute: ``none``; ``mirrored``, over the devices of this machine; ``multi-worker``, over
+            the machines that TF_CONFIG lists. A batch is split among them.
         tensorboard: Whether events for TensorBoard are written into the run folder.
 
     Raises:
@@ -41,6 +45,7 @@ class Recipe:
     deterministic: bool = False
     mixed_precision: bool = False
     tensorboard: bool = False
+    distribute: str = "none"
 
     def __post_init__(self) -> None:
         rate = self.learning_rate
@@ -51,6 +56,10 @@ class Recipe:
              "0 to below 1"),
             (self.early_stopping is None or self.early_stopping >= 1, "patience of early stopping",
              self.early_stopping, "at least 1 epoch"),
+            (self.distribute in STRATEGIES, "way to distribute", self.distribute,
+             " or ".join(STRATEGIES)),
+            (self.early_stopping is None or self.distribute != "multi-worker",
+             "way to distribute", self.distribute, "none or mirrored beside early stopping"),
         ):  # fmt: skip
             if not fits:
                 raise OptionError(f"The {name} is {value}; expected {expected}.")
@@ -80,6 +89,9 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
                        help="the same bits every time, on the same machine; slower")  # fmt: skip
     group.add_argument("--mixed-precision", action="store_true",
                        help="compute in float16, on a GPU")  # fmt: skip
+    group.add_argument("--distribute", choices=STRATEGIES, default=default.distribute,
+                       help="mirrored: over this machine's devices; multi-worker: over the "
+                       "machines in TF_CONFIG (default: %(default)s)")  # fmt: skip
     group.add_argument("--tensorboard", action="store_true",
                        help="write events for TensorBoard into the run folder")  # fmt: skip
 
@@ -95,4 +107,5 @@ def recipe_from(args: argparse.Namespace) -> Recipe:
         deterministic=args.deterministic,
         mixed_precision=args.mixed_precision,
         tensorboard=args.tensorboard,
+        distribute=args.distribute,
     )

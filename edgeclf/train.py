@@ -71,19 +71,23 @@ def train(
     from edgeclf.task import open_task
 
     # Before TensorFlow, which takes seconds to import.
+    recipe = Recipe() if recipe is None else recipe
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.files import sha256_of
     from edgeclf.measurement.environment import library_versions
     from edgeclf.photos import split_photos
     from edgeclf.progress import say
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
+    from edgeclf.training.distribution import task_of_worker
     from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
     from edgeclf.training.models import LIBRARIES, save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
     from edgeclf.training.run_folder import RunFolder
 
-    recipe = Recipe() if recipe is None else recipe
+    name = f"{task.name}-teacher"
     prepare(recipe)
+    if recipe.distribute == "multi-worker":
+        task = task_of_worker(task, f"{name}.run")
     use_seed(seed)
     chosen = find_backbone(backbone)
     spec = input_spec(chosen, input_size)
@@ -98,7 +102,6 @@ def train(
         "seed": seed,
         **recipe.settings(),
     }
-    name = f"{task.name}-teacher"
     weights_file = Path(weights)
     folder = RunFolder(
         task.folder / f"{name}.run",

@@ -16,6 +16,7 @@ from edgeclf.progress import Progress, say, track
 from edgeclf.recipe import Recipe
 from edgeclf.training.augment import augmentation
 from edgeclf.training.backbones import part
+from edgeclf.training.distribution import open_strategy, prepare_for_workers, twin_of
 from edgeclf.training.feed import BATCH_SIZE as BATCH_SIZE
 from edgeclf.training.feed import Feed
 from edgeclf.training.feed import shuffled_batches as shuffled_batches
@@ -192,25 +193,31 @@ def fit_augmented(
         validation: Images and targets that early stopping judges by.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
     """
-    image = keras.Input(images.shape[1:], dtype="uint8")
-    normalized = model.get_layer("normalize")(augmentation(seed)(image))
-    trainer = keras.Model(image, part(model, "normalize", "logits")(normalized))
     callbacks = []
     if recipe.tensorboard and folder is not None:
         logs = str(folder.path / "tensorboard")
         callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
-    _fit(
-        trainer,
-        (images, targets),
-        epochs=epochs,
-        learning_rate=learning_rate,
-        seed=seed,
-        title=title,
-        recipe=recipe,
-        validation=validation,
-        folder=folder,
-        callbacks=callbacks,
-    )
+    with open_strategy(recipe.distribute).scope():
+        taught = model if recipe.distribute == "none" else twin_of(model)
+        image = keras.Input(images.shape[1:], dtype="uint8")
+        normalized = taught.get_layer("normalize")(augmentation(seed)(image))
+        trainer = keras.Model(image, part(taught, "normalize", "logits")(normalized))
+        try:
+            _fit(
+                trainer,
+                (images, targets),
+                epochs=epochs,
+                learning_rate=learning_rate,
+                seed=seed,
+                title=title,
+                recipe=recipe,
+                validation=validation,
+                folder=folder,
+                callbacks=callbacks,
+            )
+        finally:
+            if taught is not model:
+                model.set_weights(taught.get_weights())
 
 
 def _fit_head(
@@ -281,6 +288,7 @@ def _fit(
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,
     )
+    prepare_for_workers(trainer, (inputs[:2], targets[:2]))
     patience = recipe.early_stopping if validation is not None else None
     keeper = Keeper(folder, title, patience)
     done = keeper.restore(trainer)

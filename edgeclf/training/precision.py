@@ -13,13 +13,15 @@ from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.image import ImageSpec
 from edgeclf.recipe import Recipe
 from edgeclf.training.backbones import Backbone, build_classifier
+from edgeclf.training.distribution import open_strategy
 
 
 def prepare(recipe: Recipe) -> None:
     """Sets TensorFlow up for a recipe.
 
     Raises:
-        OptionError: Mixed precision was asked for, and TensorFlow sees no GPU.
+        OptionError: Mixed precision was asked for, and TensorFlow sees no GPU; or the devices or
+            machines to distribute over are not there.
         MissingDependencyError: TensorBoard's events were asked for, and it is not installed.
     """
     if recipe.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -29,6 +31,7 @@ def prepare(recipe: Recipe) -> None:
             "Mixed precision was asked for, and TensorFlow sees no GPU here; on a CPU it would "
             "only be slower. Leave it out, or install edgeclf[tensorflow-gpu] where there is one."
         )
+    open_strategy(recipe.distribute)
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
 

@@ -1,0 +1,122 @@
+"""Training on several devices or machines at once, by `tf.distribute`.
+
+Every batch is split among the replicas and their gradients are added up, so batch size, steps and
+learning rate mean what they mean on one device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from edgeclf.errors import OptionError
+from edgeclf.progress import say
+from edgeclf.task import Task
+
+_EXPECTED = (
+    'TF_CONFIG={"cluster": {"worker": ["host1:port", "host2:port"]}, '
+    '"task": {"type": "worker", "index": 0}}, with another index on each machine'
+)
+
+
+@functools.cache
+def open_strategy(name: str) -> tf.distribute.Strategy:
+    """The strategy of that name; several machines must be joined before TensorFlow does anything.
+
+    Args:
+        name: ``none``, ``mirrored`` (the devices of this machine) or ``multi-worker`` (the
+            machines that TF_CONFIG lists, one process each).
+
+    Raises:
+        OptionError: There is no such name, or the devices or machines for it are not there.
+    """
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if len(found) < 2:
+            raise OptionError(
+                f"'mirrored' needs two devices; TensorFlow finds {found[0].name} only. "
+                "Train without --distribute."
+            )
+        return tf.distribute.MirroredStrategy([device.name for device in found])
+    if name == "multi-worker":
+        worker_index()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    raise OptionError(f"{name!r} is no way to distribute; known are none, mirrored, multi-worker.")
+
+
+def worker_index() -> int:
+    """This process's number among the workers of TF_CONFIG; 0 is the one that writes results.
+
+    Raises:
+        OptionError: TF_CONFIG does not say.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        index = int(task["index"])
+    except (ValueError, KeyError, TypeError):
+        raise OptionError(
+            f"'multi-worker' is set up by TF_CONFIG, which is {text!r}; expected {_EXPECTED}."
+        ) from None
+    if task.get("type") != "worker" or not 0 <= index < len(workers):
+        raise OptionError(f"TF_CONFIG names no worker of its cluster; expected {_EXPECTED}.")
+    return index
+
+
+def task_of_worker(task: Task, run: str) -> Task:
+    """The task of this process among several: all but the first write into folders of their own.
+
+    Epochs end on all machines together, but are saved by each for itself: machines that were
+    stopped in between could go on from different ones. So what an earlier run left is removed.
+
+    Args:
+        task: What all of them work on.
+        run: Name of the run folder.
+    """
+    index = worker_index()
+    folder = task.folder / f"worker-{index}" if index else task.folder
+    if (folder / run).exists():
+        say(f"starting anew: {folder / run} of an earlier run over several machines is removed")
+        shutil.rmtree(folder / run)
+    return dataclasses.replace(task, folder=folder)
+
+
+def prepare_for_workers(trainer: keras.Model, batch: tuple[Any, Any]) -> None:
+    """Makes `fit` of a compiled model work over several machines, where Keras 3 does not.
+
+    Keras's own step reduces scalars along an axis they do not have, and to build the metrics it
+    reads a batch in a way that this strategy forbids (keras-team/keras#20585). Both are replaced
+    on this one model; other strategies are left alone.
+
+    Args:
+        trainer: Made and compiled in the strategy's scope.
+        batch: Inputs and targets of a few examples.
+    """
+    strategy = trainer.distribute_strategy
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+
+    def step(iterator: Any) -> dict[str, tf.Tensor]:
+        logs = strategy.run(trainer.train_step, args=(next(iterator),))
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+
+    trainer._symbolic_build(data_batch=tuple(map(tf.constant, batch)))
+    trainer._maybe_symbolic_build = lambda **_: None
+    trainer.train_function = tf.function(step, reduce_retracing=True)
+
+
+def twin_of(model: keras.Model) -> keras.Model:
+    """A copy of `model` whose variables belong to the strategy in whose scope this is called."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    return twin
