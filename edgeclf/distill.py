@@ -79,7 +79,7 @@ def distill(
     artifact = _load_teacher(Path(teacher))  # before the photos, as it is quick
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.training.backbones import find_backbone, input_spec
-    from edgeclf.training.distill import Recipe, train_student
+    from edgeclf.training.distill import Teaching, train_student
     from edgeclf.training.fit import use_seed
     from edgeclf.training.lessons import LessonCache, teach_views
     from edgeclf.training.models import save_model
@@ -105,19 +105,19 @@ def distill(
         features=features > 0,
         cache=LessonCache(task.folder / "cache", task.photos),
     )
-    recipe = Recipe(epochs, temperature, label_weight, features)
+    teaching = Teaching(epochs, temperature, label_weight, features)
     settings = {
         "backbone": backbone.name,
         "teacher_sha256": source.sha256,
         "views": views,
-        **dataclasses.asdict(recipe),
+        **dataclasses.asdict(teaching),
         "seed": seed,
     }
     if seeds > 1:
         from edgeclf.training.study import Study
 
-        return Study(task, source, backbone, spec, lessons, recipe, settings).run(seeds)
-    model, inherited = train_student(backbone, spec, source, lessons, recipe, seed=seed)
+        return Study(task, source, backbone, spec, lessons, teaching, settings).run(seeds)
+    model, inherited = train_student(backbone, spec, source, lessons, teaching, seed=seed)
     say(f"{inherited} layers of the student started from the teacher's")
     return save_model(task, task.name, model, spec, {**settings, "inherited_layers": inherited})
 

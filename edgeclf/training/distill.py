@@ -30,7 +30,7 @@ LOGITS = "student_logits"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Teaching:
     """How a student is taught.
 
     Attributes:
@@ -51,7 +51,7 @@ def train_student(
     spec: ImageSpec,
     teacher: Teacher,
     lessons: Lessons,
-    recipe: Recipe,
+    teaching: Teaching,
     *,
     seed: int,
 ) -> tuple[keras.Model, int]:
@@ -62,7 +62,7 @@ def train_student(
         spec: How photos become its input.
         teacher: Whose classes it learns; only one with a Keras model gives weights to inherit.
         lessons: From `teach_views`.
-        recipe: How it is taught.
+        teaching: How it is taught.
         seed: Decides its weights and the order, and nothing that came before this call.
 
     Returns:
@@ -74,12 +74,12 @@ def train_student(
     fit_student(
         model,
         lessons,
-        epochs=recipe.epochs,
-        temperature=recipe.temperature,
+        epochs=teaching.epochs,
+        temperature=teaching.temperature,
         seed=seed,
         unfreeze_from=train_from(model, inherited, backbone.unfreeze_from),
-        label_weight=recipe.label_weight,
-        feature_weight=recipe.feature_weight,
+        label_weight=teaching.label_weight,
+        feature_weight=teaching.feature_weight,
     )
     return model, inherited
 

@@ -28,7 +28,7 @@ from edgeclf.reporting import distillation as pages
 from edgeclf.reporting.html import write_pages
 from edgeclf.task import Task
 from edgeclf.training.backbones import Backbone
-from edgeclf.training.distill import Recipe, train_student
+from edgeclf.training.distill import Teaching, train_student
 from edgeclf.training.fit import predict_probabilities
 from edgeclf.training.lessons import Lessons
 from edgeclf.training.models import save_model
@@ -53,7 +53,7 @@ class Study:
         backbone: The student's network.
         spec: How photos become its input.
         lessons: The same for all of them.
-        recipe: How the distilled one is taught.
+        teaching: How the distilled one is taught.
         settings: What the artifact tells of its training; ``seed`` is the first seed.
     """
 
@@ -62,7 +62,7 @@ class Study:
     backbone: Backbone
     spec: ImageSpec
     lessons: Lessons
-    recipe: Recipe
+    teaching: Teaching
     settings: dict[str, Any]
 
     @property
@@ -110,11 +110,11 @@ class Study:
         return artifact
 
     def _train(self, seed: int, *, alone: bool) -> tuple[keras.Model, int]:
-        recipe = self.recipe
+        teaching = self.teaching
         if alone:
-            recipe = dataclasses.replace(recipe, label_weight=1.0, feature_weight=0.0)
+            teaching = dataclasses.replace(teaching, label_weight=1.0, feature_weight=0.0)
         return train_student(
-            self.backbone, self.spec, self.teacher, self.lessons, recipe, seed=seed
+            self.backbone, self.spec, self.teacher, self.lessons, teaching, seed=seed
         )
 
     def _judge(self, model: keras.Model) -> dict[str, Any]:
