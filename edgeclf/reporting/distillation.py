@@ -111,7 +111,7 @@ def _model_table(study: Record) -> list[Table]:
             Cell(text.percent(_mean_top1(study, "distilled")), "mean"),
             Cell(
                 text.points(100 * difference["mean"]),
-                _points_interval(difference["interval_95_over_seeds"]),
+                _points_interval(difference["interval_95_over_seeds"])[1:-1],
             ),
         ),
     ]
