@@ -31,7 +31,8 @@ def command(data: Path, out: Path, epochs: int, seed: int) -> list[str]:
 
 
 def run_to_end(words: list[str]) -> str:
-    return subprocess.run(words, stderr=subprocess.PIPE, text=True, check=True).stderr
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stderr
 
 
 def kill_after(words: list[str], log: Path, rng: random.Random) -> tuple[int, bool]:
