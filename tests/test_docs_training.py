@@ -24,6 +24,8 @@ SHORTER = {
     "distill": ["--epochs", "1", "--views", "1"],
     "convert": ["--tolerance", "0.5"],  # of a model that is right by chance
 }
+# What is left by a study over seeds and by a loss that is not a number, which do not happen here.
+SPECIAL = {"runs/photos.distillation.html", "runs/photos-teacher-last-good.keras"}
 
 
 def commands(*languages: str) -> list[list[str]]:
@@ -79,6 +81,6 @@ def test_the_page_works_in_order(
     named = {name for name in re.findall(r"runs/photos[\w.-]*\.\w+", text) if "*" not in name}
     assert len(named) >= 6
     for name in named:
-        assert (tmp_path / name).is_file(), name
+        assert (tmp_path / name).exists() == (name not in SPECIAL), name
     assert list((tmp_path / "runs" / "cache").glob("photos-*.npy"))
     assert list((tmp_path / "runs" / "cache").glob("readable-*.json"))
