@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeclf.artifact import Artifact
+    from edgeclf.image import ImageSpec
+    from edgeclf.task import Task
 
 _LEAST_SEEDS = 3
 _CONVERTIBLE = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
@@ -33,6 +37,7 @@ def distill(
     features: float = 0.0,
     seed: int = 0,
     seeds: int = 1,
+    int8: bool = False,
     skip_unreadable: bool = False,
 ) -> Artifact:
     """Trains a small student on a teacher's answers.
@@ -60,6 +65,9 @@ def distill(
         seeds: 1, or at least 3: then the student is trained from so many seeds, each time by the
             labels alone too, and ``NAME.distillation.json``, ``.md`` and ``.html`` tell whether
             distillation helped. The views stay those of the first seed.
+        int8: With several seeds, whether every student is also converted to int8 TFLite, by the
+            usual recipe and calibrated on the photos to learn from, and those files are compared
+            too. They lie with the students in the folder ``NAME.students``.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
 
@@ -69,10 +77,17 @@ def distill(
     Raises:
         ArtifactError: `teacher` is no artifact, or does not know a class of the photos.
         DataError: The photos cannot be used.
-        OptionError: There is no such student, a number is out of its range, or `teacher` shows no
-            features.
+        MissingDependencyError: TensorFlow, or for `int8` a package of the extra ``convert``, is
+            not installed.
+        OptionError: There is no such student, a number is out of its range, `teacher` shows no
+            features, or `int8` is wanted of one seed.
     """
     _check_numbers(views, epochs, temperature, label_weight, features, seeds)
+    if int8 and seeds == 1:
+        raise OptionError(
+            "int8 compares the students of several seeds; expected seeds of at least "
+            f"{_LEAST_SEEDS}. One student becomes int8 by 'edgeclf convert'."
+        )
     from edgeclf.progress import say
     from edgeclf.task import open_task
 
@@ -116,7 +131,8 @@ def distill(
     if seeds > 1:
         from edgeclf.training.study import Study
 
-        return Study(task, source, backbone, spec, lessons, teaching, settings).run(seeds)
+        as_int8 = _int8_converter(task, spec) if int8 else None
+        return Study(task, source, backbone, spec, lessons, teaching, settings, as_int8).run(seeds)
     model, inherited = train_student(backbone, spec, source, lessons, teaching, seed=seed)
     say(f"{inherited} layers of the student started from the teacher's")
     return save_model(task, task.name, model, spec, {**settings, "inherited_layers": inherited})
@@ -145,6 +161,17 @@ def _check_numbers(
             f"seeds is {seeds}; expected 1, or at least {_LEAST_SEEDS} to tell the teacher's part "
             "from chance."
         )
+
+
+def _int8_converter(task: Task, spec: ImageSpec) -> Callable[[Artifact], Artifact]:
+    """Writes the int8 file of a student; all of them are calibrated on the same photos."""
+    from edgeclf.converters.calibration import CALIBRATION_IMAGES
+    from edgeclf.converters.direct import convert_directly
+    from edgeclf.photos import sample_photos
+
+    photos = sample_photos(task.photos, CALIBRATION_IMAGES, seed=0)
+    images = task.images(photos, spec)
+    return lambda artifact: convert_directly(artifact, "int8", images)
 
 
 def _load_teacher(path: Path) -> Artifact:
@@ -191,6 +218,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="3 or more: train with N seeds, each also by the labels alone, and "
                         "report whether distillation helps (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--int8", action="store_true", help="with --seeds: compare the students "
+                        "as int8 TFLite files too")  # fmt: skip
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
 
@@ -210,6 +239,7 @@ def run(args: argparse.Namespace) -> int:
         features=args.features,
         seed=args.seed,
         seeds=args.seeds,
+        int8=args.int8,
         skip_unreadable=args.skip_unreadable,
     )
     print(artifact.path)

@@ -79,7 +79,7 @@ def train(
     from edgeclf.progress import say
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
     from edgeclf.training.distribution import task_of_worker
-    from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
+    from edgeclf.training.fit import FROM_SCRATCH_RATE, fit_augmented, fit_pretrained, use_seed
     from edgeclf.training.models import LIBRARIES, save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
     from edgeclf.training.run_folder import RunFolder
@@ -122,9 +122,10 @@ def train(
     images = task.images(photos, spec)
     try:
         if weights == "none":
-            fit_from_scratch(
+            fit_augmented(
                 model, images, photos.targets, epochs=epochs, seed=seed,
-                recipe=recipe, validation=validation, folder=folder,
+                learning_rate=recipe.learning_rate or FROM_SCRATCH_RATE,
+                title="train from scratch", recipe=recipe, validation=validation, folder=folder,
             )  # fmt: skip
         else:
             fit_pretrained(

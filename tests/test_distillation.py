@@ -119,7 +119,8 @@ def test_only_a_network_shows_its_features(teachers: Path, photos: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"label_weight": 1.5}, {"features": -1.0}, {"seeds": 2}, {"temperature": 0.5}]
+    "wrong",
+    [{"label_weight": 1.5}, {"features": -1.0}, {"seeds": 2}, {"temperature": 0.5}, {"int8": True}],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(wrong))}.*expected"):
@@ -286,6 +287,36 @@ def test_a_study_that_was_interrupted_keeps_what_was_done(
     assert taught == [(seed, weight) for seed in range(3) for weight in (0.2, 1.0)]
 
 
+def test_a_study_compares_the_int8_files_too(
+    teachers: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("litert_quantizer", reason="needs edgeclf[convert]")
+
+    def study(**more: bool) -> None:
+        edgeclf.distill(
+            teachers / "swapped.keras", photos / "train", out=tmp_path, seeds=3,
+            student="student-xs", views=1, epochs=1, **more,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    study()
+    capsys.readouterr()
+    study(int8=True)
+    told = capsys.readouterr().err
+    assert "3 of 3 seeds were trained before" in told and "seed 1, alone" not in told
+    path = tmp_path / f"{photos.name}.distillation.json"
+    record = json.loads(path.read_text())
+    files = sorted((tmp_path / f"{photos.name}.students").glob("*.int8.tflite"))
+    assert len(files) == 5 and (tmp_path / f"{photos.name}.int8.tflite").is_file()
+    shown = {load_artifact(file).sha256 for file in files}
+    runs = [record["runs"][str(seed)][kind] for seed in range(3) for kind in ("alone", "distilled")]
+    assert shown < {run["int8"]["sha256"] for run in runs}
+    first = record["int8_difference"]["per_seed"][0]
+    assert first == pytest.approx(runs[1]["int8"]["top1"] - runs[0]["int8"]["top1"])
+    for ending in (".md", ".html"):
+        page = path.with_suffix(ending).read_text().replace("\u00a0", " ")
+        assert "Student distilled, int8" in page and "As int8 it is right on" in page
+
+
 def record(per_seed: list[float], over_photos: tuple[float, float]) -> dict[str, object]:
     runs = {
         str(i): {"alone": {"top1": 0.5}, "distilled": {"top1": 0.5 + d}}
@@ -296,6 +327,7 @@ def record(per_seed: list[float], over_photos: tuple[float, float]) -> dict[str,
         "runs": runs,
         "images": 100,
         "teacher": {"top1": 0.9},
+        "int8_difference": None,
         "difference": {
             "mean": float(np.mean(per_seed)),
             "per_seed": per_seed,
@@ -308,14 +340,15 @@ def record(per_seed: list[float], over_photos: tuple[float, float]) -> dict[str,
 @pytest.mark.parametrize(
     ("per_seed", "words"),
     [
-        ([0.04, 0.05, 0.06], "Distillation helped by 5.0 points of top-1, 95 % interval over 3 "
-         "seeds [+2.5, +7.5]."),
-        ([-0.04, -0.05, -0.06], "Distillation harmed by 5.0 points of top-1, 95 % interval over 3 "
-         "seeds [+2.5, +7.5]."),
+        ([0.04, 0.05, 0.06], "Distillation helped the student by 5.0 points of top-1, "
+         "95 % interval over 3 seeds [+2.5, +7.5]."),
+        ([-0.04, -0.05, -0.06], "Distillation harmed the student by 5.0 points of top-1, "
+         "95 % interval over 3 seeds [+2.5, +7.5]."),
         ([0.10, 0.01, -0.02], "No difference shown between the student distilled and alone: "
          "+3.0 points"),
         ([0.0, 0.0, 0.0], "No difference shown between the student distilled and alone: ±0.0"),
-        ([0.05, 0.05, 0.05], "No difference shown over seeds: all 3 gave the same"),
+        ([0.05, 0.05, 0.05], "No difference shown over seeds between the student "
+         "distilled and alone: all 3 gave the same"),
     ],
 )  # fmt: skip
 def test_the_report_claims_only_what_was_shown(per_seed: list[float], words: str) -> None:

@@ -99,13 +99,15 @@ def test_a_feed_leaves_no_thread_and_counts_the_wait() -> None:
             time.sleep(0.02)
             return np.asarray(self)[key]
 
+    before = threading.enumerate()
     feed = Feed((np.zeros((64, 2)).view(Slow),), np.arange(64), None, 8)
     start = time.perf_counter()
     assert len(list(feed.dataset)) == 8
     assert 0.1 < feed.waited_s <= time.perf_counter() - start
     next(iter(feed.dataset))
     feed.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("edgeclf-feed")]
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not [thread for thread in left if thread.name.startswith("edgeclf-feed")]
 
 
 def weights_of(artifact: Any) -> np.ndarray:
@@ -123,6 +125,7 @@ def test_a_run_that_is_interrupted_ends_as_one_that_is_not(
     whole = weights_of(train(photos, out=tmp_path / "whole", **options))
     other = weights_of(train(photos, out=tmp_path / "other", seed=1, **options))
 
+    before = threading.enumerate()
     original = keeper.Keeper.on_epoch_end
 
     def interrupt(self: Any, epoch: int, logs: Any = None) -> None:
@@ -134,7 +137,8 @@ def test_a_run_that_is_interrupted_ends_as_one_that_is_not(
         patch.setattr(keeper.Keeper, "on_epoch_end", interrupt)
         train(photos, out=tmp_path / "stopped", **options)
     assert "the same command goes on" in capsys.readouterr().err
-    assert not [t for t in threading.enumerate() if t.name.startswith("edgeclf-feed")]
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not [thread for thread in left if thread.name.startswith("edgeclf-feed")]
 
     stopped = weights_of(train(photos, out=tmp_path / "stopped", **options))
     said = capsys.readouterr().err

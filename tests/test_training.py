@@ -28,7 +28,8 @@ from edgeclf.training.backbones import (  # noqa: E402
     part,
 )
 from edgeclf.training.distill import fit_student, inherit_weights  # noqa: E402
-from edgeclf.training.fit import fit_augmented, predict_probabilities, shuffled_batches  # noqa: E402
+from edgeclf.training.feed import shuffled_batches  # noqa: E402
+from edgeclf.training.fit import fit_augmented, predict_probabilities  # noqa: E402
 from edgeclf.training.lessons import teach_views  # noqa: E402
 from edgeclf.training.models import load_model, save_model  # noqa: E402
 from edgeclf.training.teachers import KerasTeacher  # noqa: E402

@@ -16,6 +16,7 @@ from edgeclf.image import UInt8Array
 CalibrationMethod = Literal["min-max", "average", "percentile", "mse"]
 Ranges: TypeAlias = dict[str, tuple[float, float]]
 
+CALIBRATION_IMAGES = 200
 _PERCENTILE = 99.99
 _SEARCH_SAMPLE = 1024  # values of one tensor and image that a range is searched on
 _SEARCH_FACTORS = tuple(np.linspace(1.0, 0.3, 15))

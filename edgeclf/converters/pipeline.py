@@ -21,6 +21,7 @@ from edgeclf.certificate import make_certificate
 from edgeclf.classifier import Classifier
 from edgeclf.converters import find_converter
 from edgeclf.converters.base import CALIBRATED, Converted, Converter, Recipe, Source, Target
+from edgeclf.converters.calibration import CALIBRATION_IMAGES
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import write_c_source
 from edgeclf.converters.gate import Comparison, answer_changes, compare
@@ -41,7 +42,6 @@ from edgeclf.progress import say, track
 from edgeclf.runtimes.base import Float32Array
 
 SCHEMA = "edgeclf.conversion/1"
-_CALIBRATION_IMAGES = 200
 _TIMED_IMAGES = 30
 _WORST_IMAGES = 6
 _WORST_LAYERS = 20
@@ -127,7 +127,7 @@ class Conversion:
         pool = find_any_photos(request.calibration, self._metadata.labels, split="train")
         if self._evaluation.photos is not None:
             check_disjoint(pool, self._evaluation.photos, "the comparison")
-        sample = sample_photos(pool, _CALIBRATION_IMAGES, request.seed)
+        sample = sample_photos(pool, CALIBRATION_IMAGES, request.seed)
         names = [pool.name_of(path) for path in sample.paths]
         manifest = {"images": len(sample), "seed": request.seed, "sha256": sample.sha256,
                     "files": names}  # fmt: skip

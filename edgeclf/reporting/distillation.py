@@ -21,8 +21,23 @@ def describe(study: Record) -> Iterator[str]:
     Args:
         study: Of the schema ``edgeclf.distillation/1``.
     """
-    difference, seeds = study["difference"], len(study["seeds"])
-    mean = difference["mean"]
+    yield from _finding(study, study["difference"], "the student")
+    alone, distilled = (_mean_top1(study, kind) for kind in ("alone", "distilled"))
+    yield (
+        f"On average the student is right on {text.percent(distilled)} distilled and on "
+        f"{text.percent(alone)} alone; the teacher on {text.percent(study['teacher']['top1'])}."
+    )
+    if study["int8_difference"]:
+        yield from _finding(study, study["int8_difference"], "the int8 student")
+        alone, distilled = (_mean_top1(study, kind, int8=True) for kind in ("alone", "distilled"))
+        yield (
+            f"As int8 it is right on {text.percent(distilled)} distilled and on "
+            f"{text.percent(alone)} alone."
+        )
+
+
+def _finding(study: Record, difference: Record, student: str) -> Iterator[str]:
+    seeds, mean = len(study["seeds"]), difference["mean"]
     over_seeds = difference["interval_95_over_seeds"]
     over_photos = difference["interval_95_over_photos"]
     written = _points_interval(over_seeds)
@@ -30,18 +45,18 @@ def describe(study: Record) -> Iterator[str]:
     alike = max(difference["per_seed"]) - min(difference["per_seed"]) < _ALIKE
     if alike and mean:
         yield (
-            f"No difference shown over seeds: all {seeds} gave the same difference of "
-            f"{text.points(100 * mean)} points, so that an interval over them has no width and "
-            "tells nothing."
+            f"No difference shown over seeds between {student} distilled and alone: all {seeds} "
+            f"gave the same difference of {text.points(100 * mean)} points, so that an interval "
+            "over them has no width and tells nothing."
         )
     elif not _excludes_zero(over_seeds):
-        yield f"No difference shown between the student distilled and alone: {what}."
+        yield f"No difference shown between {student} distilled and alone: {what}."
     else:
         verb = "helped" if mean > 0 else "harmed"
         by = f"{abs(100 * mean):.1f} points of top-1"
         ends = over_seeds if mean > 0 else [-end for end in reversed(over_seeds)]
         yield (
-            f"Distillation {verb} by {by}, 95 % interval over {seeds} seeds "
+            f"Distillation {verb} {student} by {by}, 95 % interval over {seeds} seeds "
             f"{_points_interval(ends)}."
         )
     photos = f"over the {study['images']:,} evaluation photos {_points_interval(over_photos)}"
@@ -49,11 +64,6 @@ def describe(study: Record) -> Iterator[str]:
         yield f"The interval {photos} excludes zero."
     else:
         yield f"The interval {photos} has zero in it: other photos could show the opposite."
-    alone, distilled = (_mean_top1(study, kind) for kind in ("alone", "distilled"))
-    yield (
-        f"On average the student is right on {text.percent(distilled)} distilled and on "
-        f"{text.percent(alone)} alone; the teacher on {text.percent(study['teacher']['top1'])}."
-    )
 
 
 def to_markdown(study: Record) -> str:
@@ -96,25 +106,17 @@ def _tables(study: Record) -> list[Table]:
 
 
 def _model_table(study: Record) -> list[Table]:
-    difference = study["difference"]
-    seeds = len(study["seeds"])
-    teacher = study["teacher"]
+    seeds, teacher = len(study["seeds"]), study["teacher"]
     rows: list[Sequence[str | Cell]] = [
         (
             "Teacher",
             Cell(text.percent(teacher["top1"]), text.interval(teacher["top1_interval_95"])),
             text.DASH,
         ),
-        ("Student alone", Cell(text.percent(_mean_top1(study, "alone")), "mean"), text.DASH),
-        (
-            "Student distilled",
-            Cell(text.percent(_mean_top1(study, "distilled")), "mean"),
-            Cell(
-                text.points(100 * difference["mean"]),
-                _points_interval(difference["interval_95_over_seeds"])[1:-1],
-            ),
-        ),
+        *_pair_of_rows(study, study["difference"], ""),
     ]
+    if study["int8_difference"]:
+        rows += _pair_of_rows(study, study["int8_difference"], ", int8")
     return make_table(
         "Teacher and student",
         f"Top-1 on {study['images']:,} evaluation photos: the teacher's with its 95 % interval "
@@ -126,24 +128,43 @@ def _model_table(study: Record) -> list[Table]:
     )
 
 
+def _pair_of_rows(study: Record, difference: Record, form: str) -> list[Sequence[str | Cell]]:
+    alone, distilled = (_mean_top1(study, kind, bool(form)) for kind in ("alone", "distilled"))
+    ends = _points_interval(difference["interval_95_over_seeds"])[1:-1]
+    gained = Cell(text.points(100 * difference["mean"]), ends)
+    return [
+        (f"Student alone{form}", Cell(text.percent(alone), "mean"), text.DASH),
+        (f"Student distilled{form}", Cell(text.percent(distilled), "mean"), gained),
+    ]
+
+
 def _seed_table(study: Record) -> list[Table]:
+    forms = [("", study["difference"])]
+    if study["int8_difference"]:
+        forms.append((", int8", study["int8_difference"]))
+    columns = ["Seed"]
+    for form, _ in forms:
+        columns += [f"Alone{form}", f"Distilled{form}", f"Difference{form}"]
     rows: list[Sequence[str | Cell]] = []
-    for seed, difference in zip(study["seeds"], study["difference"]["per_seed"], strict=True):
-        run = study["runs"][str(seed)]
-        tops = [
-            Cell(text.percent(run[kind]["top1"]), text.interval(run[kind]["top1_interval_95"]))
-            for kind in ("alone", "distilled")
-        ]
-        rows.append((str(seed), *tops, text.points(100 * difference)))
+    for index, seed in enumerate(study["seeds"]):
+        cells: list[str | Cell] = [str(seed)]
+        for form, difference in forms:
+            for kind in ("alone", "distilled"):
+                found = _run(study, seed, kind, bool(form))
+                interval = text.interval(found["top1_interval_95"])
+                cells.append(Cell(text.percent(found["top1"]), interval))
+            cells.append(text.points(100 * difference["per_seed"][index]))
+        rows.append(cells)
     return make_table(
         "Seed by seed",
         "Top-1 with its 95 % interval (Wilson), and the difference in points. A seed decides the "
         "student's weights and the order of the views; the views are the same for all.",
-        ("Seed", "Alone", "Distilled", "Difference"),
+        columns,
         rows,
         1,
         (f"{study['file']} is the distilled student of seed {study['seeds'][0]}, whichever is "
-         "best: a choice by the evaluation photos would flatter it.",),
+         "best: a choice by the evaluation photos would flatter it. The other students lie in "
+         f"{study['name']}.students.",),
     )  # fmt: skip
 
 
@@ -170,8 +191,13 @@ def _facts(study: Record) -> dict[str, str]:
     }
 
 
-def _mean_top1(study: Record, kind: str) -> float:
-    tops = [study["runs"][str(seed)][kind]["top1"] for seed in study["seeds"]]
+def _run(study: Record, seed: int, kind: str, int8: bool) -> Record:
+    found: Record = study["runs"][str(seed)][kind]
+    return found["int8"] if int8 else found
+
+
+def _mean_top1(study: Record, kind: str, int8: bool = False) -> float:
+    tops = [_run(study, seed, kind, int8)["top1"] for seed in study["seeds"]]
     return float(sum(tops) / len(tops))
 
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from edgeclf.image import ImageSpec
 from edgeclf.training.backbones import Backbone, build_classifier
+from edgeclf.training.feed import shuffled_batches
 from edgeclf.training.fit import (
     ProgressCallback,
     classification_loss,
     cosine_adam,
-    shuffled_batches,
     use_seed,
 )
 from edgeclf.training.lessons import Lessons

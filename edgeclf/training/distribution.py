@@ -31,11 +31,11 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     """The strategy of that name; several machines must be joined before TensorFlow does anything.
 
     Args:
-        name: ``none``, ``mirrored`` (the devices of this machine) or ``multi-worker`` (the
-            machines that TF_CONFIG lists, one process each).
+        name: One of `edgeclf.recipe.STRATEGIES`: ``none``, ``mirrored`` (the devices of this
+            machine) or ``multi-worker`` (the machines that TF_CONFIG lists, one process each).
 
     Raises:
-        OptionError: There is no such name, or the devices or machines for it are not there.
+        OptionError: The devices or machines for it are not there.
     """
     if name == "none":
         return tf.distribute.get_strategy()
@@ -47,10 +47,8 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
                 "Train without --distribute."
             )
         return tf.distribute.MirroredStrategy([device.name for device in found])
-    if name == "multi-worker":
-        worker_index()
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    raise OptionError(f"{name!r} is no way to distribute; known are none, mirrored, multi-worker.")
+    worker_index()  # refuses a TF_CONFIG that TensorFlow would wait for without end
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def worker_index() -> int:

@@ -17,9 +17,7 @@ from edgeclf.recipe import Recipe
 from edgeclf.training.augment import augmentation
 from edgeclf.training.backbones import part
 from edgeclf.training.distribution import open_strategy, prepare_for_workers, twin_of
-from edgeclf.training.feed import BATCH_SIZE as BATCH_SIZE
-from edgeclf.training.feed import Feed
-from edgeclf.training.feed import shuffled_batches as shuffled_batches
+from edgeclf.training.feed import BATCH_SIZE, Feed
 from edgeclf.training.keeper import Keeper
 from edgeclf.training.run_folder import RunFolder
 
@@ -28,7 +26,7 @@ _HEAD_VIEWS = 1
 _HEAD_EPOCHS = 40
 _HEAD_LEARNING_RATE = 3e-3
 _FINE_TUNING_RATE = 3e-4
-_FROM_SCRATCH_RATE = 2e-3
+FROM_SCRATCH_RATE = 2e-3
 _RECIPE = Recipe()
 
 Examples = tuple[UInt8Array, npt.NDArray[np.int64]]
@@ -120,43 +118,6 @@ def fit_pretrained(
         learning_rate=recipe.learning_rate or _FINE_TUNING_RATE,
         seed=seed,
         title="fine-tune the upper layers",
-        recipe=recipe,
-        validation=validation,
-        folder=folder,
-    )
-
-
-def fit_from_scratch(
-    model: keras.Model,
-    images: UInt8Array,
-    targets: npt.NDArray[np.int64],
-    *,
-    epochs: int,
-    seed: int,
-    recipe: Recipe = _RECIPE,
-    validation: Examples | None = None,
-    folder: RunFolder | None = None,
-) -> None:
-    """Trains a whole network that knows nothing yet; `model` is trained in place.
-
-    Args:
-        model: From `build_classifier`.
-        images: uint8 [N, H, W, 3] of the model's input size.
-        targets: int64 [N].
-        epochs: Passes over the photos.
-        seed: Decides order and augmentation.
-        recipe: The other settings.
-        validation: Images and targets that early stopping judges by.
-        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
-    """
-    fit_augmented(
-        model,
-        images,
-        targets,
-        epochs=epochs,
-        learning_rate=recipe.learning_rate or _FROM_SCRATCH_RATE,
-        seed=seed,
-        title="train from scratch",
         recipe=recipe,
         validation=validation,
         folder=folder,

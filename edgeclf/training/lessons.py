@@ -24,7 +24,8 @@ from edgeclf.photo_cache import POLICY_VERSION as PHOTO_VERSION
 from edgeclf.photos import Photos
 from edgeclf.progress import Progress, say
 from edgeclf.training.augment import POLICY_VERSION, augmentation
-from edgeclf.training.fit import BATCH_SIZE, in_batches
+from edgeclf.training.feed import BATCH_SIZE
+from edgeclf.training.fit import in_batches
 from edgeclf.training.teachers import Teacher
 
 _Array = npt.NDArray[Any]

@@ -22,9 +22,15 @@ LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")
 
 
 def save_model(
-    task: Task, name: str, model: keras.Model, spec: ImageSpec, settings: dict[str, Any]
+    task: Task,
+    name: str,
+    model: keras.Model,
+    spec: ImageSpec,
+    settings: dict[str, Any],
+    *,
+    folder: Path | None = None,
 ) -> Artifact:
-    """Evaluates a trained model and writes it as ``NAME.keras`` in the task's folder.
+    """Evaluates a trained model and writes it as ``NAME.keras``.
 
     Args:
         task: What it was trained on and is judged by.
@@ -32,6 +38,7 @@ def save_model(
         model: From `build_classifier`, trained.
         spec: How photos become its input.
         settings: What it was trained with, as plain JSON types.
+        folder: Where it goes; the task's by default.
     """
     probabilities = predict_probabilities(model, task.images(task.evaluation, spec))
     record = accuracy_record(probabilities, task.evaluation)
@@ -50,7 +57,7 @@ def save_model(
         },
         accuracy={"source": record},
     )
-    artifact = save_artifact(_seal(model, metadata), task.folder / f"{name}.keras")
+    artifact = save_artifact(_seal(model, metadata), (folder or task.folder) / f"{name}.keras")
     say(
         f"{artifact.path}: top-1 {record['top1']:.1%} on {record['images']} evaluation photos, "
         f"{metadata.parameters:,} parameters"

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from edgeclf import files
 from edgeclf.artifact import Artifact, load_artifact
+from edgeclf.classifier import Classifier
 from edgeclf.errors import ArtifactError
-from edgeclf.image import ImageSpec
+from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.measurement.accuracy import accuracy_record
 from edgeclf.measurement.environment import environment, library_versions
 from edgeclf.measurement.statistics import bootstrap_interval, paired_t_interval
@@ -35,6 +36,7 @@ from edgeclf.training.models import save_model
 from edgeclf.training.teachers import Teacher, teacher_logits
 
 SCHEMA = "edgeclf.distillation/1"
+KINDS = ("distilled", "alone")
 _LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy")
 _METHOD = (
     "alone: the same network, start, views and steps with the true labels as its only loss; the "
@@ -55,6 +57,7 @@ class Study:
         lessons: The same for all of them.
         teaching: How the distilled one is taught.
         settings: What the artifact tells of its training; ``seed`` is the first seed.
+        as_int8: Writes a student as int8 file, for comparing those too; None leaves it out.
     """
 
     task: Task
@@ -64,11 +67,17 @@ class Study:
     lessons: Lessons
     teaching: Teaching
     settings: dict[str, Any]
+    as_int8: Callable[[Artifact], Artifact] | None = None
 
     @property
     def path(self) -> Path:
         """The JSON file; ``.md`` and ``.html`` lie beside it."""
         return self.task.folder / f"{self.task.name}.distillation.json"
+
+    @property
+    def students(self) -> Path:
+        """The folder of all students but the first distilled one, which is the result."""
+        return self.task.folder / f"{self.task.name}.students"
 
     def run(self, seeds: int) -> Artifact:
         """Trains what has not been trained yet with equal settings, and writes the report.
@@ -82,44 +91,65 @@ class Study:
         """
         conditions = self._conditions()
         runs: dict[str, dict[str, Any]] = _runs_before(self.path, conditions)
-        artifact = self._artifact_before(runs)
         numbers = range(self.settings["seed"], self.settings["seed"] + seeds)
-        if reused := sum(f"{seed}" in runs for seed in numbers):
+        if reused := sum(set(KINDS) <= runs.get(f"{seed}", {}).keys() for seed in numbers):
             say(f"{reused} of {seeds} seeds were trained before with equal settings: reused")
+        result = None
         for seed in numbers:
             done = runs.setdefault(f"{seed}", {"seed": seed})
-            for kind in ("distilled", "alone"):
-                if kind in done:
+            for kind in KINDS:
+                is_result = kind == "distilled" and seed == numbers[0]
+                judged = kind in done and (self.as_int8 is None or "int8" in done[kind])
+                if judged and not is_result:
                     continue
-                say(f"seed {seed}, {kind}")
-                model, inherited = self._train(seed, alone=kind == "alone")
-                done[kind] = self._judge(model) | {"inherited_layers": inherited}
-                if kind == "distilled" and seed == numbers[0]:
-                    settings = {**self.settings, "inherited_layers": inherited}
-                    artifact = save_model(self.task, self.task.name, model, self.spec, settings)
-                    done[kind]["sha256"] = artifact.sha256
+                name = self.task.name if is_result else f"{self.task.name}-{kind}-{seed}"
+                folder = self.task.folder if is_result else self.students
+                artifact = _kept(folder / f"{name}.keras", done.get(kind))
+                if artifact is None:
+                    say(f"seed {seed}, {kind}")
+                    artifact, done[kind] = self._train(seed, kind, name, folder)
+                if self.as_int8 is not None and "int8" not in done[kind]:
+                    done[kind]["int8"] = self._judge_int8(self.as_int8(artifact))
                 files.write_json(
                     self.path, {"schema": SCHEMA, "conditions": conditions, "runs": runs}
                 )
-        assert artifact is not None
-        record = self._record(conditions, runs, [runs[f"{seed}"] for seed in numbers], artifact)
+                result = artifact if is_result else result
+        assert result is not None
+        record = self._record(conditions, runs, [runs[f"{seed}"] for seed in numbers], result)
         files.write_json(self.path, record)
         write_pages(self.path, record, pages.to_markdown, pages.to_html)
         for sentence in record["sentences"]:
             say(sentence)
-        return artifact
+        return result
 
-    def _train(self, seed: int, *, alone: bool) -> tuple[keras.Model, int]:
+    def _train(
+        self, seed: int, kind: str, name: str, folder: Path
+    ) -> tuple[Artifact, dict[str, Any]]:
         teaching = self.teaching
-        if alone:
+        if kind == "alone":
             teaching = dataclasses.replace(teaching, label_weight=1.0, feature_weight=0.0)
-        return train_student(
+        model, inherited = train_student(
             self.backbone, self.spec, self.teacher, self.lessons, teaching, seed=seed
         )
+        settings = {
+            **self.settings, **dataclasses.asdict(teaching), "seed": seed,
+            "inherited_layers": inherited,
+        }  # fmt: skip
+        artifact = save_model(self.task, name, model, self.spec, settings, folder=folder)
+        scores = predict_probabilities(model, self._evaluation_images())
+        return artifact, {
+            **self._accuracy(scores), "inherited_layers": inherited, "sha256": artifact.sha256
+        }  # fmt: skip
 
-    def _judge(self, model: keras.Model) -> dict[str, Any]:
-        images = self.task.images(self.task.evaluation, self.spec)
-        return self._accuracy(predict_probabilities(model, images))
+    def _judge_int8(self, artifact: Artifact) -> dict[str, Any]:
+        with Classifier(artifact) as classifier:
+            scores = classifier.probabilities(self._evaluation_images())
+        return {
+            **self._accuracy(scores), "sha256": artifact.sha256, "size_bytes": artifact.size_bytes
+        }  # fmt: skip
+
+    def _evaluation_images(self) -> UInt8Array:
+        return self.task.images(self.task.evaluation, self.spec)
 
     def _accuracy(self, scores: Any) -> dict[str, Any]:
         """Top-1 with its interval, and which photos were right, as a text of 0 and 1."""
@@ -145,18 +175,6 @@ class Study:
         plain: dict[str, Any] = json.loads(json.dumps(conditions))
         return plain
 
-    def _artifact_before(self, runs: dict[str, dict[str, Any]]) -> Artifact | None:
-        """The first seed's artifact; where it is gone or another, the seed is trained again."""
-        first = runs.get(f"{self.settings['seed']}", {})
-        try:
-            artifact = load_artifact(self.task.folder / f"{self.task.name}.keras")
-        except ArtifactError:
-            artifact = None
-        if artifact is not None and first.get("distilled", {}).get("sha256") == artifact.sha256:
-            return artifact
-        first.pop("distilled", None)
-        return None
-
     def _record(
         self,
         conditions: dict[str, Any],
@@ -167,12 +185,6 @@ class Study:
         logits = teacher_logits(
             self.teacher, self.task.images(self.task.evaluation, self.teacher.spec)
         )
-        per_seed = [run["distilled"]["top1"] - run["alone"]["top1"] for run in shown]
-        right = {
-            kind: np.array([[int(c) for c in run[kind]["right"]] for run in shown])
-            for kind in ("distilled", "alone")
-        }
-        per_photo = (right["distilled"] - right["alone"]).mean(axis=0)
         record = {
             "schema": SCHEMA,
             "conditions": conditions,
@@ -184,17 +196,39 @@ class Study:
             "inherited_layers": shown[0]["distilled"]["inherited_layers"],
             "teacher": {"sha256": self.teacher.sha256, **self._accuracy(logits)},
             "seeds": [run["seed"] for run in shown],
-            "difference": {
-                "mean": float(np.mean(per_seed)),
-                "per_seed": per_seed,
-                "interval_95_over_seeds": list(paired_t_interval(per_seed)),
-                "interval_95_over_photos": list(bootstrap_interval(per_photo.tolist())),
-            },
+            "difference": _difference(shown),
+            "int8_difference": None
+            if self.as_int8 is None
+            else _difference([{kind: run[kind]["int8"] for kind in KINDS} for run in shown]),
             "method": _METHOD,
             "runs": runs,
             "environment": environment(),
         }
         return {**record, "sentences": list(pages.describe(record))}
+
+
+def _difference(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What distillation gave: the differences of the seeds' pairs, and their intervals."""
+    per_seed = [run["distilled"]["top1"] - run["alone"]["top1"] for run in shown]
+    right = {
+        kind: np.array([[int(c) for c in run[kind]["right"]] for run in shown]) for kind in KINDS
+    }
+    per_photo = (right["distilled"] - right["alone"]).mean(axis=0)
+    return {
+        "mean": float(np.mean(per_seed)),
+        "per_seed": per_seed,
+        "interval_95_over_seeds": list(paired_t_interval(per_seed)),
+        "interval_95_over_photos": list(bootstrap_interval(per_photo.tolist())),
+    }
+
+
+def _kept(path: Path, done: Mapping[str, Any] | None) -> Artifact | None:
+    """The student that an earlier run left; None where it is gone, or another."""
+    try:
+        artifact = load_artifact(path)
+    except ArtifactError:
+        return None
+    return artifact if done is not None and done.get("sha256") == artifact.sha256 else None
 
 
 def _runs_before(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -158,7 +158,8 @@ def train_master(plan: Plan) -> None:
 
     from edgeclf.task import open_task
     from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.fit import BATCH_SIZE, ProgressCallback, in_batches, use_seed
+    from edgeclf.training.feed import BATCH_SIZE
+    from edgeclf.training.fit import ProgressCallback, in_batches, use_seed
     from edgeclf.training.models import save_model
 
     use_seed(plan.seed)
