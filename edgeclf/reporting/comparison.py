@@ -8,8 +8,7 @@ from typing import Any
 from edgeclf.measurement.comparison import Model, Ratio, Student
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
-from edgeclf.reporting.markdown import safe_text
-from edgeclf.reporting.tables import Cell, Table, make_table, table_parts
+from edgeclf.reporting.tables import Cell, Table, make_table, markdown_document
 
 Record = Mapping[str, Any]
 
@@ -36,13 +35,12 @@ def to_markdown(comparison: Record) -> str:
     Args:
         comparison: What `edgeclf.compare` wrote, of the schema ``edgeclf.comparison/1``.
     """
-    parts = [f"# Comparison: {safe_text(_title(comparison))}"]
-    parts += [safe_text(words) for words in comparison["sentences"]]
-    tables = [*_tables(comparison), *_matrix_tables(comparison), *_confusion_table(comparison)]
-    for table in tables:
-        parts += [f"## {safe_text(table.title)}", *table_parts(table)]
-    facts = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in _facts(comparison).items()]
-    return "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"
+    return markdown_document(
+        f"Comparison: {_title(comparison)}",
+        comparison["sentences"],
+        [*_tables(comparison), *_matrix_tables(comparison), *_confusion_table(comparison)],
+        _facts(comparison),
+    )
 
 
 def to_html(comparison: Record) -> str:

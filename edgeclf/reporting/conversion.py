@@ -8,8 +8,7 @@ from typing import Any
 from edgeclf.converters.gate import GENERATED_CHANGE
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
-from edgeclf.reporting.markdown import safe_text
-from edgeclf.reporting.tables import Cell, Table, make_table, table_parts
+from edgeclf.reporting.tables import Cell, Table, make_table, markdown_document
 
 Record = Mapping[str, Any]
 
@@ -29,14 +28,12 @@ def to_markdown(conversion: Record) -> str:
     Args:
         conversion: What `edgeclf.convert` wrote, of the schema ``edgeclf.conversion/1``.
     """
-    parts = [
-        f"# Conversion: {safe_text(conversion['source']['name'])}",
-        safe_text(_summary(conversion)),
-    ]
-    for table in [*_tables(conversion), *_layer_table(conversion)]:
-        parts += [f"## {table.title}", *table_parts(table)]
-    facts = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in _facts(conversion).items()]
-    return "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"
+    return markdown_document(
+        f"Conversion: {conversion['source']['name']}",
+        [_summary(conversion)],
+        [*_tables(conversion), *_layer_table(conversion)],
+        _facts(conversion),
+    )
 
 
 def to_html(conversion: Record) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
-from edgeclf.reporting.markdown import safe_text
-from edgeclf.reporting.tables import Cell, Table, make_table, table_parts
+from edgeclf.reporting.tables import Cell, Table, make_table, markdown_document
 
 Record = Mapping[str, Any]
 
@@ -72,12 +71,12 @@ def to_markdown(study: Record) -> str:
     Args:
         study: Of the schema ``edgeclf.distillation/1``.
     """
-    parts = [f"# Distillation: {safe_text(study['name'])}"]
-    parts += [safe_text(" ".join(study["sentences"]))]
-    for table in _tables(study):
-        parts += [f"## {safe_text(table.title)}", *table_parts(table)]
-    facts = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in _facts(study).items()]
-    return "\n\n".join([*parts, "## Conditions", "\n".join(facts)]) + "\n"
+    return markdown_document(
+        f"Distillation: {study['name']}",
+        [" ".join(study["sentences"])],
+        _tables(study),
+        _facts(study),
+    )
 
 
 def to_html(study: Record) -> str:

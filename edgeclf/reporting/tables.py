@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -70,6 +70,17 @@ def make_table(
     figures = [[row[i] for i in kept] for row in cells]
     first = sum(i < first_number for i in kept)
     return [Table(title, caption, names, figures, first, notes)]
+
+
+def markdown_document(
+    title: str, paragraphs: Iterable[str], tables: Iterable[Table], facts: Mapping[str, str]
+) -> str:
+    """A report of tables: title, what was found, the tables, and the conditions as a list."""
+    parts = [f"# {safe_text(title)}", *map(safe_text, paragraphs)]
+    for table in tables:
+        parts += [f"## {safe_text(table.title)}", *table_parts(table)]
+    conditions = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in facts.items()]
+    return "\n\n".join([*parts, "## Conditions", "\n".join(conditions)]) + "\n"
 
 
 def table_parts(table: Table) -> Iterable[str]:

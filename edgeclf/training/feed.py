@@ -77,6 +77,9 @@ class Feed:
         options = tf.data.Options()
         # Otherwise TensorFlow fetches ahead on its own, and the wait would not be seen here.
         options.experimental_optimization.inject_prefetch = False
+        # There is nothing to tune, and an iterator that is dropped, as Keras does after each
+        # epoch, waits for the tuner's sleep to end: 10 ms at first, then twice as long each time.
+        options.autotune.enabled = False
         return dataset.with_options(options)
 
     def _next(self, index: np.int64) -> list[npt.NDArray[Any]]:
