@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeclf.task import Task
 
 _LEAST_SEEDS = 3
+_TEACHER_ANSWERS = ("cached", "fly")
 _CONVERTIBLE = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 
 
@@ -30,6 +31,7 @@ def distill(
     evaluation: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     student: str = "student",
+    teacher_answers: str = "cached",
     views: int = 8,
     epochs: int = 3,
     temperature: float = 4.0,
@@ -43,8 +45,7 @@ def distill(
     """Trains a small student on a teacher's answers.
 
     A student of the teacher's own family starts from the teacher's first layers, where the teacher
-    is a ``.keras`` artifact. The answers are kept beside the decoded photos: the next student of
-    the same teacher, photos, views and seed does not ask again.
+    is a ``.keras`` artifact.
 
     Args:
         teacher: An artifact, ``.keras``, ``.tflite`` or ``.onnx``. A model from elsewhere becomes
@@ -55,7 +56,11 @@ def distill(
         out: Folder for the artifact; by default ``runs/NAME``.
         student: The network; `edgeclf.backbones` lists them. ``student`` has about 100,000
             parameters, ``student-xs`` to ``student-xl`` 20,000 to 2,000,000.
-        views: How many variations of each photo the teacher answers.
+        teacher_answers: ``cached``: the teacher answers each view once, and the answers are kept
+            beside the decoded photos, so that the next student of the same teacher, photos, views
+            and seed does not ask again. ``fly``: it answers other views in every epoch, while the
+            student trains, and nothing is kept.
+        views: How many variations of each photo the teacher answers; with ``fly`` in each epoch.
         epochs: Passes over all views.
         temperature: Softens the answers before they are compared; 1 or more.
         label_weight: Share of the true labels in the loss, 0..1; the rest is the teacher's.
@@ -80,8 +85,10 @@ def distill(
         MissingDependencyError: TensorFlow, or for `int8` a package of the extra ``convert``, is
             not installed.
         OptionError: There is no such student, a number is out of its range, `teacher` shows no
-            features, or `int8` is wanted of one seed.
+            features, `int8` is wanted of one seed, or several seeds are to share answers that are
+            not kept.
     """
+    _check_answers(teacher_answers, seeds)
     _check_numbers(views, epochs, temperature, label_weight, features, seeds)
     if int8 and seeds == 1:
         raise OptionError(
@@ -96,7 +103,8 @@ def distill(
     from edgeclf.training.backbones import find_backbone, input_spec
     from edgeclf.training.distill import Teaching, train_student
     from edgeclf.training.fit import use_seed
-    from edgeclf.training.lessons import LessonCache, teach_views
+    from edgeclf.training.lessons import LessonCache, Lessons, teach_views
+    from edgeclf.training.live_lessons import LiveLessons
     from edgeclf.training.models import save_model
     from edgeclf.training.teachers import open_teacher
 
@@ -109,21 +117,26 @@ def distill(
         )
     backbone = find_backbone(student)
     spec = input_spec(backbone)
-    lessons = teach_views(
-        source,
-        task.images(task.photos, source.spec),
-        task.images(task.photos, spec),
-        task.photos.targets,
-        student_spec=spec,
-        views=views,
-        seed=seed,
-        features=features > 0,
-        cache=LessonCache(task.folder / "cache", task.photos),
-    )
+    sizes = task.images(task.photos, source.spec), task.images(task.photos, spec)
+    lessons: Lessons | LiveLessons
+    if teacher_answers == "fly":
+        lessons = LiveLessons(source, *sizes, task.photos.targets, views)
+    else:
+        lessons = teach_views(
+            source,
+            *sizes,
+            task.photos.targets,
+            student_spec=spec,
+            views=views,
+            seed=seed,
+            features=features > 0,
+            cache=LessonCache(task.folder / "cache", task.photos),
+        )
     teaching = Teaching(epochs, temperature, label_weight, features)
     settings = {
         "backbone": backbone.name,
         "teacher_sha256": source.sha256,
+        "teacher_answers": teacher_answers,
         "views": views,
         **dataclasses.asdict(teaching),
         "seed": seed,
@@ -131,11 +144,24 @@ def distill(
     if seeds > 1:
         from edgeclf.training.study import Study
 
+        assert isinstance(lessons, Lessons), "asked before"
         as_int8 = _int8_converter(task, spec) if int8 else None
         return Study(task, source, backbone, spec, lessons, teaching, settings, as_int8).run(seeds)
     model, inherited = train_student(backbone, spec, source, lessons, teaching, seed=seed)
     say(f"{inherited} layers of the student started from the teacher's")
     return save_model(task, task.name, model, spec, {**settings, "inherited_layers": inherited})
+
+
+def _check_answers(teacher_answers: str, seeds: int) -> None:
+    if teacher_answers not in _TEACHER_ANSWERS:
+        raise OptionError(
+            f"teacher_answers is {teacher_answers!r}; expected {' or '.join(_TEACHER_ANSWERS)}."
+        )
+    if teacher_answers == "fly" and seeds > 1:
+        raise OptionError(
+            f"seeds is {seeds} and teacher_answers 'fly'; expected 'cached' beside several seeds: "
+            "the students distilled and alone are compared on the same views, which are kept."
+        )
 
 
 def _check_numbers(
@@ -201,6 +227,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="where results go (default: runs/NAME)")
     parser.add_argument("--student", metavar="NAME", default="student",
                         help="network, see 'edgeclf backbones' (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--teacher-answers", choices=_TEACHER_ANSWERS, default="cached",
+                        help="cached: to the same views in every epoch, kept on disk; fly: to "
+                        "other views in every epoch, none kept (default: %(default)s)")  # fmt: skip
     parser.add_argument("--views", type=int, default=8, help="variations of each photo that "
                         "the teacher answers (default: %(default)s)")  # fmt: skip
     parser.add_argument("--epochs", type=int, default=3,
@@ -232,6 +261,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation=args.evaluation,
         out=args.out,
         student=args.student,
+        teacher_answers=args.teacher_answers,
         views=args.views,
         epochs=args.epochs,
         temperature=args.temperature,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
+
+from edgeclf.image import UInt8Array
 
 POLICY_VERSION = 1  # raise when the same seed varies the same photo in another way
 _ZOOM = (0.75, 1.1)  # the side of the source area, relative to the image
@@ -37,6 +40,17 @@ def augmentation(seed: int) -> keras.Sequential:
         ],
         name="augmentation",
     )
+
+
+def varied(vary: keras.Sequential, images: UInt8Array) -> UInt8Array:
+    """Variations of a batch as photos are: uint8 [N, H, W, 3].
+
+    Args:
+        vary: From `augmentation`.
+        images: uint8 [N, H, W, 3].
+    """
+    values = np.rint(vary(images, training=True))
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 class RandomView(layers.Layer):

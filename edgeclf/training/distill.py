@@ -3,6 +3,7 @@
 After Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015). The teacher
 answers each view once; the student then sees the views as often as the epochs ask, with the
 answers kept, because on a CPU the teacher's forward pass costs more than the student's training.
+Or the teacher answers other views in every epoch while the student trains: `LiveLessons`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy.typing as npt
 
 from edgeclf.image import ImageSpec
 from edgeclf.training.backbones import Backbone, build_classifier
@@ -23,6 +23,7 @@ from edgeclf.training.fit import (
     use_seed,
 )
 from edgeclf.training.lessons import Lessons
+from edgeclf.training.live_lessons import LiveLessons
 from edgeclf.training.teachers import Teacher
 
 LABEL_WEIGHT = 0.2  # the share of the true labels in the loss; the rest is the teacher's
@@ -50,7 +51,7 @@ def train_student(
     backbone: Backbone,
     spec: ImageSpec,
     teacher: Teacher,
-    lessons: Lessons,
+    lessons: Lessons | LiveLessons,
     teaching: Teaching,
     *,
     seed: int,
@@ -61,7 +62,7 @@ def train_student(
         backbone: The student's network.
         spec: How photos become its input.
         teacher: Whose classes it learns; only one with a Keras model gives weights to inherit.
-        lessons: From `teach_views`.
+        lessons: From `teach_views`, or live.
         teaching: How it is taught.
         seed: Decides its weights and the order, and nothing that came before this call.
 
@@ -132,7 +133,7 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 
 def fit_student(
     student: keras.Model,
-    lessons: Lessons,
+    lessons: Lessons | LiveLessons,
     *,
     epochs: int,
     temperature: float,
@@ -151,7 +152,7 @@ def fit_student(
 
     Args:
         student: From `build_classifier`.
-        lessons: From `teach_views`, with features where `feature_weight` is above 0.
+        lessons: From `teach_views`, or live; with features where `feature_weight` is above 0.
         epochs: Passes over all views.
         temperature: Softens both distributions before they are compared; above 1, the ratios
             between wrong classes count too.
@@ -165,14 +166,13 @@ def fit_student(
     for layer in student.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached
-    shown: tuple[npt.NDArray[Any], ...] = (lessons.images, lessons.logits)
-    if feature_weight:
-        assert lessons.features is not None
-        shown = (*shown, lessons.features)
-    batches = shuffled_batches(shown, lessons.targets, seed)
-    loss = classification_loss(lessons.logits.shape[-1])
+    classes = student.output_shape[-1]
+    feed = lessons.feed(seed, features=feature_weight > 0)
+    batches = feed.dataset
+    loss = classification_loss(classes)
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    distiller = _distiller(student, shown, temperature, label_weight, feature_weight)
+    width = lessons.feature_width if feature_weight else None
+    distiller = _distiller(student, temperature, label_weight, feature_weight, width)
     optimizer = cosine_adam(learning_rate, epochs * len(batches))
     if feature_weight:
         # Two outputs, of which labels belong to the first alone.
@@ -183,39 +183,41 @@ def fit_student(
     title = "student learns the labels" if label_weight == 1 else "student learns the answers"
     metric = f"{LOGITS}_accuracy" if feature_weight else "accuracy"
     callback = ProgressCallback(title, metric)
-    distiller.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+    try:
+        distiller.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+    finally:
+        feed.close()
 
 
 def _distiller(
     student: keras.Model,
-    shown: tuple[npt.NDArray[Any], ...],
     temperature: float,
     label_weight: float,
     feature_weight: float,
+    feature_width: int | None,
 ) -> keras.distillation.Distiller:
     """Keras calls teacher and student with the same inputs; this teacher only reads its answers.
 
     With features, both are networks of two outputs. `keras.distillation.FeatureDistillation` can
     also look into layers by name, but runs the student a second time in every step to do so.
     """
-    images, *answers = shown
-    image = keras.Input(images.shape[1:], dtype="uint8", name="image")
-    given = [
-        keras.Input(array.shape[1:], name=name)
-        for array, name in zip(answers, ("teacher_logits", "teacher_features"), strict=False)
-    ]
+    image = keras.Input(student.input_shape[1:], dtype="uint8", name="image")
+    widths = {"logits": student.output_shape[-1]}
+    if feature_width is not None:
+        widths["features"] = feature_width
+    given = [keras.Input((width,), name=f"teacher_{end}") for end, width in widths.items()]
     inputs = [image, *given]
     told: Any = [keras.layers.Identity()(answer) for answer in given]
     normalized = student.get_layer("normalize")(image)
-    ends = [student.get_layer(name).output for name in ("logits", "features")[: len(given)]]
+    ends = [student.get_layer(name).output for name in widths]
     core = keras.Model(student.get_layer("normalize").output, ends)
     learnt: Any = core(normalized)
     learnt = list(learnt) if isinstance(learnt, list | tuple) else [learnt]
     # Instances: given by name, Keras 3.15 compares raw logits as if they were probabilities.
     divergence, error = keras.losses.KLDivergence(), keras.losses.MeanSquaredError()
-    if feature_weight:
-        if learnt[1].shape[-1] != given[1].shape[-1]:
-            learnt[1] = keras.layers.Dense(given[1].shape[-1], name="projection")(learnt[1])
+    if feature_width is not None:
+        if learnt[1].shape[-1] != feature_width:
+            learnt[1] = keras.layers.Dense(feature_width, name="projection")(learnt[1])
         told = tuple(told)
         learnt = (keras.layers.Identity(name=LOGITS)(learnt[0]), learnt[1])
         losses = [

@@ -26,6 +26,8 @@ class Feed:
     Keras's `PyDataset` and `Dataset.from_generator`, which it is made of, keep one of two CPUs
     busy in the kernel while a student trains: its step takes twice as long.
 
+    A subclass whose batches lie in no arrays overrides `_specs`, `_order_of` and `_load`.
+
     Args:
         inputs: Arrays with one row an example; several give a tuple a batch.
         targets: int64 [N].
@@ -49,8 +51,8 @@ class Feed:
         self._arrays: tuple[npt.NDArray[Any], ...] = (*inputs, targets)
         self._seed, self._batch_size = seed, batch_size
         self._epoch = first_epoch
-        self._count = math.ceil(len(targets) / batch_size)
-        self._order = np.arange(len(targets))
+        self._order = self._order_of(first_epoch)
+        self._count = math.ceil(len(self._order) / batch_size)
         self._submitted = 0
         self._pending: deque[Future[list[npt.NDArray[Any]]]] = deque()
         self._executor: ThreadPoolExecutor | None = None
@@ -64,12 +66,25 @@ class Feed:
             self._executor = None
         self._pending.clear()
 
+    def _specs(self) -> list[tf.TensorSpec]:
+        """Shapes and types of a batch's arrays, the targets last."""
+        return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in self._arrays]
+
+    def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The rows in the order in which the epoch goes through them."""
+        count = len(self._arrays[-1])
+        if self._seed is None:
+            return np.arange(count)
+        return np.random.default_rng((self._seed, epoch)).permutation(count)
+
     def _make_dataset(self) -> tf.data.Dataset:
+        specs = self._specs()
+
         def batch(index: tf.Tensor) -> tuple[Any, tf.Tensor]:
-            loaded = tf.numpy_function(self._next, [index], [a.dtype for a in self._arrays])
+            loaded = tf.numpy_function(self._next, [index], [spec.dtype for spec in specs])
             *given, answers = (
-                tf.ensure_shape(tensor, (None, *array.shape[1:]))
-                for tensor, array in zip(loaded, self._arrays, strict=True)
+                tf.ensure_shape(tensor, spec.shape)
+                for tensor, spec in zip(loaded, specs, strict=True)
             )
             return tuple(given) if len(given) > 1 else given[0], answers
 
@@ -96,9 +111,7 @@ class Feed:
 
     def _start_epoch(self) -> None:
         self.close()
-        if self._seed is not None:
-            rng = np.random.default_rng((self._seed, self._epoch))
-            self._order = rng.permutation(len(self._order))
+        self._order = self._order_of(self._epoch)
         self._epoch += 1
         self._submitted = 0
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-feed")
@@ -108,9 +121,13 @@ class Feed:
             self._pending.append(self._executor.submit(self._load, self._submitted))
             self._submitted += 1
 
-    def _load(self, index: int) -> list[npt.NDArray[Any]]:
+    def _rows(self, index: int) -> npt.NDArray[np.int64]:
         # Sorted rows are read from the map in one sweep; order within a batch has no effect.
-        rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
+        return np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
+
+    def _load(self, index: int) -> list[npt.NDArray[Any]]:
+        """The arrays of a batch; called for one after the other, in the feed's own thread."""
+        rows = self._rows(index)
         return [np.asarray(array[rows]) for array in self._arrays]
 
 

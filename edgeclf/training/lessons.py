@@ -23,8 +23,8 @@ from edgeclf.measurement.environment import library_versions
 from edgeclf.photo_cache import POLICY_VERSION as PHOTO_VERSION
 from edgeclf.photos import Photos
 from edgeclf.progress import Progress, say
-from edgeclf.training.augment import POLICY_VERSION, augmentation
-from edgeclf.training.feed import BATCH_SIZE
+from edgeclf.training.augment import POLICY_VERSION, augmentation, varied
+from edgeclf.training.feed import BATCH_SIZE, Feed
 from edgeclf.training.fit import in_batches
 from edgeclf.training.teachers import Teacher
 
@@ -46,6 +46,29 @@ class Lessons:
     logits: npt.NDArray[np.float32]
     targets: npt.NDArray[np.int64]
     features: npt.NDArray[np.float32] | None = None
+
+    @property
+    def feature_width(self) -> int | None:
+        """C of the features; None where there are none."""
+        return None if self.features is None else self.features.shape[-1]
+
+    def __len__(self) -> int:
+        """How many views an epoch has."""
+        return len(self.targets)
+
+    def feed(self, seed: int, *, features: bool = False, first_epoch: int = 0) -> Feed:
+        """Batches of (images, logits[, features]) and targets, in an order that `seed` decides.
+
+        Args:
+            seed: Decides the order, together with the epoch's number and nothing else.
+            features: Whether the teacher's features are among them.
+            first_epoch: Number of the epoch that comes first.
+        """
+        shown: tuple[_Array, ...] = (self.images, self.logits)
+        if features:
+            assert self.features is not None, "asked before"
+            shown = (*shown, self.features)
+        return Feed(shown, self.targets, seed, first_epoch=first_epoch)
 
 
 @dataclass(frozen=True)
@@ -153,10 +176,7 @@ def _views(
     start = 0
     for view in range(views):
         for batch in in_batches(images):
-            if view:
-                varied = np.rint(vary(batch, training=True))
-                batch = np.clip(varied, 0, 255).astype(np.uint8)
-            yield slice(start, start + len(batch)), batch
+            yield slice(start, start + len(batch)), varied(vary, batch) if view else batch
             start += len(batch)
             progress.advance()
 
