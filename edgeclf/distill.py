@@ -7,8 +7,9 @@ import dataclasses
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import OptionError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgeclf.image import ImageSpec
     from edgeclf.task import Task
 
+_LEARNING_RATE = 2e-3
 _LEAST_SEEDS = 3
 _TEACHER_ANSWERS = ("cached", "fly")
 _CONVERTIBLE = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
@@ -37,6 +39,7 @@ def distill(
     temperature: float = 4.0,
     label_weight: float = 0.2,
     features: float = 0.0,
+    learning_rate: float = _LEARNING_RATE,
     seed: int = 0,
     seeds: int = 1,
     int8: bool = False,
@@ -45,7 +48,9 @@ def distill(
     """Trains a small student on a teacher's answers.
 
     A student of the teacher's own family starts from the teacher's first layers, where the teacher
-    is a ``.keras`` artifact.
+    is a ``.keras`` artifact. Its state is kept in the folder ``NAME.run`` after each epoch. A run
+    that was stopped, however, goes on from there when it is asked for again with the same settings
+    and photos.
 
     Args:
         teacher: An artifact, ``.keras``, ``.tflite`` or ``.onnx``. A model from elsewhere becomes
@@ -66,6 +71,7 @@ def distill(
         label_weight: Share of the true labels in the loss, 0..1; the rest is the teacher's.
         features: Weight of the teacher's pooled features beside its answers; 0 leaves them out,
             more needs a ``.keras`` teacher.
+        learning_rate: The peak rate, which falls to zero along a cosine.
         seed: Decides weights, views, order and any split.
         seeds: 1, or at least 3: then the student is trained from so many seeds, each time by the
             labels alone too, and ``NAME.distillation.json``, ``.md`` and ``.html`` tell whether
@@ -87,25 +93,31 @@ def distill(
         OptionError: There is no such student, a number is out of its range, `teacher` shows no
             features, `int8` is wanted of one seed, or several seeds are to share answers that are
             not kept.
+        TrainingError: The loss is not a number. The weights of the epoch before are in
+            ``NAME-last-good.keras``.
     """
     _check_answers(teacher_answers, seeds)
     _check_numbers(views, epochs, temperature, label_weight, features, seeds)
+    _check_rate(learning_rate)
     if int8 and seeds == 1:
         raise OptionError(
             "int8 compares the students of several seeds; expected seeds of at least "
             f"{_LEAST_SEEDS}. One student becomes int8 by 'edgeclf convert'."
         )
+    from edgeclf.measurement.environment import library_versions
     from edgeclf.progress import say
     from edgeclf.task import open_task
 
     artifact = _load_teacher(Path(teacher))  # before the photos, as it is quick
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.training.backbones import find_backbone, input_spec
-    from edgeclf.training.distill import Teaching, train_student
+    from edgeclf.training.distill import Teaching, start_student, teach_student
+    from edgeclf.training.ending import keeping_good_weights
     from edgeclf.training.fit import use_seed
     from edgeclf.training.lessons import LessonCache, Lessons, teach_views
     from edgeclf.training.live_lessons import LiveLessons
-    from edgeclf.training.models import save_model
+    from edgeclf.training.models import LIBRARIES, save_model
+    from edgeclf.training.run_folder import RunFolder
     from edgeclf.training.teachers import open_teacher
 
     use_seed(seed)
@@ -117,22 +129,7 @@ def distill(
         )
     backbone = find_backbone(student)
     spec = input_spec(backbone)
-    sizes = task.images(task.photos, source.spec), task.images(task.photos, spec)
-    lessons: Lessons | LiveLessons
-    if teacher_answers == "fly":
-        lessons = LiveLessons(source, *sizes, task.photos.targets, views)
-    else:
-        lessons = teach_views(
-            source,
-            *sizes,
-            task.photos.targets,
-            student_spec=spec,
-            views=views,
-            seed=seed,
-            features=features > 0,
-            cache=LessonCache(task.folder / "cache", task.photos),
-        )
-    teaching = Teaching(epochs, temperature, label_weight, features)
+    teaching = Teaching(epochs, temperature, label_weight, features, learning_rate)
     settings = {
         "backbone": backbone.name,
         "teacher_sha256": source.sha256,
@@ -141,15 +138,56 @@ def distill(
         **dataclasses.asdict(teaching),
         "seed": seed,
     }
+    photos = task.images(task.photos, source.spec), task.images(task.photos, spec)
+
+    def kept_lessons() -> Lessons:
+        return teach_views(
+            source,
+            *photos,
+            task.photos.targets,
+            student_spec=spec,
+            views=views,
+            seed=seed,
+            features=features > 0,
+            cache=LessonCache(task.folder / "cache", task.photos),
+        )
+
     if seeds > 1:
+        lessons = kept_lessons()
         from edgeclf.training.study import Study
 
-        assert isinstance(lessons, Lessons), "asked before"
         as_int8 = _int8_converter(task, spec) if int8 else None
         return Study(task, source, backbone, spec, lessons, teaching, settings, as_int8).run(seeds)
-    model, inherited = train_student(backbone, spec, source, lessons, teaching, seed=seed)
-    say(f"{inherited} layers of the student started from the teacher's")
-    return save_model(task, task.name, model, spec, {**settings, "inherited_layers": inherited})
+    folder = RunFolder(
+        task.folder / f"{task.name}.run",
+        {
+            "settings": settings,
+            "data": {
+                "train_sha256": task.photos.sha256,
+                "evaluation_sha256": task.evaluation.sha256,
+            },
+            "libraries": library_versions(LIBRARIES),
+        },
+    )
+    given: Lessons | LiveLessons = (
+        LiveLessons(source, *photos, task.photos.targets, views)
+        if teacher_answers == "fly"
+        else kept_lessons()
+    )
+    model, inherited = start_student(backbone, spec, source, seed=seed)
+    say(f"{inherited} layers of the student start from the teacher's")
+    told = {**settings, "inherited_layers": inherited}
+
+    def save(name: str, more: dict[str, Any]) -> Artifact:
+        return save_model(task, name, model, spec, {**told, **more})
+
+    with keeping_good_weights(folder, partial(save, f"{task.name}-last-good")):
+        teach_student(model, backbone, inherited, given, teaching, seed=seed, folder=folder)
+    share = folder.waiting_share()
+    say(f"waited for data {share:.1%} of the time")
+    artifact = save(task.name, {})
+    folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
+    return artifact
 
 
 def _check_answers(teacher_answers: str, seeds: int) -> None:
@@ -186,6 +224,13 @@ def _check_numbers(
         raise OptionError(
             f"seeds is {seeds}; expected 1, or at least {_LEAST_SEEDS} to tell the teacher's part "
             "from chance."
+        )
+
+
+def _check_rate(learning_rate: float) -> None:
+    if not 0 < learning_rate < math.inf:
+        raise OptionError(
+            f"learning_rate is {learning_rate}; expected more than 0, say {_LEARNING_RATE}."
         )
 
 
@@ -243,6 +288,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", type=float, default=0.0, metavar="WEIGHT",
                         help="of the teacher's pooled features beside its answers; needs a .keras "
                         "teacher (default: left out)")  # fmt: skip
+    parser.add_argument("--learning-rate", type=float, default=_LEARNING_RATE, metavar="RATE",
+                        help="peak rate (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="3 or more: train with N seeds, each also by the labels alone, and "
@@ -267,6 +314,7 @@ def run(args: argparse.Namespace) -> int:
         temperature=args.temperature,
         label_weight=args.label_weight,
         features=args.features,
+        learning_rate=args.learning_rate,
         seed=args.seed,
         seeds=args.seeds,
         int8=args.int8,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -12,16 +13,18 @@ from PIL import Image
 
 import edgeclf
 from edgeclf.artifact import Metadata, load_artifact, save_artifact, seal_artifact
-from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.errors import ArtifactError, OptionError, TrainingError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.measurement.statistics import bootstrap_interval, paired_t_interval
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
+from edgeclf.training import keeper  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.distill import fit_student  # noqa: E402
 from edgeclf.training.lessons import LessonCache, Lessons, teach_views  # noqa: E402
 from edgeclf.training.live_lessons import LiveLessons  # noqa: E402
+from edgeclf.training.models import load_model  # noqa: E402
 from edgeclf.training.teachers import (  # noqa: E402
     Answers,
     KerasTeacher,
@@ -127,7 +130,14 @@ def test_only_a_network_shows_its_features(teachers: Path, photos: Path, tmp_pat
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"label_weight": 1.5}, {"features": -1.0}, {"seeds": 2}, {"temperature": 0.5}, {"int8": True}],
+    [
+        {"label_weight": 1.5},
+        {"features": -1.0},
+        {"seeds": 2},
+        {"temperature": 0.5},
+        {"int8": True},
+        {"learning_rate": 0.0},
+    ],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(wrong))}.*expected"):
@@ -235,6 +245,69 @@ def test_a_student_follows_a_teacher_that_answers_on_the_fly() -> None:
     fit_student(student, lessons, epochs=30, temperature=2.0, seed=0, learning_rate=0.1)
     answers = student.predict_on_batch(images).argmax(axis=1)
     assert (answers == 1 - targets).mean() > 0.95
+
+
+def weights_of(artifact: edgeclf.Artifact) -> np.ndarray:
+    return np.concatenate([w.ravel() for w in load_model(artifact).get_weights()])
+
+
+@pytest.mark.parametrize(("answers", "features"), [("cached", 0.0), ("fly", 1.0)])
+def test_a_distillation_that_is_interrupted_ends_as_one_that_is_not(
+    teachers: Path, photos: Path, tmp_path: Path, answers: str, features: float,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def distil(out: str, seed: int = 0) -> edgeclf.Artifact:
+        return edgeclf.distill(
+            teachers / "swapped.keras", photos / "train", out=tmp_path / out, student="student-xs",
+            teacher_answers=answers, features=features, views=2, epochs=3, seed=seed,
+        )  # fmt: skip
+
+    whole, other = weights_of(distil("whole")), weights_of(distil("other", seed=1))
+    original = keeper.Keeper.on_epoch_end
+
+    def interrupt(self: keeper.Keeper, epoch: int, logs: object = None) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt  # the second epoch is trained, and lost
+        original(self, epoch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(keeper.Keeper, "on_epoch_end", interrupt)
+        distil("stopped")
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not list((tmp_path / "stopped").glob("*.keras"))
+    assert not [t for t in threading.enumerate() if t.name.startswith("edgeclf-feed")]
+
+    artifact = distil("stopped")
+    assert "resuming at epoch 2 of 'student learns the answers'" in capsys.readouterr().err
+    stopped = weights_of(artifact)
+    assert np.abs(stopped - whole).max() < 1e-6 < np.abs(other - whole).max()
+    folder = tmp_path / "stopped" / f"{artifact.metadata.name}.run"
+    with (folder / "log.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["epoch"] for line in lines] == ["1", "2", "3"]
+    assert all(0 <= float(line["accuracy"]) <= 1 for line in lines)
+    assert not list(folder.glob("*.npz")), "only a run that goes on needs it"
+
+
+def test_a_distillation_whose_loss_is_no_number_leaves_the_last_good_weights(
+    teachers: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = keeper.Keeper.on_epoch_begin
+
+    def spoil(self: keeper.Keeper, epoch: int, logs: object = None) -> None:
+        original(self, epoch, logs)
+        if epoch == 1:
+            variable = self.model.trainable_variables[0]
+            variable.assign(variable * np.nan)
+
+    monkeypatch.setattr(keeper.Keeper, "on_epoch_begin", spoil)
+    with pytest.raises(TrainingError, match=r"became nan in epoch 2.*after epoch 1 of.*last-good"):
+        edgeclf.distill(
+            teachers / "swapped.keras", photos / "train", out=tmp_path, student="student-xs",
+            views=1, epochs=3,
+        )  # fmt: skip
+    (path,) = tmp_path.glob("*.keras")
+    assert path.stem.endswith("-last-good") and np.isfinite(weights_of(load_artifact(path))).all()
 
 
 def test_answers_that_are_not_kept_are_refused_to_a_study() -> None:

@@ -25,7 +25,11 @@ SHORTER = {
     "convert": ["--tolerance", "0.5"],  # of a model that is right by chance
 }
 # What is left by a study over seeds and by a loss that is not a number, which do not happen here.
-SPECIAL = {"runs/photos.distillation.html", "runs/photos-teacher-last-good.keras"}
+SPECIAL = {
+    "runs/photos.distillation.html",
+    "runs/photos-teacher-last-good.keras",
+    "runs/photos-last-good.keras",
+}
 
 
 def commands(*languages: str) -> list[list[str]]:

@@ -8,6 +8,7 @@ Or the teacher answers other views in every epoch while the student trains: `Liv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +16,21 @@ import keras
 
 from edgeclf.image import ImageSpec
 from edgeclf.training.backbones import Backbone, build_classifier
-from edgeclf.training.feed import shuffled_batches
 from edgeclf.training.fit import (
+    BATCH_SIZE,
     ProgressCallback,
     classification_loss,
     cosine_adam,
     use_seed,
 )
+from edgeclf.training.keeper import Keeper
 from edgeclf.training.lessons import Lessons
 from edgeclf.training.live_lessons import LiveLessons
+from edgeclf.training.run_folder import RunFolder
 from edgeclf.training.teachers import Teacher
 
 LABEL_WEIGHT = 0.2  # the share of the true labels in the loss; the rest is the teacher's
+LEARNING_RATE = 2e-3
 LOGITS = "student_logits"
 
 
@@ -39,12 +43,14 @@ class Teaching:
         temperature: Softens the answers before they are compared; 1 or more.
         label_weight: Share of the true labels in the loss, 0..1.
         feature_weight: Weight of the teacher's features beside its answers; 0 leaves them out.
+        learning_rate: The peak rate, which falls to zero along a cosine.
     """
 
     epochs: int
     temperature: float
     label_weight: float = LABEL_WEIGHT
     feature_weight: float = 0.0
+    learning_rate: float = LEARNING_RATE
 
 
 def train_student(
@@ -69,9 +75,31 @@ def train_student(
     Returns:
         (the student, how many of its layers started from the teacher's).
     """
+    model, inherited = start_student(backbone, spec, teacher, seed=seed)
+    teach_student(model, backbone, inherited, lessons, teaching, seed=seed)
+    return model, inherited
+
+
+def start_student(
+    backbone: Backbone, spec: ImageSpec, teacher: Teacher, *, seed: int
+) -> tuple[keras.Model, int]:
+    """The student before it is taught, and how many layers it has from the teacher."""
     use_seed(seed)
     model = build_classifier(backbone, len(teacher.labels), spec)
-    inherited = 0 if teacher.model is None else inherit_weights(model, teacher.model)
+    return model, 0 if teacher.model is None else inherit_weights(model, teacher.model)
+
+
+def teach_student(
+    model: keras.Model,
+    backbone: Backbone,
+    inherited: int,
+    lessons: Lessons | LiveLessons,
+    teaching: Teaching,
+    *,
+    seed: int,
+    folder: RunFolder | None = None,
+) -> None:
+    """Trains what `start_student` returned; see `fit_student`."""
     fit_student(
         model,
         lessons,
@@ -79,10 +107,11 @@ def train_student(
         temperature=teaching.temperature,
         seed=seed,
         unfreeze_from=train_from(model, inherited, backbone.unfreeze_from),
+        learning_rate=teaching.learning_rate,
         label_weight=teaching.label_weight,
         feature_weight=teaching.feature_weight,
+        folder=folder,
     )
-    return model, inherited
 
 
 def inherit_weights(student: keras.Model, teacher: keras.Model) -> int:
@@ -139,9 +168,10 @@ def fit_student(
     temperature: float,
     seed: int,
     unfreeze_from: str | None = None,
-    learning_rate: float = 2e-3,
+    learning_rate: float = LEARNING_RATE,
     label_weight: float = LABEL_WEIGHT,
     feature_weight: float = 0.0,
+    folder: RunFolder | None = None,
 ) -> None:
     """Trains `student` in place on the teacher's answers and the true labels.
 
@@ -161,32 +191,45 @@ def fit_student(
         learning_rate: The peak rate, which falls to zero along a cosine.
         label_weight: 0..1; at 1 the student learns the labels alone, by the same steps.
         feature_weight: 0 or more.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+
+    Raises:
+        TrainingError: The loss is not a number; `student` then holds the last weights that were
+            good, if a `folder` kept them.
     """
     reached = unfreeze_from is None
     for layer in student.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached
     classes = student.output_shape[-1]
-    feed = lessons.feed(seed, features=feature_weight > 0)
-    batches = feed.dataset
     loss = classification_loss(classes)
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     width = lessons.feature_width if feature_weight else None
     distiller = _distiller(student, temperature, label_weight, feature_weight, width)
-    optimizer = cosine_adam(learning_rate, epochs * len(batches))
+    optimizer = cosine_adam(learning_rate, epochs * math.ceil(len(lessons) / BATCH_SIZE))
     if feature_weight:
         # Two outputs, of which labels belong to the first alone.
         distiller.compile(optimizer, loss=(loss, _nothing), metrics=[[accuracy], []])
-        batches = batches.map(lambda given, targets: (given, (targets, targets)))
     else:
         distiller.compile(optimizer, loss=loss, metrics=[accuracy])
     title = "student learns the labels" if label_weight == 1 else "student learns the answers"
     metric = f"{LOGITS}_accuracy" if feature_weight else "accuracy"
-    callback = ProgressCallback(title, metric)
-    try:
-        distiller.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
-    finally:
-        feed.close()
+    keeper = Keeper(folder, title, accuracy=metric)
+    done = keeper.restore(distiller)
+    feed = lessons.feed(seed, features=feature_weight > 0, first_epoch=done)
+    batches = feed.dataset
+    if feature_weight:
+        batches = batches.map(lambda given, targets: (given, (targets, targets)))
+    with keeper.watching(distiller, feed):
+        if done < epochs:
+            distiller.fit(
+                batches,
+                epochs=epochs,
+                initial_epoch=done,
+                shuffle=False,
+                verbose=0,
+                callbacks=[ProgressCallback(title, metric), keeper],
+            )
 
 
 def _distiller(

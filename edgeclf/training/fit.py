@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 import keras
@@ -255,8 +256,7 @@ def _fit(
     done = keeper.restore(trainer)
     feed = Feed((inputs,), targets, seed, recipe.batch_size, first_epoch=done)
     judge = Feed(validation[:1], validation[1], None, recipe.batch_size) if validation else None
-    keeper.watch(feed)
-    try:
+    with keeper.watching(trainer, feed), closing(judge) if judge else nullcontext():
         if done < epochs and not keeper.stopped(done):
             trainer.fit(
                 feed.dataset,
@@ -267,13 +267,6 @@ def _fit(
                 validation_data=judge.dataset if judge else None,
                 callbacks=[ProgressCallback(title), keeper, *callbacks],
             )
-    except TrainingError:
-        keeper.restore(trainer)  # the last weights that were good
-        raise
-    finally:
-        feed.close()
-        if judge:
-            judge.close()
     keeper.take_best(trainer)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -25,17 +27,36 @@ class Keeper(keras.callbacks.Callback):
         folder: Where to; None keeps nothing.
         phase: What is being trained.
         patience: After how many epochs without a smaller validation loss to stop; None never.
+        accuracy: What the trainer calls its accuracy.
     """
 
-    def __init__(self, folder: RunFolder | None, phase: str, patience: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: RunFolder | None,
+        phase: str,
+        patience: int | None = None,
+        accuracy: str = "accuracy",
+    ) -> None:
         super().__init__()
         self._folder, self._phase, self._patience = folder, phase, patience
+        self._accuracy = accuracy
         self._best_loss, self._best_epoch = math.inf, 0
         self._best: State = {}
 
-    def watch(self, feed: Feed) -> None:
-        """Says what the run is fed from, whose waits are logged."""
+    @contextmanager
+    def watching(self, trainer: keras.Model, feed: Feed) -> Iterator[None]:
+        """The block that trains `trainer` from `feed`, whose waits are logged; closes the feed.
+
+        After a loss that is not a number, the trainer holds the last weights that were good.
+        """
         self._feed = feed
+        try:
+            yield
+        except TrainingError:
+            self.restore(trainer)
+            raise
+        finally:
+            feed.close()
 
     def restore(self, trainer: keras.Model) -> int:
         """Puts the saved state of this phase into `trainer`; returns how many epochs are done."""
@@ -103,7 +124,7 @@ class Keeper(keras.callbacks.Callback):
             "phase": self._phase,
             "epoch": epoch,
             "loss": logs["loss"],
-            "accuracy": logs["accuracy"],
+            "accuracy": logs[self._accuracy],
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": seconds,
             "waiting_share": (self._feed.waited_s - self._waited) / seconds,
