@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,12 +22,12 @@ from edgeclf.train import train
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from edgeclf.training import keeper  # noqa: E402
+from edgeclf.training import keeper, run_lock  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.feed import Feed  # noqa: E402
 from edgeclf.training.fit import balanced_weights, classification_loss, fit_pretrained  # noqa: E402
 from edgeclf.training.models import load_model  # noqa: E402
-from edgeclf.training.run_folder import COLUMNS, RunFolder  # noqa: E402
+from edgeclf.training.run_folder import COLUMNS, RunFolder, discard  # noqa: E402
 
 SMALL: dict[str, Any] = {"backbone": "student-xs", "weights": "none", "input_size": 32}
 CONFIG = {"settings": {"epochs": 5, "seed": 0}}
@@ -71,7 +72,7 @@ def test_a_finished_run_starts_anew(tmp_path: Path, capsys: pytest.CaptureFixtur
     run.save("head", 1, state(7))
     run.finish(waiting_share=0.5)
     assert json.loads((tmp_path / "config.json").read_text())["result"] == {"waiting_share": 0.5}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "log.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lock", "log.csv"]
     assert RunFolder(tmp_path, CONFIG).phase is None
     assert "holds a finished run" in capsys.readouterr().err
 
@@ -81,6 +82,63 @@ def test_a_checkpoint_that_cannot_be_read_is_none(content: bytes, tmp_path: Path
     RunFolder(tmp_path, CONFIG).save("head", 1, state(7))
     (tmp_path / "checkpoint.npz").write_bytes(content)
     assert RunFolder(tmp_path, CONFIG).phase is None
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        fsync(handle)
+        done.append(("fsync", os.fstat(handle).st_ino))
+
+    def replaced(self: Path, target: Path) -> Path:
+        done.append((Path(target).name, self.stat().st_ino))
+        return replace(self, target)
+
+    folder = RunFolder(tmp_path, CONFIG)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    folder.save("head", 1, state(7))
+    (named,) = [each for each in done if each[0] == "checkpoint.npz"]
+    assert ("fsync", named[1]) in done[: done.index(named)]
+
+
+HOLDER = """
+import importlib.util, pathlib, sys, time
+spec = importlib.util.spec_from_file_location("run_lock", sys.argv[1])  # without TensorFlow
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+lock = module.hold(pathlib.Path(sys.argv[2]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
+    RunFolder(tmp_path, CONFIG).save("head", 1, state(7))
+    command = [sys.executable, "-c", HOLDER, run_lock.__file__, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline() == "held\n"
+        for use in (lambda: RunFolder(tmp_path, CONFIG), lambda: discard(tmp_path)):
+            with pytest.raises(TrainingError, match=rf"process, {child.pid} on .*--out"):
+                use()
+        child.send_signal(signal.SIGKILL)
+    assert RunFolder(tmp_path, CONFIG).epoch == 1, "nothing was removed"
+    assert discard(tmp_path) and not discard(tmp_path)
+
+
+def test_a_finished_run_lets_go_of_its_folder(tmp_path: Path) -> None:
+    first = RunFolder(tmp_path, CONFIG)
+    second = RunFolder(tmp_path, CONFIG)  # the same process may
+    second.finish()
+    command = [sys.executable, "-c", HOLDER, run_lock.__file__, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline() == "held\n"
+        child.kill()
+    assert first.path == second.path
 
 
 def test_the_order_of_an_epoch_depends_on_its_number_alone() -> None:
@@ -202,7 +260,10 @@ def test_a_killed_run_is_finished_by_the_same_command(
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_good_weights(
-    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     photos = make_folder(cat=12, dog=12)
     original = keeper.Keeper.on_epoch_begin
@@ -222,6 +283,24 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_weights(
         weights_of(load_artifact(tmp_path / "out/data-teacher-last-good.keras"))
     ).all()
     assert not (tmp_path / "out" / "data-teacher.keras").exists()
+
+    # The same again comes to the same end, and is told what to change; that starts anew.
+    def again(epoch: int, **changed: Any) -> None:
+        with pytest.raises(TrainingError, match=rf"after epoch {epoch} of.*last-good") as caught:
+            train(photos, out=tmp_path / "out", epochs=3, **SMALL, **changed)
+        told.append(str(caught.value))
+
+    told: list[str] = []
+    again(1)
+    assert "with the same settings it always will. Change them, first of all the" in told[0]
+    capsys.readouterr()
+    again(1, recipe=Recipe(learning_rate=1e-4))
+    assert "training anew: learning_rate was None, is 0.0001" in capsys.readouterr().err
+    assert "before" not in told[1]
+    monkeypatch.setattr(keeper.Keeper, "on_epoch_begin", original)
+    train(photos, out=tmp_path / "out", epochs=3, **SMALL, recipe=Recipe(learning_rate=1e-4))
+    assert "resuming at epoch 2" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "data-teacher.run" / "failed.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import os
-import shutil
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ import tensorflow as tf
 from edgeclf.errors import OptionError
 from edgeclf.progress import say
 from edgeclf.task import Task
+from edgeclf.training.run_folder import discard
 
 _EXPECTED = (
     'TF_CONFIG={"cluster": {"worker": ["host1:port", "host2:port"]}, '
@@ -83,9 +83,8 @@ def task_of_worker(task: Task, run: str) -> Task:
     """
     index = worker_index()
     folder = task.folder / f"worker-{index}" if index else task.folder
-    if (folder / run).exists():
-        say(f"starting anew: {folder / run} of an earlier run over several machines is removed")
-        shutil.rmtree(folder / run)
+    if discard(folder / run):
+        say(f"starting anew: what an earlier run left in {folder / run} is removed")
     return dataclasses.replace(task, folder=folder)
 
 

@@ -48,12 +48,21 @@ class Keeper(keras.callbacks.Callback):
         """The block that trains `trainer` from `feed`, whose waits are logged; closes the feed.
 
         After a loss that is not a number, the trainer holds the last weights that were good.
+
+        Raises:
+            TrainingError: The block's; it says so when the run failed there before.
         """
         self._feed = feed
         try:
             yield
-        except TrainingError:
+        except TrainingError as exc:
             self.restore(trainer)
+            if self._folder is not None and self._folder.fail():
+                raise TrainingError(
+                    f"{exc} It came to this after the same epoch before, and with the same "
+                    "settings it always will. Change them, first of all the learning rate: the "
+                    "run then starts anew."
+                ) from exc
             raise
         finally:
             feed.close()

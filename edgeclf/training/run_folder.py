@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeclf import files
 from edgeclf.progress import say
+from edgeclf.training import run_lock
 
 COLUMNS = (
     "phase",
@@ -36,7 +40,8 @@ class RunFolder:
 
     In it are ``config.json`` (settings, hashes of the photos, versions; once finished, the
     result), ``log.csv`` (a line an epoch), ``checkpoint.npz``, and while they are needed
-    ``best.npz`` and ``features.npy``. Each is written beside and renamed.
+    ``best.npz``, ``features.npy`` and ``failed.json``. Each is written beside and renamed. ``lock``
+    is held while the run lasts.
 
     Args:
         path: The folder. What a run with another `config`, or a finished one, left in it goes.
@@ -47,10 +52,14 @@ class RunFolder:
         epoch: How many epochs of that phase are done.
         rows: The log, one dictionary of `COLUMNS` an epoch.
         extra: What else the last checkpoint was saved with.
+
+    Raises:
+        TrainingError: Another process trains in this folder.
     """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
+        self._lock = run_lock.hold(path)
         self.phase: str | None = None
         self.epoch = 0
         self.rows: list[dict[str, Any]] = []
@@ -82,7 +91,7 @@ class RunFolder:
 
     def save_arrays(self, name: str, arrays: State) -> None:
         """Writes named arrays to the file `name` of the folder."""
-        with files.replacing(self._file(name)) as temporary, temporary.open("wb") as file:
+        with self._new(name) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def load_arrays(self, name: str) -> State:
@@ -105,7 +114,7 @@ class RunFolder:
 
     def save_features(self, rows: npt.NDArray[np.float32]) -> None:
         """Keeps the backbone's answers, float32 [N, C], for a run that goes on later."""
-        with files.replacing(self._file("features.npy")) as temporary, temporary.open("wb") as file:
+        with self._new("features.npy") as file:
             np.save(file, rows)
 
     def waiting_share(self) -> float:
@@ -114,20 +123,31 @@ class RunFolder:
         waited = sum(row["seconds"] * row["waiting_share"] for row in self.rows)
         return waited / seconds if seconds else 0.0
 
+    def fail(self) -> bool:
+        """Notes that the run could not go on from its last checkpoint.
+
+        Returns:
+            Whether that was noted before: then it failed there twice, with the same settings.
+        """
+        place = {"phase": self.phase, "epoch": self.epoch}
+        before = _read_json(self._file("failed.json"))
+        files.write_json(self._file("failed.json"), place)
+        return before == place
+
     def finish(self, **result: Any) -> None:
-        """Marks the run as done and removes what only a run that goes on would need.
+        """Marks the run as done, removes what only one that goes on would need, ends the lock.
 
         Args:
             **result: What came out, as plain JSON types.
         """
         files.write_json(self._file("config.json"), {**self._config, "result": result})
-        for name in ("checkpoint.npz", "best.npz", "features.npy"):
+        for name in ("checkpoint.npz", "best.npz", "features.npy", "failed.json"):
             self._file(name).unlink(missing_ok=True)
+        self._lock.close()
 
     def _resume(self) -> bool:
-        try:
-            found = json.loads(self._file("config.json").read_text())
-        except (OSError, ValueError):
+        found = _read_json(self._file("config.json"))
+        if found is None:
             return False
         finished = "result" in found
         found.pop("result", None)
@@ -150,7 +170,7 @@ class RunFolder:
         return True
 
     def _clear(self) -> None:
-        for pattern in (".*", "*.npz", "*.npy", "log.csv", "config.json"):
+        for pattern in (".*", "*.npz", "*.npy", "log.csv", "*.json"):
             self._remove(pattern)
         shutil.rmtree(self._file("tensorboard"), ignore_errors=True)
 
@@ -168,8 +188,45 @@ class RunFolder:
             )
         files.write_text(self._file("log.csv"), text.getvalue())
 
+    @contextmanager
+    def _new(self, name: str) -> Iterator[IO[bytes]]:
+        """A file that takes its name once it is on the disk, even if the power fails then."""
+        with files.replacing(self._file(name)) as temporary, temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
     def _file(self, name: str) -> Path:
         return self.path / name
+
+
+def discard(path: Path) -> bool:
+    """Removes what an earlier run left in its folder.
+
+    Returns:
+        Whether there was anything.
+
+    Raises:
+        TrainingError: Another process trains there.
+    """
+    if not path.exists():
+        return False
+    lock = run_lock.hold(path)
+    left = [file for file in path.iterdir() if file.name != run_lock.NAME]
+    for file in left:
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+    del lock
+    return bool(left)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
