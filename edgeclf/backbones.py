@@ -8,14 +8,10 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from edgeclf.catalogue import WeightsState, keras_cache, match_name, weights_state
+from edgeclf.catalogue import WeightsState, keras_cache, match_name, read_table, weights_state
 from edgeclf.errors import OptionError
-
-# Written by tools/update_backbones.py from the built networks, which take a minute to build.
-_TABLE = Path(__file__).parent / "training" / "backbones.json"
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def backbones(
     """
     if input_size is not None and not names:
         raise OptionError("An input size is for named backbones; add their names.")
-    table: dict[str, dict[str, Any]] = json.loads(_TABLE.read_text())
+    table = read_table()
     chosen = [match_name(name, table) for name in names] or list(table)
     return tuple(_info(name, table[name], input_size) for name in chosen)
 

@@ -104,10 +104,12 @@ def distill(
             "int8 compares the students of several seeds; expected seeds of at least "
             f"{_LEAST_SEEDS}. One student becomes int8 by 'edgeclf convert'."
         )
+    from edgeclf.catalogue import check_start
     from edgeclf.measurement.environment import library_versions
     from edgeclf.progress import say
     from edgeclf.task import open_task
 
+    check_start(student)
     artifact = _load_teacher(Path(teacher))  # before the photos, as it is quick
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.training.backbones import find_backbone, input_spec

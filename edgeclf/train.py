@@ -68,8 +68,10 @@ def train(
     """
     if epochs < 1:
         raise OptionError(f"epochs is {epochs}; expected at least 1.")
+    from edgeclf.catalogue import check_start
     from edgeclf.task import open_task
 
+    check_start(backbone, weights, input_size, download=download)
     # Before TensorFlow, which takes seconds to import.
     recipe = Recipe() if recipe is None else recipe
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)

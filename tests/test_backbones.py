@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,28 @@ def test_figures_are_the_published_ones() -> None:
     for name, millions in PUBLISHED_MULTIPLY_ADDS.items():
         # The last layers that papers count and we do not are up to 6 % of the smallest networks.
         assert TABLE[name]["multiply_adds"] / 1e6 == pytest.approx(millions, rel=0.06), name
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("train('nowhere', backbone='resnet9000')", "no backbone 'resnet9000'; expected one of"),
+        ("train('nowhere', weights='gone.keras')", "'gone.keras' are not a file"),
+        ("train('nowhere', backbone='resnet50')", "fetches nothing by itself"),
+        ("train('nowhere', weights='none', input_size=8)", "input size is 8; expected at least"),
+        ("distill('gone.keras', 'nowhere', student='tiny')", "no backbone 'tiny'; expected one of"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_first(call: str, message: str) -> None:
+    """Before the photos are looked at, which are nowhere, and before seconds of imports."""
+    code = (
+        "import sys, edgeclf\n"
+        f"try: edgeclf.{call}\n"
+        "except edgeclf.OptionError as exc: print(exc)\n"
+        "assert not {'tensorflow', 'keras'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert message in done.stdout
 
 
 def test_students_grow_from_20_thousand_to_2_million_parameters() -> None:
@@ -210,6 +234,7 @@ def test_the_table_is_what_the_registry_builds() -> None:
         row = TABLE[name]
         assert row["input_size"] == backbone.input_size
         assert row["weights_package"] == backbone.weights_package
+        assert row["weights_extra"] == backbone.weights_extra
         assert row["weights_file"] == backbone.weights_file
     for name in ("efficientnet-lite0", "student", "student-l", "mobilenet-v2"):
         figures = backbone_figures(find_backbone(name))

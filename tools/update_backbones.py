@@ -19,6 +19,7 @@ def row(backbone: Backbone) -> dict[str, Any]:
     return {
         **backbone_figures(backbone),
         "weights_package": backbone.weights_package,
+        "weights_extra": backbone.weights_extra,
         "weights_file": backbone.weights_file,
     }
 

@@ -25,15 +25,13 @@ import keras
 from keras import layers
 
 from edgeclf.artifact import Normalization
-from edgeclf.catalogue import match_name
-from edgeclf.errors import OptionError
+from edgeclf.catalogue import check_input_size, match_name
 from edgeclf.image import ImageSpec
 from edgeclf.training.applications import CAFFE, TF, TORCH, application
 from edgeclf.training.efficientnet_lite import efficientnet_lite
 from edgeclf.training.student import student
 from edgeclf.training.weights import find_weights, load_weights
 
-SMALLEST_INPUT = 32
 _DIGITS = 9  # of a mean that is read back from the graph
 
 
@@ -207,8 +205,7 @@ def input_spec(backbone: Backbone, input_size: int | None = None) -> ImageSpec:
         OptionError: The size is smaller than any of these networks can take.
     """
     size = backbone.input_size if input_size is None else input_size
-    if size < SMALLEST_INPUT:
-        raise OptionError(f"The input size is {size}; expected at least {SMALLEST_INPUT} pixels.")
+    check_input_size(size)
     return ImageSpec(size, size)
 
 

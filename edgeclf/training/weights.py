@@ -6,7 +6,6 @@ file that is not there is an error that says what to do; only ``download=True`` 
 
 from __future__ import annotations
 
-import importlib
 import os
 import tempfile
 import warnings
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from edgeclf.catalogue import keras_cache
-from edgeclf.errors import ArtifactError, MissingDependencyError, OptionError
+from edgeclf.catalogue import file_of_package, locate_weights
+from edgeclf.errors import ArtifactError, OptionError
 from edgeclf.training.efficientnet_lite import load_torch_weights
 from edgeclf.training.torch_weights import read_state_dict
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from edgeclf.training.backbones import Backbone
 
 _KERAS_MEMBER = "model.weights.h5"  # in a .keras file
-_EXTENSIONS = (".weights.h5", ".keras", ".h5")
 
 
 def find_weights(
@@ -47,36 +45,16 @@ def find_weights(
         OptionError: There is no such file, the backbone has no ImageNet weights, or Keras would
             have to download them and may or can not.
     """
-    if weights is None or weights == "none":
-        return None
-    if weights == "imagenet":
-        return _imagenet_file(backbone, download)
-    file = Path(weights)
-    if not file.name.endswith(_EXTENSIONS) or not file.is_file():
-        raise OptionError(
-            f"The weights {os.fspath(weights)!r} are not a file; expected imagenet, none or a file "
-            f"that ends in {', '.join(_EXTENSIONS)}."
-        )
-    return file
-
-
-def _imagenet_file(backbone: Backbone, download: bool) -> Path:
-    if backbone.weights_package is not None:
-        return Path(weights_file(backbone))
-    if backbone.application is None or backbone.weights_file is None:
-        raise OptionError(
-            f"{backbone.name} has no ImageNet weights. Train it from scratch with --weights none, "
-            "or give a file with --weights FILE."
-        )
-    path = keras_cache() / backbone.weights_file
-    if not path.is_file():
-        if not download:
-            raise OptionError(
-                f"The ImageNet weights of {backbone.name} are not on this machine: Keras would "
-                f"download {path.name}, and edgeclf fetches nothing by itself. Put that file into "
-                f"{path.parent}, give it with --weights FILE, let Keras fetch it with --download, "
-                "or train from scratch with --weights none."
-            )
+    path = locate_weights(
+        weights,
+        backbone=backbone.name,
+        package=backbone.weights_package,
+        extra=backbone.weights_extra,
+        file=backbone.weights_file,
+        download=download,
+    )
+    if path is not None and not path.is_file():
+        assert backbone.application is not None, "only Keras fetches"
         _download(backbone.application, path)
     return path
 
@@ -113,25 +91,16 @@ def load_weights(model: keras.Model, backbone: Backbone, file: Path) -> None:
                 raise exc from None
 
 
-def weights_file(backbone: Backbone) -> str:
-    """Path of the checkpoint in the backbone's weights package.
+def weights_file(backbone: Backbone) -> Path:
+    """The checkpoint in the backbone's weights package.
 
     Raises:
         MissingDependencyError: The package is not installed.
         OptionError: The backbone has none.
     """
-    package = backbone.weights_package
-    if package is None:
+    if backbone.weights_package is None:
         raise OptionError(f"{backbone.name} has no package of weights.")
-    try:
-        module = importlib.import_module(package)
-    except ModuleNotFoundError:
-        raise MissingDependencyError(
-            package, backbone.weights_extra, "Starting from ImageNet weights"
-        ) from None
-    (holder,) = (v for k, v in vars(module).items() if k.endswith("ModelFile"))
-    path: str = holder.get_model_file_path()
-    return path
+    return file_of_package(backbone.weights_package, backbone.weights_extra)
 
 
 def _load_keras(core: keras.Model, backbone: Backbone, file: Path) -> None:
