@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgeclf.errors import OptionError, TrainingError
+from edgeclf.errors import OptionError
 from edgeclf.recipe import Recipe, add_recipe_arguments, recipe_from
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def train(
     from edgeclf.progress import say
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
     from edgeclf.training.distribution import task_of_worker
+    from edgeclf.training.ending import keeping_good_weights
     from edgeclf.training.fit import FROM_SCRATCH_RATE, fit_augmented, fit_pretrained, use_seed
     from edgeclf.training.models import LIBRARIES, save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
@@ -122,7 +124,12 @@ def train(
         photos, judges = split_photos(task.photos, _VALIDATION, seed)
         validation = task.images(judges, spec), judges.targets
     images = task.images(photos, spec)
-    try:
+
+    def save(name: str, more: dict[str, Any]) -> Artifact:
+        plain = as_float32(model, chosen, spec)
+        return save_model(task, name, plain, spec, {**settings, **more})
+
+    with keeping_good_weights(folder, partial(save, f"{name}-last-good")):
         if weights == "none":
             fit_augmented(
                 model, images, photos.targets, epochs=epochs, seed=seed,
@@ -134,23 +141,9 @@ def train(
                 model, images, photos.targets, unfreeze_from=chosen.unfreeze_from,
                 epochs=epochs, seed=seed, recipe=recipe, validation=validation, folder=folder,
             )  # fmt: skip
-    except KeyboardInterrupt:
-        say(f"\ninterrupted; the same command goes on from {folder.path}")
-        raise
-    except TrainingError as exc:
-        if not folder.rows:
-            raise
-        last = f"epoch {folder.epoch} of {folder.phase!r}"
-        good = save_model(
-            task, f"{name}-last-good", as_float32(model, chosen, spec), spec,
-            {**settings, "stopped_after": last},
-        )  # fmt: skip
-        raise TrainingError(
-            f"{exc} The last good weights, after {last}, are in {good.path}."
-        ) from exc
     share = folder.waiting_share()
     say(f"waited for data {share:.1%} of the time")
-    artifact = save_model(task, name, as_float32(model, chosen, spec), spec, settings)
+    artifact = save(name, {})
     folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
     return artifact
 
