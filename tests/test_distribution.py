@@ -26,17 +26,34 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 if sys.argv[3] == "mirrored":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 edgeclf.train(
-    sys.argv[1], out=sys.argv[2], backbone="student-xs", weights="none", input_size=32, epochs=2,
-    recipe=edgeclf.Recipe(distribute=sys.argv[3], batch_size=16, deterministic=True),
+    sys.argv[1], out=sys.argv[2], backbone="student-xs", weights=sys.argv[4], input_size=32,
+    epochs=2, recipe=edgeclf.Recipe(distribute=sys.argv[3], batch_size=16, deterministic=True),
 )
 """
 
 
-def start(data: Path, out: Path, distribute: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    data: Path, out: Path, distribute: str, weights: str | Path = "none", **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, data, out, distribute], text=True,
+        [sys.executable, "-c", PROGRAM, data, out, distribute, weights], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment},
     )  # fmt: skip
+
+
+def finish(children: list[subprocess.Popen[str]]) -> None:
+    for child in children:
+        printed, _ = child.communicate(timeout=300)
+        assert child.returncode == 0, printed
+
+
+def configs(count: int) -> list[str]:
+    """TF_CONFIG of each of that many processes on this machine."""
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(count)]
+    return [
+        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        for index in range(count)
+    ]
 
 
 def free_port() -> int:
@@ -50,19 +67,12 @@ def test_two_devices_and_two_processes_learn_as_one(
     make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = make_folder(cat=24, dog=24)
-    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    configs = [
-        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-        for index in range(2)
-    ]
     children = [
         start(data, tmp_path / "one", "none"),
         start(data, tmp_path / "mirrored", "mirrored"),
-        *(start(data, tmp_path / "two", "multi-worker", TF_CONFIG=text) for text in configs),
+        *(start(data, tmp_path / "two", "multi-worker", TF_CONFIG=text) for text in configs(2)),
     ]
-    for child in children:
-        printed, _ = child.communicate(timeout=300)
-        assert child.returncode == 0, printed
+    finish(children)
     losses = {}
     for name in ("one", "mirrored", "two", "two/worker-1"):
         log = np.genfromtxt(
@@ -76,6 +86,31 @@ def test_two_devices_and_two_processes_learn_as_one(
     # Each replica draws its own variations, and its BatchNorm sees its own half of a batch.
     for name in ("mirrored", "two"):
         np.testing.assert_allclose(losses[name], losses["one"], rtol=0.2)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_the_same_weights(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Each fits the new head for itself; from there on they share every step."""
+    from edgeclf.image import ImageSpec
+    from edgeclf.training.backbones import build_classifier, find_backbone
+    from edgeclf.training.models import load_model
+
+    given = tmp_path / "given.weights.h5"
+    build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32)).save_weights(given)
+    data, out = make_folder(cat=24, dog=24), tmp_path / "out"
+    finish([start(data, out, "multi-worker", given, TF_CONFIG=text) for text in configs(2)])
+    folders = [out, out / "worker-1"]
+    logs = [(each / "data-teacher.run" / "log.csv").read_text() for each in folders]
+    assert [log.count("new head") for log in logs] == [40, 40]
+    assert [log.count("fine-tune the upper layers") for log in logs] == [2, 2]
+    first, second = (
+        load_model(edgeclf.load_artifact(each / "data-teacher.keras")).get_weights()
+        for each in folders
+    )
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_what_is_not_there_is_said(

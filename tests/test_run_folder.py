@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeclf.errors import OptionError, TrainingError
+from edgeclf.errors import MissingDependencyError, OptionError, TrainingError
 from edgeclf.image import ImageSpec
 from edgeclf.recipe import Recipe
 from edgeclf.train import train
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
+tf = pytest.importorskip("tensorflow", reason="needs edgeclf[train]")
 
 from edgeclf.training import keeper, run_lock  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
@@ -301,6 +303,33 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_weights(
     train(photos, out=tmp_path / "out", epochs=3, **SMALL, recipe=Recipe(learning_rate=1e-4))
     assert "resuming at epoch 2" in capsys.readouterr().err
     assert not (tmp_path / "out" / "data-teacher.run" / "failed.json").exists()
+
+
+def test_tensorboard_is_given_its_events(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs edgeclf[tensorboard]")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = Recipe(tensorboard=True, batch_size=16)
+    train(make_folder(cat=12, dog=12), out=tmp_path / "out", epochs=2, recipe=recipe, **SMALL)
+    folder = tmp_path / "out" / "data-teacher.run"
+    events = EventAccumulator(str(folder / "tensorboard" / "train"))
+    events.Reload()
+    with (folder / "log.csv").open() as file:
+        losses = [float(line["loss"]) for line in csv.DictReader(file)]
+    written = [tensor.tensor_proto for tensor in events.Tensors("epoch_loss")]
+    assert [tf.make_ndarray(each) for each in written] == pytest.approx(losses, rel=1e-4)
+
+
+def test_without_tensorboard_its_extra_is_named_before_training(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tensorboard" else find(name)
+    )
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[tensorboard\]'"):
+        train(make_folder(cat=8, dog=8), out=tmp_path / "out", recipe=Recipe(tensorboard=True))
+    assert not list((tmp_path / "out").glob("*.run"))
 
 
 @pytest.mark.parametrize(
