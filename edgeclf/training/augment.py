@@ -50,7 +50,8 @@ def varied(vary: keras.Sequential, images: UInt8Array) -> UInt8Array:
         images: uint8 [N, H, W, 3].
     """
     values = np.rint(vary(images, training=True))
-    return np.clip(values, 0, 255).astype(np.uint8)
+    pixels: UInt8Array = np.clip(values, 0, 255).astype(np.uint8)
+    return pixels
 
 
 class RandomView(layers.Layer):

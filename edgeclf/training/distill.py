@@ -16,8 +16,8 @@ import keras
 
 from edgeclf.image import ImageSpec
 from edgeclf.training.backbones import Backbone, build_classifier
+from edgeclf.training.feed import BATCH_SIZE
 from edgeclf.training.fit import (
-    BATCH_SIZE,
     ProgressCallback,
     classification_loss,
     cosine_adam,
@@ -214,7 +214,7 @@ def fit_student(
         distiller.compile(optimizer, loss=loss, metrics=[accuracy])
     title = "student learns the labels" if label_weight == 1 else "student learns the answers"
     metric = f"{LOGITS}_accuracy" if feature_weight else "accuracy"
-    keeper = Keeper(folder, title, accuracy=metric)
+    keeper = Keeper(folder, title)
     done = keeper.restore(distiller)
     feed = lessons.feed(seed, features=feature_weight > 0, first_epoch=done)
     batches = feed.dataset

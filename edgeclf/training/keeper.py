@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,19 +28,11 @@ class Keeper(keras.callbacks.Callback):
         folder: Where to; None keeps nothing.
         phase: What is being trained.
         patience: After how many epochs without a smaller validation loss to stop; None never.
-        accuracy: What the trainer calls its accuracy.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder | None,
-        phase: str,
-        patience: int | None = None,
-        accuracy: str = "accuracy",
-    ) -> None:
+    def __init__(self, folder: RunFolder | None, phase: str, patience: int | None = None) -> None:
         super().__init__()
         self._folder, self._phase, self._patience = folder, phase, patience
-        self._accuracy = accuracy
         self._best_loss, self._best_epoch = math.inf, 0
         self._best: State = {}
 
@@ -129,11 +122,13 @@ class Keeper(keras.callbacks.Callback):
 
     def _row(self, epoch: int, logs: dict[str, Any]) -> dict[str, Any]:
         seconds = time.perf_counter() - self._start
+        # Of several outputs, Keras says which one's accuracy it is.
+        accuracy = next(v for k, v in logs.items() if re.fullmatch(r"(?!val_)(\w+_)?accuracy", k))
         row = {
             "phase": self._phase,
             "epoch": epoch,
             "loss": logs["loss"],
-            "accuracy": logs[self._accuracy],
+            "accuracy": accuracy,
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": seconds,
             "waiting_share": (self._feed.waited_s - self._waited) / seconds,

@@ -132,7 +132,7 @@ class RunFolder:
         place = {"phase": self.phase, "epoch": self.epoch}
         before = _read_json(self._file("failed.json"))
         files.write_json(self._file("failed.json"), place)
-        return before == place
+        return bool(before == place)
 
     def finish(self, **result: Any) -> None:
         """Marks the run as done, removes what only one that goes on would need, ends the lock.
