@@ -45,6 +45,11 @@ class Progress:
         self._last = now
         self._draw(now - self._start, note)
 
+    def close(self) -> None:
+        """Ends the line of a bar that will not become full."""
+        if self._terminal and self._done < self._total:
+            self._stream.write("\n")
+
     def _draw(self, elapsed_s: float, note: str) -> None:
         share = min(self._done / self._total, 1.0)
         bar = "█" * int(share * _BAR_WIDTH)

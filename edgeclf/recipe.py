@@ -22,6 +22,7 @@ class Recipe:
             a cosine; None is 3e-4 from given weights and 2e-3 from none.
         label_smoothing: The share of each label that is spread over all classes, 0 to below 1.
             After Szegedy et al., "Rethinking the Inception Architecture" (2016), section 7.
+        augmentation: How strongly training photos are varied, 0 (not at all) to 2 (twice as much).
         balanced: Whether photos of rare classes count more, so that all classes count the same.
         early_stopping: After how many epochs without a smaller loss on 15 % of the training photos,
             set aside, the run stops; the best weights are kept. None never stops and sets no
@@ -40,6 +41,7 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float | None = None
     label_smoothing: float = 0.05
+    augmentation: float = 1.0
     balanced: bool = False
     early_stopping: int | None = None
     deterministic: bool = False
@@ -54,6 +56,7 @@ class Recipe:
             (rate is None or 0 < rate < math.inf, "learning rate", rate, "more than 0, say 3e-4"),
             (0 <= self.label_smoothing < 1, "label smoothing", self.label_smoothing,
              "0 to below 1"),
+            (0 <= self.augmentation <= 2, "strength of augmentation", self.augmentation, "0 to 2"),
             (self.early_stopping is None or self.early_stopping >= 1, "patience of early stopping",
              self.early_stopping, "at least 1 epoch"),
             (self.distribute in STRATEGIES, "way to distribute", self.distribute,
@@ -83,6 +86,9 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--label-smoothing", type=float, metavar="SHARE",
                        default=default.label_smoothing,
                        help="share of a label for all classes (default: %(default)s)")  # fmt: skip
+    group.add_argument("--augmentation", type=float, metavar="STRENGTH",
+                       default=default.augmentation, help="how strongly photos are varied, 0 to 2 "
+                       "(default: %(default)s)")  # fmt: skip
     group.add_argument("--class-weights", choices=("equal", "balanced"), default="equal",
                        help="balanced: photos of rare classes count more")  # fmt: skip
     group.add_argument("--deterministic", action="store_true",
@@ -102,6 +108,7 @@ def recipe_from(args: argparse.Namespace) -> Recipe:
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         label_smoothing=args.label_smoothing,
+        augmentation=args.augmentation,
         balanced=args.class_weights == "balanced",
         early_stopping=args.early_stopping,
         deterministic=args.deterministic,

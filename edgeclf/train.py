@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.errors import OptionError
+from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.recipe import Recipe, add_recipe_arguments, recipe_from
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
+    from edgeclf.image import ImageSpec
+    from edgeclf.task import Task
+    from edgeclf.training.fit import Examples
 
-_VALIDATION = 0.15  # of the training photos, for early stopping
+_VALIDATION = 0.15  # of the training photos, for early stopping and for the search
 
 
 def train(
@@ -31,6 +35,7 @@ def train(
     seed: int = 0,
     skip_unreadable: bool = False,
     recipe: Recipe | None = None,
+    tune: int | None = None,
 ) -> Artifact:
     """Trains a classifier on photos by transfer learning, or from scratch.
 
@@ -54,6 +59,10 @@ def train(
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
         recipe: Batch size, learning rate, early stopping and the like.
+        tune: How many trials search learning rate, augmentation and, for a student from nothing,
+            the width, before the best of them is trained; the first trial is what was asked for.
+            They are judged by 15 % of the training photos, set aside, and kept in
+            ``NAME-teacher.tune.db``, from where a search that was stopped goes on.
 
     Returns:
         The artifact ``NAME-teacher.keras``; its metadata tell how well it does.
@@ -61,11 +70,12 @@ def train(
     Raises:
         DataError: The photos cannot be used.
         OptionError: There is no such backbone, its weights are not on this machine, or there is no
-            GPU for mixed precision.
+            GPU for mixed precision; or there is no trial, or a search over several machines.
         TrainingError: The loss is not a number. The weights of the epoch before are in
-            ``NAME-teacher-last-good.keras``.
+            ``NAME-teacher-last-good.keras``. Or no trial of a search came to its end.
         ArtifactError: `weights` holds another network.
-        MissingDependencyError: TensorFlow or the package of the weights is not installed.
+        MissingDependencyError: TensorFlow, the package of the weights or, to search, Optuna is not
+            installed.
     """
     if epochs < 1:
         raise OptionError(f"epochs is {epochs}; expected at least 1.")
@@ -75,16 +85,15 @@ def train(
     check_start(backbone, weights, input_size, download=download)
     # Before TensorFlow, which takes seconds to import.
     recipe = Recipe() if recipe is None else recipe
+    if tune is not None:
+        _check_search(tune, recipe)
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
-    from edgeclf.files import sha256_of
-    from edgeclf.measurement.environment import library_versions
-    from edgeclf.photos import split_photos
     from edgeclf.progress import say
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
     from edgeclf.training.distribution import task_of_worker
     from edgeclf.training.ending import keeping_good_weights
-    from edgeclf.training.fit import FROM_SCRATCH_RATE, fit_augmented, fit_pretrained, use_seed
-    from edgeclf.training.models import LIBRARIES, save_model
+    from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
+    from edgeclf.training.models import save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
     from edgeclf.training.run_folder import RunFolder
 
@@ -92,38 +101,36 @@ def train(
     prepare(recipe)
     if recipe.distribute == "multi-worker":
         task = task_of_worker(task, f"{name}.run")
-    use_seed(seed)
     chosen = find_backbone(backbone)
     spec = input_spec(chosen, input_size)
+    common: dict[str, Any] = {"weights": Path(weights).name, "epochs": epochs, "seed": seed}
+    if tune is not None:
+        from edgeclf.training.search import Search
+
+        asked = {"backbone": chosen.name, **common, **recipe.settings()}
+        config = _config(task, {**asked, "input_size": spec.height}, weights)
+        del config["data"]["evaluation_sha256"]  # those photos decide nothing
+        examples, judges = _set_aside(task, spec, seed)
+        search = Search(
+            chosen, len(task.photos.labels), spec, weights, download, epochs, seed, recipe,
+            examples, judges, config, task.folder / f"{name}.tune.db",
+        )  # fmt: skip
+        chosen, recipe = search.run(tune)
+        common["tune"] = tune
+    use_seed(seed)
     with computing_in(recipe):
         model = build_classifier(
             chosen, len(task.photos.labels), spec, weights=weights, download=download
         )
-    settings = {
-        "backbone": chosen.name,
-        "weights": Path(weights).name,
-        "epochs": epochs,
-        "seed": seed,
-        **recipe.settings(),
-    }
-    weights_file = Path(weights)
+    settings = {"backbone": chosen.name, **common, **recipe.settings()}
     folder = RunFolder(
         task.folder / f"{name}.run",
-        {
-            "settings": {**settings, "input_size": spec.height},
-            "data": {
-                "train_sha256": task.photos.sha256,
-                "evaluation_sha256": task.evaluation.sha256,
-                "weights_sha256": sha256_of(weights_file) if weights_file.is_file() else None,
-            },
-            "libraries": library_versions(LIBRARIES),
-        },
+        _config(task, {**settings, "input_size": spec.height}, weights),
     )
-    photos, validation = task.photos, None
-    if recipe.early_stopping is not None:
-        photos, judges = split_photos(task.photos, _VALIDATION, seed)
-        validation = task.images(judges, spec), judges.targets
-    images = task.images(photos, spec)
+    if recipe.early_stopping is None:
+        images, targets, validation = task.images(task.photos, spec), task.photos.targets, None
+    else:
+        (images, targets), validation = _set_aside(task, spec, seed)
 
     def save(name: str, more: dict[str, Any]) -> Artifact:
         plain = as_float32(model, chosen, spec)
@@ -131,14 +138,13 @@ def train(
 
     with keeping_good_weights(folder, partial(save, f"{name}-last-good")):
         if weights == "none":
-            fit_augmented(
-                model, images, photos.targets, epochs=epochs, seed=seed,
-                learning_rate=recipe.learning_rate or FROM_SCRATCH_RATE,
-                title="train from scratch", recipe=recipe, validation=validation, folder=folder,
+            fit_from_scratch(
+                model, images, targets, epochs=epochs, seed=seed,
+                recipe=recipe, validation=validation, folder=folder,
             )  # fmt: skip
         else:
             fit_pretrained(
-                model, images, photos.targets, unfreeze_from=chosen.unfreeze_from,
+                model, images, targets, unfreeze_from=chosen.unfreeze_from,
                 epochs=epochs, seed=seed, recipe=recipe, validation=validation, folder=folder,
             )  # fmt: skip
     share = folder.waiting_share()
@@ -146,6 +152,52 @@ def train(
     artifact = save(name, {})
     folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
     return artifact
+
+
+def _check_search(trials: int, recipe: Recipe) -> None:
+    """Refuses a search that cannot be made.
+
+    Raises:
+        OptionError: No trial is asked for, or several machines.
+        MissingDependencyError: Optuna is not installed.
+    """
+    if trials < 1:
+        raise OptionError(f"The number of trials is {trials}; expected at least 1.")
+    if recipe.distribute == "multi-worker":
+        raise OptionError(
+            f"The way to distribute is {recipe.distribute}; expected none or mirrored beside a "
+            "search. Search on one machine, then train on several with what it found."
+        )
+    if importlib.util.find_spec("optuna") is None:
+        raise MissingDependencyError("optuna", "tune", "Searching settings")
+
+
+def _config(
+    task: Task, settings: dict[str, Any], weights: str | os.PathLike[str]
+) -> dict[str, dict[str, Any]]:
+    """All that decides how a run ends, as plain JSON types."""
+    from edgeclf.files import sha256_of
+    from edgeclf.measurement.environment import library_versions
+    from edgeclf.training.models import LIBRARIES
+
+    file = Path(weights)
+    return {
+        "settings": settings,
+        "data": {
+            "train_sha256": task.photos.sha256,
+            "evaluation_sha256": task.evaluation.sha256,
+            "weights_sha256": sha256_of(file) if file.is_file() else None,
+        },
+        "libraries": library_versions(LIBRARIES),
+    }
+
+
+def _set_aside(task: Task, spec: ImageSpec, seed: int) -> tuple[Examples, Examples]:
+    """The training photos without a part of each class, and that part to judge by."""
+    from edgeclf.photos import split_photos
+
+    rest, judges = split_photos(task.photos, _VALIDATION, seed)
+    return (task.images(rest, spec), rest.targets), (task.images(judges, spec), judges.targets)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,6 +220,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
+    parser.add_argument("--tune", type=int, metavar="N", help="search learning rate, augmentation "
+                        "and, for a student from nothing, width by N trials, and train the best; "
+                        "judged by 15 %% of the training photos, set aside")  # fmt: skip
     add_recipe_arguments(parser)
 
 
@@ -185,6 +240,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         skip_unreadable=args.skip_unreadable,
         recipe=recipe_from(args),
+        tune=args.tune,
     )
     print(artifact.path)
     return 0

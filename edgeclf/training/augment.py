@@ -18,7 +18,7 @@ _CONTRAST = 0.2
 _BRIGHTNESS = 0.1
 
 
-def augmentation(seed: int) -> keras.Sequential:
+def augmentation(seed: int, strength: float = 1.0) -> keras.Sequential:
     """Layers that vary a batch of photos, on raw values 0..255.
 
     All amounts are relative to the image and every layer draws from its own seed, so two
@@ -27,19 +27,19 @@ def augmentation(seed: int) -> keras.Sequential:
 
     Args:
         seed: Decides the variations.
+        strength: Multiplies all amounts, 0 to 2; 0 varies nothing.
 
     Returns:
         A model from float32 or uint8 [N, H, W, 3] to float32 [N, H, W, 3], 0..255.
     """
-    value_range = (0, 255)
-    return keras.Sequential(
-        [
-            RandomView(seed),
-            layers.RandomContrast(_CONTRAST, value_range=value_range, seed=seed + 1),
-            layers.RandomBrightness(_BRIGHTNESS, value_range=value_range, seed=seed + 2),
-        ],
-        name="augmentation",
-    )
+    variations = [RandomView(seed, strength)]
+    if strength > 0:
+        contrast, brightness = strength * _CONTRAST, strength * _BRIGHTNESS
+        variations += [
+            layers.RandomContrast(contrast, value_range=(0, 255), seed=seed + 1),
+            layers.RandomBrightness(brightness, value_range=(0, 255), seed=seed + 2),
+        ]
+    return keras.Sequential(variations, name="augmentation")
 
 
 def varied(vary: keras.Sequential, images: UInt8Array) -> UInt8Array:
@@ -62,28 +62,32 @@ class RandomView(layers.Layer):
 
     Args:
         seed: Decides the views.
+        strength: Multiplies shift, zoom, angle and, up to one half, the share that is mirrored.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, strength: float = 1.0) -> None:
         super().__init__()
         self._seeds = keras.random.SeedGenerator(seed)
+        self._strength = strength
 
     def call(self, images: Any, training: bool = False) -> Any:
         """The views, float32, of the images' shape; edges are continued outwards."""
         images = ops.cast(images, "float32")
-        if not training:
+        if not training or self._strength == 0:
             return images
         count, height, width = (ops.shape(images)[axis] for axis in range(3))
 
         def draw(low: float, high: float) -> Any:
             return keras.random.uniform((count,), low, high, seed=self._seeds)
 
-        mirror = ops.sign(draw(-1, 1))
-        zoom, angle = draw(*_ZOOM), draw(-_ROTATION, _ROTATION)
+        shift, rotation = self._strength * _SHIFT, self._strength * _ROTATION
+        mirror = ops.sign(draw(-1, 1) + max(0.0, 1 - self._strength))
+        zoom = draw(*(1 + self._strength * (side - 1) for side in _ZOOM))
+        angle = draw(-rotation, rotation)
         center_x = (ops.cast(width, "float32") - 1) / 2
         center_y = (ops.cast(height, "float32") - 1) / 2
-        shift_x = draw(-_SHIFT, _SHIFT) * ops.cast(width, "float32")
-        shift_y = draw(-_SHIFT, _SHIFT) * ops.cast(height, "float32")
+        shift_x = draw(-shift, shift) * ops.cast(width, "float32")
+        shift_y = draw(-shift, shift) * ops.cast(height, "float32")
         # Where in the source the pixel (x, y) of the view comes from: x' = a x + b y + c, ...
         a, b = mirror * zoom * ops.cos(angle), -zoom * ops.sin(angle)
         d, e = mirror * zoom * ops.sin(angle), zoom * ops.cos(angle)

@@ -26,7 +26,7 @@ _HEAD = "new head"
 _HEAD_VIEWS = 1
 _HEAD_EPOCHS = 40
 _HEAD_LEARNING_RATE = 3e-3
-_FINE_TUNING_RATE = 3e-4
+FINE_TUNING_RATE = 3e-4
 FROM_SCRATCH_RATE = 2e-3
 _RECIPE = Recipe()
 
@@ -75,6 +75,10 @@ class ProgressCallback(keras.callbacks.Callback):
             note += f"  {self._metric} {logs[self._metric]:.3f}"
         self._progress.advance(note=note)
 
+    def on_train_end(self, logs: Any = None) -> None:
+        """Ends the bar of a run that was stopped early."""
+        self._progress.close()
+
 
 def fit_pretrained(
     model: keras.Model,
@@ -106,7 +110,47 @@ def fit_pretrained(
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
     """
     if folder is None or folder.phase in (None, _HEAD):
-        _fit_head(model, images, targets, seed, recipe, folder)
+        fit_head(model, images, targets, seed=seed, recipe=recipe, folder=folder)
+    fine_tune(
+        model,
+        images,
+        targets,
+        unfreeze_from=unfreeze_from,
+        epochs=epochs,
+        seed=seed,
+        recipe=recipe,
+        validation=validation,
+        folder=folder,
+    )
+
+
+def fine_tune(
+    model: keras.Model,
+    images: UInt8Array,
+    targets: npt.NDArray[np.int64],
+    *,
+    unfreeze_from: str,
+    epochs: int,
+    seed: int,
+    recipe: Recipe = _RECIPE,
+    validation: Examples | None = None,
+    folder: RunFolder | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """The second phase of `fit_pretrained`, after `fit_head`; `model` is trained in place.
+
+    Args:
+        model: Its head knows the classes already.
+        images: uint8 [N, H, W, 3] of the model's input size.
+        targets: int64 [N].
+        unfreeze_from: Name of the first layer that is trained.
+        epochs: Passes over the photos.
+        seed: Decides order and augmentation.
+        recipe: The other settings.
+        validation: Images and targets to judge each epoch by.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+        callbacks: More to call as it learns.
+    """
     reached = False
     for layer in model.layers:
         reached = reached or layer.name == unfreeze_from
@@ -116,12 +160,53 @@ def fit_pretrained(
         images,
         targets,
         epochs=epochs,
-        learning_rate=recipe.learning_rate or _FINE_TUNING_RATE,
+        learning_rate=recipe.learning_rate or FINE_TUNING_RATE,
         seed=seed,
         title="fine-tune the upper layers",
         recipe=recipe,
         validation=validation,
         folder=folder,
+        callbacks=callbacks,
+    )
+
+
+def fit_from_scratch(
+    model: keras.Model,
+    images: UInt8Array,
+    targets: npt.NDArray[np.int64],
+    *,
+    epochs: int,
+    seed: int,
+    recipe: Recipe = _RECIPE,
+    validation: Examples | None = None,
+    folder: RunFolder | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains a whole network that knows nothing yet; `model` is trained in place.
+
+    Args:
+        model: From `build_classifier`.
+        images: uint8 [N, H, W, 3] of the model's input size.
+        targets: int64 [N].
+        epochs: Passes over the photos.
+        seed: Decides order and augmentation.
+        recipe: The other settings.
+        validation: Images and targets that early stopping judges by.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+        callbacks: More to call as it learns.
+    """
+    fit_augmented(
+        model,
+        images,
+        targets,
+        epochs=epochs,
+        learning_rate=recipe.learning_rate or FROM_SCRATCH_RATE,
+        seed=seed,
+        title="train from scratch",
+        recipe=recipe,
+        validation=validation,
+        folder=folder,
+        callbacks=callbacks,
     )
 
 
@@ -137,6 +222,7 @@ def fit_augmented(
     recipe: Recipe = _RECIPE,
     validation: Examples | None = None,
     folder: RunFolder | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains the layers of `model` that are trainable, on augmented photos, in place.
 
@@ -154,15 +240,16 @@ def fit_augmented(
         recipe: The other settings.
         validation: Images and targets that early stopping judges by.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+        callbacks: More to call as it learns.
     """
-    callbacks = []
+    watching = [*callbacks]
     if recipe.tensorboard and folder is not None:
         logs = str(folder.path / "tensorboard")
-        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+        watching.append(keras.callbacks.TensorBoard(logs, write_graph=False))
     with open_strategy(recipe.distribute).scope():
         taught = model if recipe.distribute == "none" else twin_of(model)
         image = keras.Input(images.shape[1:], dtype="uint8")
-        normalized = taught.get_layer("normalize")(augmentation(seed)(image))
+        normalized = taught.get_layer("normalize")(augmentation(seed, recipe.augmentation)(image))
         trainer = keras.Model(image, part(taught, "normalize", "logits")(normalized))
         try:
             _fit(
@@ -175,24 +262,35 @@ def fit_augmented(
                 recipe=recipe,
                 validation=validation,
                 folder=folder,
-                callbacks=callbacks,
+                callbacks=watching,
             )
         finally:
             if taught is not model:
                 model.set_weights(taught.get_weights())
 
 
-def _fit_head(
+def fit_head(
     model: keras.Model,
     images: UInt8Array,
     targets: npt.NDArray[np.int64],
+    *,
     seed: int,
-    recipe: Recipe,
-    folder: RunFolder | None,
+    recipe: Recipe = _RECIPE,
+    folder: RunFolder | None = None,
 ) -> None:
+    """The first phase of `fit_pretrained`: trains the dense layer of `model` alone, in place.
+
+    Args:
+        model: From `build_classifier`, with weights that know photos already.
+        images: uint8 [N, H, W, 3] of the model's input size.
+        targets: int64 [N].
+        seed: Decides order and augmentation.
+        recipe: The other settings; its learning rate is that of the second phase alone.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+    """
     rows = folder.features() if folder is not None else None
     if rows is None:
-        rows = _features(model, images, seed)
+        rows = _features(model, images, seed, recipe.augmentation)
         if folder is not None:
             folder.save_features(rows)
     say(f"features of {len(rows)} views computed once instead of {_HEAD_EPOCHS} times")
@@ -209,10 +307,12 @@ def _fit_head(
     )
 
 
-def _features(model: keras.Model, images: UInt8Array, seed: int) -> npt.NDArray[np.float32]:
+def _features(
+    model: keras.Model, images: UInt8Array, seed: int, strength: float
+) -> npt.NDArray[np.float32]:
     """The pooled features of the photos, then of variations of them: float32 [2 N, C]."""
     extractor = part(model, "normalize", "features")
-    vary, normalize = augmentation(seed), model.get_layer("normalize")
+    vary, normalize = augmentation(seed, strength), model.get_layer("normalize")
     total = (1 + _HEAD_VIEWS) * math.ceil(len(images) / BATCH_SIZE)
 
     def features() -> Iterator[npt.NDArray[np.float32]]:

@@ -151,7 +151,7 @@ class RunFolder:
             return False
         finished = "result" in found
         found.pop("result", None)
-        changed = _differences(found, self._config)
+        changed = differences(found, self._config)
         if changed:
             kind = "a finished run" if finished else "a run"
             say(f"{self.path} holds {kind} with other settings; training anew: {changed}")
@@ -229,7 +229,7 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Names and values of what differs, old and new; empty where nothing does."""
     old, new = _flat(found), _flat(wanted)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]

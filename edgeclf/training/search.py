@@ -1,0 +1,379 @@
+"""Searching a run's settings: trials, judged by training photos that are set aside.
+
+Optuna (Akiba et al., 2019) proposes the settings and stops trials that fall behind. What it knows
+is in one SQLite file. A proposal depends on the seed and on the trials that have ended, and on
+nothing else: a search that was stopped proposes what it would have proposed.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from edgeclf import files
+from edgeclf.errors import TrainingError
+from edgeclf.image import ImageSpec
+from edgeclf.progress import say
+from edgeclf.recipe import Recipe
+from edgeclf.training.backbones import BACKBONES, Backbone, build_classifier
+from edgeclf.training.fit import (
+    FINE_TUNING_RATE,
+    FROM_SCRATCH_RATE,
+    Examples,
+    fine_tune,
+    fit_from_scratch,
+    fit_head,
+    use_seed,
+)
+from edgeclf.training.precision import computing_in
+from edgeclf.training.run_folder import differences
+from edgeclf.training.student import STUDENTS
+
+COLUMNS = (
+    "trial",
+    "outcome",
+    "backbone",
+    "parameters",
+    "learning_rate",
+    "augmentation",
+    "epochs",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+)
+_RATE_FACTOR = 10  # each way from the rate of the first trial
+_STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
+_RESULT = "result"  # of a trial: a column of the table each
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, by what photos, and where the trials are kept.
+
+    The first trial is what was asked for. From it, the others differ in the peak learning rate
+    (up to ten times, each way), the strength of augmentation and, for a student that starts from
+    nothing, the width. All have the same photos, seed and epochs.
+
+    Attributes:
+        backbone: The network that was asked for.
+        classes: How many.
+        spec: How photos become the input of every network tried.
+        weights: Where each trial starts, as for `build_classifier`; ``none`` is from nothing.
+        download: Whether Keras may fetch ImageNet weights.
+        epochs: Passes over augmented photos.
+        seed: Decides the proposals and all that happens in a trial.
+        recipe: The settings that were asked for.
+        examples: Images uint8 [N, H, W, 3] and targets int64 [N] to train on.
+        validation: Others, to judge by.
+        config: All that decides how a trial ends, as nested dictionaries of plain JSON types.
+            Trials of another one are kept apart.
+        path: The SQLite file; the table of the trials lies beside it as ``.csv``.
+    """
+
+    backbone: Backbone
+    classes: int
+    spec: ImageSpec
+    weights: str | os.PathLike[str]
+    download: bool
+    epochs: int
+    seed: int
+    recipe: Recipe
+    examples: Examples
+    validation: Examples
+    config: dict[str, Any]
+    path: Path
+    _heads: dict[float, list[npt.NDArray[Any]]] = field(default_factory=dict, init=False)
+
+    def run(self, trials: int) -> tuple[Backbone, Recipe]:
+        """Makes as many trials as are left to make `trials`, and picks the best of all.
+
+        Returns:
+            The network and the settings with the smallest validation loss.
+
+        Raises:
+            TrainingError: The file is no search of ours, or no trial came to its end.
+        """
+        with _opened(self.path) as storage:
+            study = self._study(storage)
+            try:
+                while (done := len(_ended(study))) < trials:
+                    self._make_trial(study, done, trials)
+                    self._write_table(study)
+            except KeyboardInterrupt:
+                say(f"\ninterrupted; the same command goes on with trial {done + 1} of {trials}")
+                raise
+            self._write_table(study)
+            return self._best(study)
+
+    def _study(self, storage: optuna.storages.RDBStorage) -> optuna.Study:
+        """The study of this config, new or as far as it got."""
+        digest = files.sha256_of(json.dumps(self.config, sort_keys=True))
+        name = f"{self.path.stem}-{digest[:12]}"
+        known = optuna.get_all_study_names(storage)
+        # Until the rate has warmed up, losses tell little.
+        pruner = optuna.pruners.MedianPruner(n_warmup_steps=1 + self.epochs // 3)
+        study = optuna.create_study(
+            storage=storage, study_name=name, load_if_exists=True, pruner=pruner
+        )
+        if name in known:
+            for trial in study.get_trials(states=(TrialState.RUNNING,)):  # when it was killed
+                study.tell(trial.number, state=TrialState.FAIL)
+            say(f"search {name} in {self.path}: trials made before: {len(_ended(study))}")
+            return study
+        if known:
+            other = optuna.load_study(study_name=known[-1], storage=storage)
+            changed = differences(other.user_attrs.get("config", {}), self.config)
+            say(f"{self.path} keeps a search with other settings; searching anew: {changed}")
+        study.set_user_attr("config", self.config)
+        widths = self._widths
+        width = f"width {', '.join(widths)}" if widths[1:] else f"no width, {widths[0]} has one"
+        say(
+            f"search {name} in {self.path}: learning rate {self._rate / _RATE_FACTOR:g} to "
+            f"{self._rate * _RATE_FACTOR:g}, augmentation {', '.join(map(str, self._strengths))}, "
+            f"{width}; judged by {len(self.validation[1])} training photos set aside"
+        )
+        return study
+
+    @property
+    def _rate(self) -> float:
+        default = FROM_SCRATCH_RATE if self.weights == "none" else FINE_TUNING_RATE
+        return self.recipe.learning_rate or default
+
+    @property
+    def _strengths(self) -> tuple[float, ...]:
+        return tuple(sorted({*_STRENGTHS, self.recipe.augmentation}))
+
+    @property
+    def _widths(self) -> tuple[str, ...]:
+        free = self.backbone.name in STUDENTS and self.weights == "none"
+        return tuple(STUDENTS) if free else (self.backbone.name,)
+
+    @property
+    def _first(self) -> dict[str, Any]:
+        """The settings that were asked for, by Optuna's names."""
+        return {
+            "learning_rate": self._rate,
+            "augmentation": self.recipe.augmentation,
+            "backbone": self.backbone.name,
+        }
+
+    def _propose(self, study: optuna.Study, done: int) -> Trial:
+        """The trial that comes after `done` others."""
+        if done == 0 and not study.get_trials(states=(TrialState.WAITING,)):
+            study.enqueue_trial(self._first)
+        seed = np.random.SeedSequence((self.seed, done)).generate_state(1)[0]
+        study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        trial = study.ask()
+        rate = self._rate
+        trial.suggest_float("learning_rate", rate / _RATE_FACTOR, rate * _RATE_FACTOR, log=True)
+        trial.suggest_categorical("augmentation", self._strengths)
+        trial.suggest_categorical("backbone", self._widths)
+        return trial
+
+    def _make_trial(self, study: optuna.Study, done: int, trials: int) -> None:
+        trial = self._propose(study, done)
+        backbone, recipe = self._settings(trial.params)
+        title = f"trial {done + 1} of {trials}"
+        say(f"{title}: {self._flags(backbone, recipe)}")
+        start, watcher, parameters = time.perf_counter(), Watcher(trial, self.epochs), None
+        try:
+            parameters = self._train(backbone, recipe, watcher)
+        except TrainingError as exc:
+            outcome, note = "failed", f": {exc}"
+        else:
+            outcome, note = "complete", ""
+            if watcher.behind:
+                outcome, note = "stopped", ": behind the median of the trials before"
+        # A run that stops early keeps its best weights, any other one its last.
+        results = watcher.results
+        stops = self.recipe.early_stopping is not None
+        loss, accuracy = (min(results) if stops else results[-1]) if results else (None, None)
+        result = {
+            "outcome": outcome,
+            "parameters": parameters,
+            "epochs": len(results),
+            "validation_loss": loss,
+            "validation_accuracy": accuracy,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        trial.set_user_attr(_RESULT, result)
+        if outcome == "complete":
+            study.tell(trial, loss)
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+        judged = "" if loss is None else f", validation loss {loss:.4f}, top-1 {accuracy:.1%}"
+        say(f"{title}: {outcome} after {len(results)} epochs{judged}{note}")
+
+    def _train(self, backbone: Backbone, recipe: Recipe, watcher: Watcher) -> int:
+        """Trains a network as `edgeclf.train` would; returns how many weights it has."""
+        images, targets = self.examples
+        use_seed(self.seed)
+        with computing_in(recipe):
+            model = build_classifier(
+                backbone, self.classes, self.spec, weights=self.weights, download=self.download
+            )
+        how: dict[str, Any] = {
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "recipe": recipe,
+            "validation": self.validation,
+            "callbacks": [watcher],
+        }
+        if self.weights == "none":
+            fit_from_scratch(model, images, targets, **how)
+        else:
+            # The head learns from frozen features, which only the augmentation changes.
+            head = model.get_layer("logits")
+            if recipe.augmentation not in self._heads:
+                fit_head(model, images, targets, seed=self.seed, recipe=recipe)
+                self._heads[recipe.augmentation] = head.get_weights()
+            head.set_weights(self._heads[recipe.augmentation])
+            use_seed(self.seed)  # the same with a head from before
+            fine_tune(model, images, targets, unfreeze_from=backbone.unfreeze_from, **how)
+        return int(model.count_params())
+
+    def _settings(self, params: dict[str, Any]) -> tuple[Backbone, Recipe]:
+        """A trial's network and recipe; the rate is rounded to what is printed."""
+        rate = params["learning_rate"]
+        if rate != self._rate:
+            rate = float(f"{rate:.2g}")
+        recipe = dataclasses.replace(
+            self.recipe, learning_rate=rate, augmentation=params["augmentation"]
+        )
+        return BACKBONES[params["backbone"]], recipe
+
+    def _flags(self, backbone: Backbone, recipe: Recipe) -> str:
+        """The options of the command line that give these settings."""
+        size = self.spec.height
+        own = "" if size == backbone.input_size else f" --input-size {size}"
+        width = f"--backbone {backbone.name}{own} " if self._widths[1:] else ""
+        return f"{width}--learning-rate {recipe.learning_rate} --augmentation {recipe.augmentation}"
+
+    def _best(self, study: optuna.Study) -> tuple[Backbone, Recipe]:
+        ended = _ended(study)
+        complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+        if not complete:
+            raise TrainingError(
+                f"None of {len(ended)} trials came to its end; the reasons are above. Lower "
+                "--learning-rate, or train without --tune to see what is wrong."
+            )
+        best = min(complete, key=lambda trial: (trial.value, trial.number))
+        number = ended.index(best) + 1
+        result = (
+            f"trial {number} of {len(ended)}, validation loss {best.value:.4f}, "
+            f"top-1 {best.user_attrs[_RESULT]['validation_accuracy']:.1%}"
+        )
+        say(f"the trials are in {self._table}")
+        if best.params == self._first:
+            say(f"best: {result}: the settings that were asked for, which are kept")
+            return self.backbone, self.recipe
+        first, before = ended[0], "failed"
+        if first in complete:
+            before = f"{first.value:.4f}, {first.user_attrs[_RESULT]['validation_accuracy']:.1%}"
+        backbone, recipe = self._settings(best.params)
+        say(f"best: {result}; with the settings that were asked for: {before}")
+        say(f"the same without --tune: {self._flags(backbone, recipe)}")
+        return backbone, recipe
+
+    @property
+    def _table(self) -> Path:
+        return self.path.with_suffix(".csv")
+
+    def _write_table(self, study: optuna.Study) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for number, trial in enumerate(_ended(study), 1):
+            backbone, recipe = self._settings(trial.params)
+            settings = {
+                "trial": number,
+                "backbone": backbone.name,
+                "learning_rate": recipe.learning_rate,
+                "augmentation": recipe.augmentation,
+            }
+            writer.writerow(settings | trial.user_attrs[_RESULT])
+        files.write_text(self._table, text.getvalue())
+
+
+class Watcher(keras.callbacks.Callback):
+    """Tells Optuna how a trial does, and stops it where it falls behind.
+
+    Args:
+        trial: The trial.
+        epochs: How many it may take; after the last, nothing is left to stop.
+
+    Attributes:
+        results: Validation loss and accuracy after each epoch.
+        behind: Whether it was stopped.
+    """
+
+    def __init__(self, trial: Trial, epochs: int) -> None:
+        super().__init__()
+        self._trial, self._epochs = trial, epochs
+        self.results: list[tuple[float, float]] = []
+        self.behind = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Reports the epoch."""
+        loss, accuracy = logs["val_loss"], logs["val_accuracy"]
+        if not math.isfinite(loss):
+            raise TrainingError(f"The validation loss became {loss} in epoch {epoch + 1}.")
+        self.results.append((loss, accuracy))
+        self._trial.report(loss, epoch + 1)
+        over = epoch + 1 == self._epochs or self.model.stop_training
+        if not over and self._trial.should_prune():
+            self.behind = self.model.stop_training = True
+
+
+def _ended(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count, in order: complete, behind or failed, but not interrupted."""
+    return study.get_trials(deepcopy=False, states=_ENDED)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[optuna.storages.RDBStorage]:
+    """The SQLite file at `path`, while Optuna prints nothing of its own.
+
+    Raises:
+        TrainingError: It holds something else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield _storage(path)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    options = {
+        "creator": lambda: sqlite3.connect(path),  # in a URL, a "?" or "#" would end the path
+        "poolclass": sqlalchemy.pool.NullPool,  # leaves no connection open
+    }
+    try:
+        return optuna.storages.RDBStorage("sqlite:///search", engine_kwargs=options)
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as exc:
+        raise TrainingError(
+            f"{path} is no search that this version of Optuna reads: "
+            f"{str(exc).splitlines()[0]}. Move the file away to search anew."
+        ) from exc
