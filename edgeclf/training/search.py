@@ -346,7 +346,8 @@ class Watcher(keras.callbacks.Callback):
 
 def _ended(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that count, in order: complete, behind or failed, but not interrupted."""
-    return study.get_trials(deepcopy=False, states=_ENDED)
+    ended: list[FrozenTrial] = study.get_trials(deepcopy=False, states=_ENDED)
+    return ended
 
 
 @contextmanager
