@@ -256,8 +256,8 @@ def test_heads_of_the_same_augmentation_are_fitted_once(
     monkeypatch.setattr(search, "fit_head", fit_head)
     monkeypatch.setattr(search, "fine_tune", fine_tune)
     monkeypatch.setattr("edgeclf.training.backbones.find_weights", lambda *_, **__: None)
-    make(weights="imagenet").run(8)
-    assert len(heads) == 8 and sorted(fitted) == sorted({strength for strength, _ in heads})
+    make(weights="imagenet").run(6)
+    assert len(heads) == 6 and sorted(fitted) == sorted({strength for strength, _ in heads})
     assert all(bias == 1 + strength for strength, bias in heads)
 
 
@@ -276,6 +276,7 @@ def two_widths(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_widths")
 def test_the_best_trial_is_trained_and_no_evaluation_photo_decides(
     make_folder: Callable[..., Path],
