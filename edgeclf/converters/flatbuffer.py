@@ -207,21 +207,6 @@ def operator_outputs(model: bytes) -> dict[str, str]:
             for operator in graph.operators}  # fmt: skip
 
 
-def operator_shapes(model: bytes) -> list[tuple[str, list[list[int]], list[list[int]]]]:
-    """Each operator with the shapes of its inputs and outputs; [] for an input left out."""
-    tree = unpack(model)
-
-    def shapes(graph: Any, indices: Any) -> list[list[int]]:
-        tensors = [graph.tensors[index] if index >= 0 else None for index in indices]
-        return [[] if t is None or t.shape is None else [int(n) for n in t.shape] for t in tensors]
-
-    return [
-        (_operator_name(tree, o), shapes(graph, o.inputs), shapes(graph, o.outputs))
-        for graph in tree.subgraphs
-        for o in graph.operators
-    ]
-
-
 def logits_layer(model: bytes) -> str | None:
     """Output of the dense layer that the last softmax takes; None where there is none."""
     tree = unpack(model)

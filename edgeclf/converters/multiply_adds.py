@@ -1,9 +1,6 @@
 """How many multiply-adds a network needs for one image, counted in the model file itself.
 
-Counted are the products of convolutions and matrix multiplications, each with the addition that
-follows it as one, taps on padding included: the figure that papers on small networks print, 300
-million for MobileNetV2 at 224 x 224 (Sandler et al. 2018, table 4). Additions, activations, pooling
-and softmax are left out; they are a few per cent of it.
+`edgeclf.measurement.multiply_adds` says what is counted in each operator.
 """
 
 from __future__ import annotations
@@ -11,22 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from graphlib import TopologicalSorter
-from math import prod
 from typing import Any
 
 from edgeclf.artifact import Artifact
 from edgeclf.errors import MeasurementError, MissingDependencyError
-
-# What multiplies in a way that is not counted here: an answer without it would be too small.
-_UNCOUNTED_TFLITE = {
-    "CUSTOM", "WHILE", "IF", "CONV_3D", "CONV_3D_TRANSPOSE", "LSTM", "RNN", "SVDF",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM",
-    "BIDIRECTIONAL_SEQUENCE_RNN",
-}  # fmt: skip
-_UNCOUNTED_ONNX = {"Einsum", "LSTM", "GRU", "RNN", "Loop", "If", "Scan", "Attention"}
-# Where a quantised ONNX operator has its second factor; in the others it is input 1.
-_ONNX_CONV = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
-_ONNX_PRODUCT = ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")
+from edgeclf.measurement.multiply_adds import onnx_multiply_adds, tflite_multiply_adds
 
 
 def count_multiply_adds(artifact: Artifact) -> int:
@@ -51,23 +37,10 @@ def count_multiply_adds(artifact: Artifact) -> int:
 
 
 def _in_tflite(artifact: Artifact) -> Iterable[int]:
-    from edgeclf.converters.flatbuffer import operator_shapes
+    from edgeclf.measurement.tflite_graph import read_operators
 
-    for kind, inputs, outputs in operator_shapes(bytes(artifact.content)):
-        if kind in _UNCOUNTED_TFLITE:
-            raise _uncounted(kind)
-        if kind == "CONV_2D":  # weights [O, rows, columns, I / groups]
-            yield prod(outputs[0]) * prod(inputs[1][1:])
-        elif kind == "DEPTHWISE_CONV_2D":  # weights [1, rows, columns, O]
-            yield prod(outputs[0]) * prod(inputs[1][1:3])
-        elif kind == "FULLY_CONNECTED":  # weights [O, I]
-            yield prod(outputs[0]) * inputs[1][-1]
-        elif kind == "TRANSPOSE_CONV":  # output shape, weights [O, rows, columns, I], input
-            yield prod(inputs[2]) * prod(inputs[1][:3])
-        elif kind == "BATCH_MATMUL":
-            # The first factor is [..., rows, depth] or its transpose, the output [..., rows, n].
-            depth = prod(inputs[0][-2:]) // outputs[0][-2]
-            yield prod(outputs[0]) * depth
+    for operator in read_operators(artifact.content):
+        yield tflite_multiply_adds(operator.kind, operator.inputs, operator.outputs)
 
 
 def _in_onnx(artifact: Artifact) -> Iterable[int]:
@@ -91,25 +64,17 @@ def _in_onnx(artifact: Artifact) -> Iterable[int]:
         for value in (*graph.input, *graph.value_info, *graph.output)
     } | constants
 
-    def shape(name: str) -> tuple[int, ...]:
-        found = shapes.get(name, ())
-        if not found or 0 in found:
-            raise MeasurementError(
-                f"Multiply-adds cannot be counted: the graph leaves the shape of {name!r} open."
-            )
-        return found
-
     for node in graph.node:
-        kind = node.op_type
-        if kind in _UNCOUNTED_ONNX or node.domain not in ("", "ai.onnx"):
-            raise _uncounted(kind)
-        if kind in _ONNX_CONV:  # weights [O, I / groups, rows, columns]
-            yield prod(shape(node.output[0])) * prod(shape(node.input[_ONNX_CONV[kind]])[1:])
-        elif kind == "ConvTranspose":  # weights [I, O / groups, rows, columns]
-            yield prod(shape(node.input[0])) * prod(shape(node.input[1])[1:])
-        elif kind in _ONNX_PRODUCT:
-            transposed = kind == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute)
-            yield prod(shape(node.output[0])) * shape(node.input[0])[0 if transposed else -1]
+        if node.domain not in ("", "ai.onnx"):
+            raise MeasurementError(
+                f"Multiply-adds cannot be counted: the graph has {node.op_type} of "
+                f"{node.domain} in it."
+            )
+        yield onnx_multiply_adds(
+            node.op_type,
+            [shapes.get(name, ()) for name in node.input],
+            [shapes.get(name, ()) for name in node.output],
+        )
 
 
 def _in_order(graph: Any) -> list[Any]:
@@ -127,7 +92,3 @@ def _in_keras(artifact: Artifact) -> Iterable[int]:
     from edgeclf.training.models import load_model
 
     return [network_multiply_adds(load_model(artifact))]
-
-
-def _uncounted(kind: str) -> MeasurementError:
-    return MeasurementError(f"Multiply-adds cannot be counted: the graph has {kind} in it.")
