@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from edgeclf.image import ImageSpec, load_image
     from edgeclf.inspect import inspect
     from edgeclf.prediction import Failure, Frame, Prediction, Score, Timing
+    from edgeclf.profile import profile
     from edgeclf.recipe import Recipe
     from edgeclf.report import report
     from edgeclf.train import train
@@ -92,6 +93,7 @@ __all__ = [
     "inspect",
     "load_artifact",
     "load_image",
+    "profile",
     "report",
     "train",
     "tune",

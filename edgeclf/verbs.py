@@ -19,6 +19,7 @@ VERBS = {
     "tune": "find the fastest runtime and threads for a file on this device",
     "compare": "hold students against their master: size, speed, accuracy, answers",
     "benchmark": "measure artifacts on this machine",
+    "profile": "time every operator of a model, and hold it against this CPU's peak",
     "report": "write benchmark results as HTML, Markdown and JSON",
     "doctor": "tell which runtimes work here",
     "demo": "run all of it on the mugs example",

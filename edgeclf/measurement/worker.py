@@ -139,12 +139,20 @@ def measure_import(job: dict[str, Any]) -> dict[str, Any]:
     return {"import_ms": import_ms, "devices": list(accelerators())}
 
 
+def measure_profile(job: dict[str, Any]) -> dict[str, Any]:
+    """Time per operator; see `edgeclf.measurement.profiling`."""
+    from edgeclf.measurement import profiling
+
+    return profiling.measure_profile(job)
+
+
 _MEASUREMENTS = {
     "import": measure_import,
     "memory": measure_memory,
     "latency": measure_latency,
     "inference": measure_inference,
     "answers": measure_answers,
+    "profile": measure_profile,
 }
 
 
