@@ -15,6 +15,7 @@ from edgeclf.errors import ArtifactError, OptionError
 _SCHEMA = "edgeclf.profile/1"
 _SECONDS = 3.0
 _TOP = 15
+_AGREEMENT = 1.25  # a sum of operators further from the whole call than this is told
 _RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 _METHOD = (
     "one image of random bytes at a time in a fresh process; calls without and with the engine's "
@@ -203,6 +204,14 @@ def _sentences(
         if noted:
             yield f"{len(noted)} of them {words}: {_share(noted):.1%} of the time."
     yield from _against_peak(operators, plain_ms, peaks)
+    ratio = sum(o.ms for o in operators) / plain_ms
+    if not 1 / _AGREEMENT < ratio < _AGREEMENT:
+        yield (
+            f"The operators sum to {ratio:.2f} times a call without the profiler: that costs as "
+            "much as this here, or something else ran meanwhile. Measure again."
+            if ratio > 1
+            else f"{1 - ratio:.0%} of a call is in no operator."
+        )
 
 
 def _against_peak(

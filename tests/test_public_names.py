@@ -106,6 +106,7 @@ def test_the_devices_wheel_works_alone(run: Path, photo: Path, tmp_path: Path) -
         ["inspect", run / "mugs.int8.tflite"],
         ["verify", run / "mugs.int8.tflite", "--data", photo.parent.parent],
         ["classify", run / "mugs.int8.tflite", photo],
+        ["profile", run / "mugs.int8.tflite", "--seconds", "0.1"],
     ):
         done = edgeclf_alone(*words)
         assert done.returncode == 0, done.stderr
