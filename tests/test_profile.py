@@ -17,7 +17,7 @@ from edgeclf.measurement import litert_profiler, peak
 from edgeclf.measurement.multiply_adds import onnx_multiply_adds
 from edgeclf.measurement.profiling import describe_operators
 from edgeclf.measurement.tflite_graph import TFLiteOperator
-from edgeclf.measurement.trace import Step, central_means
+from edgeclf.measurement.trace import Step, quiet_means
 from edgeclf.profile import Operator, _sentences
 
 MUGS_MULTIPLY_ADDS = 23_597_760  # as tests/test_compare.py counts them in every conversion
@@ -66,9 +66,9 @@ def test_a_model_from_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
     record = json.loads(out.read_text())
     assert record["precision"] is None
     (product,) = (o for o in record["operators"] if o["multiply_adds"])
-    assert product["multiply_adds"] == 1024 * 512 * 512 and product["arithmetic"] == "fp32"
+    assert product["multiply_adds"] == peak.PRODUCT and product["arithmetic"] == "fp32"
     printed = capsys.readouterr().out
-    assert "Fully Connected (NC, F32) GEMM" in printed and "268.4 million" in printed
+    assert "Fully Connected (NC, F32) GEMM" in printed and "67.1 million" in printed
     assert "a call without it" in printed and printed.splitlines()[-1] == str(out)
 
 
@@ -139,27 +139,32 @@ def test_the_finding_names_what_matters() -> None:
         operator("GEMM", 0.75, 25_000_000),
         operator("GEMM", 0.75, 25_000_000),
     ]
-    assert list(_sentences(operators, 2.0, peaks, runtime)) == [
+
+    def words(
+        given: list[Operator], ms: float = 2.0, rates: Any = peaks, fastest: float = 2.0
+    ) -> Any:
+        return list(_sentences(given, {"plain": ms, "fastest": fastest}, rates, runtime))
+
+    assert words(operators) == [
         "75% of the time is in 2 GEMM.",
         "1 of 3 operators run outside XNNPACK: 1 QUANTIZE (25% of the time).",
         "1 of them convert between types: 25.0% of the time.",
         "At this CPU's peak (int8 50.0 GMAC/s by litert) its 50.0 million multiply-adds would take "
         "1.000 ms, 50% of the 2.000 ms a call takes.",
     ]
-    unknown = [*operators, operator("CUSTOM", 0.0, None)]
-    assert "cannot be told" in list(_sentences(unknown, 2.0, peaks, runtime))[-1]
-    assert "has no peak" not in " ".join(_sentences(operators, 2.0, {}, runtime))
-    assert "whose peak is not measured" in list(_sentences(operators, 2.0, {}, runtime))[-1]
-    assert "sum to 2.00 times a call" in list(_sentences(operators, 1.0, peaks, runtime))[-1]
-    assert "50% of a call is in no operator" in list(_sentences(operators, 4.0, peaks, runtime))[-1]
+    assert "cannot be told" in words([*operators, operator("CUSTOM", 0.0, None)])[-1]
+    assert "whose peak is not measured" in words(operators, rates={})[-1]
+    assert "2.00 times a call: the profiler" in words(operators, 1.0)[-1]
+    assert "50% of a call is in no operator" in words(operators, 4.0, fastest=4.0)[-1]
+    assert "took 2.0 times as long as the fastest" in words(operators, fastest=1.0)[-1]
 
 
 def test_disturbed_calls_are_left_out_with_all_their_operators() -> None:
     quiet = np.array([[1.0, 3.0], [1.1, 3.1], [0.9, 2.9], [1.0, 3.0]])
     disturbed = np.array([[50.0, 3.0], [1.0, 90.0]])
-    means = central_means(np.concatenate([quiet, disturbed]))
-    assert means[0] == pytest.approx(1.0, abs=0.06) and means[1] == pytest.approx(3.0, abs=0.06)
-    assert central_means(np.array([[2.0], [2.0]])) == pytest.approx([2.0])
+    means = quiet_means(np.concatenate([quiet, disturbed]))
+    assert means == pytest.approx([2.9 / 3, 8.9 / 3])  # of the first four, but the slowest
+    assert quiet_means(np.array([[2.0], [2.0]])) == pytest.approx([2.0])
 
 
 def test_xnnpacks_operators_find_those_of_the_file_or_none() -> None:

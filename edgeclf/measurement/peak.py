@@ -1,7 +1,7 @@
 """How fast an engine multiplies here at best: a large matrix product as a model of its own.
 
-The product is [1024, 512] x [512, 512], 268 million multiply-adds: large enough that starting it
-costs nothing, small enough for the caches of a small CPU. It runs in the engine and with the
+The product is [256, 512] x [512, 512], 67 million multiply-adds: large enough that starting it
+costs nothing, small enough to be done between two disturbances. It runs in the engine and with the
 threads of the profile it is held against, so that a share of it says what an operator leaves
 unused of this engine on this CPU; another engine may reach more.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeclf.measurement.trace import Arithmetic
 
-ROWS, DEPTH, COLUMNS = 1024, 512, 512
+ROWS, DEPTH, COLUMNS = 256, 512, 512
 PRODUCT = ROWS * DEPTH * COLUMNS  # multiply-adds
 
 _TFLITE_IDENTIFIER = b"TFL3"

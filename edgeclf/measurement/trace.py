@@ -72,16 +72,15 @@ def random_tensor(shape: Sequence[int], dtype: Any) -> npt.NDArray[Any]:
     return rng.random(tuple(shape)).astype(dtype)
 
 
-def central_means(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def quiet_means(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The mean of each column over the quieter half of the rows.
 
-    The rows kept are those whose sum lies between the first and the third quartile of the sums: a
-    disturbed call is left out with all its columns, so the means still sum to the mean of a call.
+    The rows kept are those whose sum is no larger than the median of the sums: a disturbed call is
+    left out with all its columns, so the means still sum to the mean of a call.
 
     Args:
         times: [calls, operators], at least one call.
     """
     sums = times.sum(axis=1)
-    low, high = np.percentile(sums, (25, 75))
-    means: npt.NDArray[np.float64] = times[(sums >= low) & (sums <= high)].mean(axis=0)
+    means: npt.NDArray[np.float64] = times[sums <= np.median(sums)].mean(axis=0)
     return means
