@@ -200,13 +200,13 @@ def _sentences(
     else:
         yield f"All {_count(len(operators), 'operator')} run in {path}."
     for note, words in (
-        ("converts", "convert between types"),
-        ("transposes", "transpose"),
-        ("in float", "multiply floats, others integers"),
+        ("converts", "Conversions between types"),
+        ("transposes", "Transpositions"),
+        ("in float", "Multiplications of floats beside those of integers"),
     ):
         noted = [o for o in operators if note in o.notes]
         if noted:
-            yield f"{len(noted)} of them {words}: {_share(noted):.1%} of the time."
+            yield f"{words}: {len(noted)}, {_share(noted):.1%} of the time."
     plain_ms = latency_ms["plain"]
     yield from _against_peak(operators, plain_ms, peaks)
     if plain_ms > _QUIET * latency_ms["fastest"]:
@@ -235,15 +235,20 @@ def _against_peak(
             for o in operators
             if o.multiply_adds and o.arithmetic
         )
-        rates = ", ".join(
-            f"{kind} {found['gmacs_per_s']:.1f} GMAC/s by {found['engine']}"
-            for kind, found in peaks.items()
-        )
+        rates = "; ".join(f"{kind} {_rates(found['engines'])}" for kind, found in peaks.items())
         yield (
             f"At this CPU's peak ({rates}) its {total / 1e6:,.1f} million multiply-adds would "
             f"take {_ms(best_ms)} ms, {best_ms / plain_ms:.0%} of the {_ms(plain_ms)} ms a call "
             "takes."
         )
+
+
+def _rates(engines: Mapping[str, float]) -> str:
+    """The engines' peaks, the CPU's first."""
+    (best, rate), *others = sorted(engines.items(), key=lambda each: -each[1])
+    return ", ".join(
+        [f"{rate:.1f} GMAC/s by {best}", *(f"{r:.1f} by {name}" for name, r in others)]
+    )
 
 
 def _share(operators: Iterable[Operator]) -> float:

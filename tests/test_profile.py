@@ -133,7 +133,8 @@ def test_the_finding_names_what_matters() -> None:
         return Operator(type_, "", by, ms, ms / 2, "int8", count, None, None, notes)
 
     runtime = {"fast_path": "XNNPACK"}
-    peaks = {"int8": {"gmacs_per_s": 50.0, "engine": "litert"}}
+    engines = {"litert": 25.0, "onnxruntime": 50.0}
+    peaks = {"int8": {"gmacs_per_s": 50.0, "engine": "onnxruntime", "engines": engines}}
     operators = [
         operator("QUANTIZE", 0.5, 0, "not delegated", "converts"),
         operator("GEMM", 0.75, 25_000_000),
@@ -148,9 +149,9 @@ def test_the_finding_names_what_matters() -> None:
     assert words(operators) == [
         "75% of the time is in 2 GEMM.",
         "1 of 3 operators run outside XNNPACK: 1 QUANTIZE (25% of the time).",
-        "1 of them convert between types: 25.0% of the time.",
-        "At this CPU's peak (int8 50.0 GMAC/s by litert) its 50.0 million multiply-adds would take "
-        "1.000 ms, 50% of the 2.000 ms a call takes.",
+        "Conversions between types: 1, 25.0% of the time.",
+        "At this CPU's peak (int8 50.0 GMAC/s by onnxruntime, 25.0 by litert) its 50.0 million "
+        "multiply-adds would take 1.000 ms, 50% of the 2.000 ms a call takes.",
     ]
     assert "cannot be told" in words([*operators, operator("CUSTOM", 0.0, None)])[-1]
     assert "whose peak is not measured" in words(operators, rates={})[-1]
