@@ -16,7 +16,7 @@ _SCHEMA = "edgeclf.profile/1"
 _SECONDS = 3.0
 _TOP = 15
 _AGREEMENT = 1.25  # a sum of operators further from the whole call than this is told
-_QUIET = 1.3  # and so are calls that took this many times as long as the fastest
+_QUIET = 0.9  # and so are fewer CPUs than this for each thread
 _RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 _METHOD = (
     "one image of random bytes at a time in a fresh process; calls without and with the engine's "
@@ -64,7 +64,8 @@ class Profile:
         operators: In the order they run.
         calls: How many calls were recorded.
         plain_ms: Time of one call without the profiler.
-        fastest_ms: Of the fastest of those calls.
+        cpus_left: How many CPUs the rest of the system left idle or to this process; None where
+            the system does not tell.
         profiled_ms: With it.
         operators_ms: The sum over the operators; the rest of a call is the engine's own.
         peaks: By arithmetic: ``gmacs_per_s``, the ``engine`` that reached it, and all ``engines``.
@@ -75,7 +76,7 @@ class Profile:
     operators: tuple[Operator, ...]
     calls: int
     plain_ms: float
-    fastest_ms: float
+    cpus_left: float | None
     profiled_ms: float
     operators_ms: float
     peaks: Mapping[str, Mapping[str, Any]]
@@ -134,11 +135,11 @@ def profile(
     operators = tuple(Operator(**{**o, "notes": tuple(o["notes"])}) for o in found["operators"])
     latency = found["latency_ms"]
     result = Profile(
-        sentences=tuple(_sentences(operators, latency, found["peaks"], found["runtime"])),
+        sentences=tuple(_sentences(operators, found)),
         operators=operators,
         calls=found["calls"],
         plain_ms=latency["plain"],
-        fastest_ms=latency["fastest"],
+        cpus_left=found["cpus_left"],
         profiled_ms=latency["profiled"],
         operators_ms=latency["operators"],
         peaks=found["peaks"],
@@ -181,16 +182,12 @@ def _describe_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _sentences(
-    operators: Sequence[Operator],
-    latency_ms: Mapping[str, float],
-    peaks: Mapping[str, Mapping[str, Any]],
-    runtime: Mapping[str, Any],
-) -> Iterator[str]:
+def _sentences(operators: Sequence[Operator], found: Mapping[str, Any]) -> Iterator[str]:
     """The finding, the most important first."""
+    path, threads = found["runtime"]["fast_path"], found["runtime"]["threads"]
+    plain_ms, cpus_left = found["latency_ms"]["plain"], found["cpus_left"]
     kind, _, members = _by_type(operators)[0]
     yield f"{_share(members):.0%} of the time is in {len(members)} {kind}."
-    path = runtime["fast_path"]
     beside = [o for o in operators if o.by != path]
     if beside:
         kinds = ", ".join(
@@ -207,12 +204,11 @@ def _sentences(
         noted = [o for o in operators if note in o.notes]
         if noted:
             yield f"{words}: {len(noted)}, {_share(noted):.1%} of the time."
-    plain_ms = latency_ms["plain"]
-    yield from _against_peak(operators, plain_ms, peaks)
-    if plain_ms > _QUIET * latency_ms["fastest"]:
+    yield from _against_peak(operators, plain_ms, found["peaks"])
+    if cpus_left is not None and cpus_left < _QUIET * threads:
         yield (
-            "Something else ran meanwhile: the quieter half of the calls took "
-            f"{plain_ms / latency_ms['fastest']:.1f} times as long as the fastest. Measure again."
+            f"The machine was busy: {cpus_left:.1f} CPUs were left for "
+            f"{_count(threads, 'thread')}. Measure again when it is quiet."
         )
     ratio = sum(o.ms for o in operators) / plain_ms
     if ratio > _AGREEMENT:

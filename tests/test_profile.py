@@ -43,6 +43,7 @@ def test_every_operator_is_timed_and_counted(run: Path, tmp_path: Path, name: st
     assert record["file"] == f"mugs.{name}" and record["sentences"] == list(found.sentences)
     assert len(record["operators"]) == len(found.operators)
     assert record["environment"]["cpu"] and record["calls"] >= 4
+    assert record["cpus_left"] is None or record["cpus_left"] > 0
 
 
 def test_what_is_off_the_fast_path_is_told(run: Path) -> None:
@@ -132,7 +133,7 @@ def test_the_finding_names_what_matters() -> None:
         by = "own" if "not delegated" in notes else "XNNPACK"
         return Operator(type_, "", by, ms, ms / 2, "int8", count, None, None, notes)
 
-    runtime = {"fast_path": "XNNPACK"}
+    runtime = {"fast_path": "XNNPACK", "threads": 1}
     engines = {"litert": 25.0, "onnxruntime": 50.0}
     peaks = {"int8": {"gmacs_per_s": 50.0, "engine": "onnxruntime", "engines": engines}}
     operators = [
@@ -141,10 +142,9 @@ def test_the_finding_names_what_matters() -> None:
         operator("GEMM", 0.75, 25_000_000),
     ]
 
-    def words(
-        given: list[Operator], ms: float = 2.0, rates: Any = peaks, fastest: float = 2.0
-    ) -> Any:
-        return list(_sentences(given, {"plain": ms, "fastest": fastest}, rates, runtime))
+    def words(given: list[Operator], ms: float = 2.0, rates: Any = peaks, left: Any = 1.0) -> Any:
+        found = {"runtime": runtime, "latency_ms": {"plain": ms}, "peaks": rates, "cpus_left": left}
+        return list(_sentences(given, found))
 
     assert words(operators) == [
         "75% of the time is in 2 GEMM.",
@@ -156,8 +156,9 @@ def test_the_finding_names_what_matters() -> None:
     assert "cannot be told" in words([*operators, operator("CUSTOM", 0.0, None)])[-1]
     assert "whose peak is not measured" in words(operators, rates={})[-1]
     assert "2.00 times a call: the profiler" in words(operators, 1.0)[-1]
-    assert "50% of a call is in no operator" in words(operators, 4.0, fastest=4.0)[-1]
-    assert "took 2.0 times as long as the fastest" in words(operators, fastest=1.0)[-1]
+    assert "50% of a call is in no operator" in words(operators, 4.0)[-1]
+    assert "busy: 0.6 CPUs were left for 1 thread." in words(operators, left=0.6)[-1]
+    assert words(operators, left=None) == words(operators)
 
 
 def test_disturbed_calls_are_left_out_with_all_their_operators() -> None:
