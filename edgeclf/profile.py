@@ -210,6 +210,7 @@ def _sentences(operators: Sequence[Operator], found: Mapping[str, Any]) -> Itera
             f"The machine was busy: {cpus_left:.1f} CPUs were left for "
             f"{_count(threads, 'thread')}. Measure again when it is quiet."
         )
+        return
     ratio = sum(o.ms for o in operators) / plain_ms
     if ratio > _AGREEMENT:
         yield f"The operators sum to {ratio:.2f} times a call: the profiler costs the difference."

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import subprocess
 import sys
@@ -101,6 +102,14 @@ def test_a_litert_without_a_profiler_says_what_to_install(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     with pytest.raises(MeasurementError, match=r"2\.2 or later: pip install"):
+        litert_profiler.LiteRTProfiler(b"", 1)
+
+
+def test_control_flow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ai_edge_litert")
+    inner = dataclasses.replace(DENSE, graph=1)
+    monkeypatch.setattr(litert_profiler, "read_operators", lambda _: [DEPTHWISE, inner])
+    with pytest.raises(MeasurementError, match="several graphs"):
         litert_profiler.LiteRTProfiler(b"", 1)
 
 

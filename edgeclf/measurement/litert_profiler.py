@@ -68,7 +68,12 @@ class LiteRTProfiler:
 
     def __init__(self, content: bytes, threads: int) -> None:
         self._c = _CInterface()
-        self._operators = [o for o in read_operators(content) if o.graph == 0]
+        self._operators = read_operators(content)
+        if any(operator.graph for operator in self._operators):
+            raise MeasurementError(
+                "The model has several graphs (control flow), whose times would count twice; "
+                "expected one."
+            )
         self._load(content, threads)
         self._load_profiled(content, threads)
 
@@ -81,9 +86,10 @@ class LiteRTProfiler:
         except (ValueError, RuntimeError) as exc:
             raise MeasurementError(f"LiteRT cannot load this model: {exc}") from exc
         details = self._interpreter.get_input_details()
-        self._images = [random_tensor(each["shape"], each["dtype"]) for each in details]
-        for each, image in zip(details, self._images, strict=True):
-            self._interpreter.set_tensor(each["index"], image)
+        if len(details) != 1:
+            raise MeasurementError(f"The model has {len(details)} inputs; expected one.")
+        self._image = random_tensor(details[0]["shape"], details[0]["dtype"])
+        self._interpreter.set_tensor(details[0]["index"], self._image)
 
     def _load_profiled(self, content: bytes, threads: int) -> None:
         c = self._c
@@ -102,11 +108,10 @@ class LiteRTProfiler:
         signature = c.make("GetModelSignature", model, ctypes.c_size_t(0))
         self._inputs = self._buffers(environment, signature, "Input")
         self._outputs = self._buffers(environment, signature, "Output")
-        for address, image in zip(self._inputs, self._images, strict=True):
-            buffer = ctypes.c_void_p(address)
-            target = c.make("LockTensorBuffer", buffer, after=[ctypes.c_int(_WRITE)])
-            ctypes.memmove(target, image.ctypes.data, image.nbytes)
-            c.call("UnlockTensorBuffer", buffer)
+        buffer = ctypes.c_void_p(self._inputs[0])
+        target = c.make("LockTensorBuffer", buffer, after=[ctypes.c_int(_WRITE)])
+        ctypes.memmove(target, self._image.ctypes.data, self._image.nbytes)
+        c.call("UnlockTensorBuffer", buffer)
         c.call("StartProfiler", self._profiler)  # a second start would drop what was recorded
         self._calls = 0
 
