@@ -7,61 +7,133 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import OptionError
+
+if TYPE_CHECKING:
+    from edgeclf.runtimes import Device
 
 
 def benchmark(
     models: Sequence[str | os.PathLike[str]],
-    images: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
     *,
+    random: bool = False,
+    runtimes: Sequence[str] | None = None,
+    threads: int | Sequence[int] | None = None,
+    batch: int | Sequence[int] = 1,
+    device: Device = "cpu",
+    arrivals_per_s: float | None = None,
     out: str | os.PathLike[str] = "benchmark.json",
-    threads: int | None = None,
     quick: bool = False,
+    fresh: bool = False,
 ) -> dict[str, Any]:
-    """Measures each artifact on its runtime: accuracy, latency by stage, memory by phase.
+    """Measures artifacts x runtimes x threads x batch: accuracy, latency, throughput, memory.
 
-    Every figure comes from a process of its own; memory and latency from different ones.
+    Every figure comes from a process of its own; memory and latency from different ones. The
+    results are written after every row. Rows that `out` already holds are taken over if file,
+    settings, machine and libraries are the same, so an interrupted benchmark goes on.
+    docs/benchmarking.md explains the method and every field.
 
     Args:
         models: Artifacts; a ``.keras`` one among them is the reference that the others of its
             name are compared with.
         images: Labelled photos: a folder that holds one folder a class, or a CSV.
+        random: Random pixels instead of photos: the models alone, without accuracy.
+        runtimes: Names; by default the usual one of each file. One that does not take a file's
+            format is no row of it, unless none of them does.
+        threads: Threads for one call, or several counts; by default the CPUs this process may use.
+        batch: Pictures in one call, or several sizes. The latency of a row with a batch above 1 is
+            that of answering the whole batch.
+        device: Where the models run.
+        arrivals_per_s: Also measure an open stream of so many requests a second, with latency
+            counted from when each arrives.
         out: Where the results go, as JSON.
-        threads: Threads for one call; by default the CPUs this process may use.
         quick: Fewer samples: enough for p50 and p90, not for a published figure.
+        fresh: Whether to measure every row again.
 
     Returns:
         The results as written; a row that failed holds its reason.
 
     Raises:
-        ArtifactError: A model is no artifact, or `models` is empty.
+        ArtifactError: A model is no artifact.
         DataError: The photos cannot be used, or have other classes than the models.
+        OptionError: No model, neither or both of photos and random pixels, or a number below 1.
+        RuntimeLoadError: There is no runtime of such a name.
     """
     if not models:
         raise OptionError("No model was given; expected at least one artifact.")
-    from edgeclf.measurement.matrix import measure_matrix
+    if (images is None) != random:
+        given = "both" if random else "neither"
+        raise OptionError(
+            f"Received {given} of labelled photos (images) and random pixels (random); expected "
+            "one of the two."
+        )
+    counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
+    batches = _numbers("batch", batch)
+    if arrivals_per_s is not None and not arrivals_per_s > 0:
+        raise OptionError(f"arrivals_per_s is {arrivals_per_s:g}; expected more than 0, or None.")
+    from edgeclf.measurement.matrix import Request, measure_matrix
 
-    paths = [Path(model) for model in models]
-    return measure_matrix(paths, Path(images), Path(out), threads=threads, quick=quick)
+    request = Request(
+        tuple(Path(model) for model in models),
+        None if images is None else Path(images),
+        tuple(runtimes) if runtimes else None,
+        counts,
+        batches,
+        device,
+        arrivals_per_s or 0.0,
+        quick,
+    )
+    return measure_matrix(request, Path(out), fresh=fresh)
+
+
+def _numbers(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = (given,) if isinstance(given, int) else tuple(given)
+    if not numbers or min(numbers) < 1:
+        raise OptionError(f"{name} is {given}; expected at least one number, and none below 1.")
+    return numbers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="+", help="artifacts: .keras, .tflite, .onnx")
-    parser.add_argument("--images", metavar="DIR", required=True,
-                        help="labelled photos, a folder a class or a CSV")  # fmt: skip
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--images", metavar="DIR",
+                       help="labelled photos, a folder a class or a CSV")  # fmt: skip
+    given.add_argument("--random", action="store_true",
+                       help="random pixels: the models alone, without accuracy")  # fmt: skip
+    parser.add_argument("--runtimes", nargs="+", metavar="NAME",
+                        help="default: the usual one of each file")  # fmt: skip
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N",
+                        help="default: the CPUs this process may use")  # fmt: skip
+    parser.add_argument("--batch", nargs="+", type=int, metavar="N", default=[1],
+                        help="pictures in one call (default: 1)")  # fmt: skip
+    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
+    parser.add_argument("--arrivals", type=float, metavar="RATE",
+                        help="also measure an open stream of RATE requests a second")  # fmt: skip
     parser.add_argument("--out", metavar="FILE", default="benchmark.json",
                         help="default: %(default)s")  # fmt: skip
-    parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--quick", action="store_true", help="fewer samples, for a first look")
+    parser.add_argument("--fresh", action="store_true",
+                        help="measure also the rows that FILE already holds")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     results = benchmark(
-        args.models, args.images, out=args.out, threads=args.threads, quick=args.quick
+        args.models,
+        args.images,
+        random=args.random,
+        runtimes=args.runtimes,
+        threads=args.threads,
+        batch=args.batch,
+        device=args.device,
+        arrivals_per_s=args.arrivals,
+        out=args.out,
+        quick=args.quick,
+        fresh=args.fresh,
     )
     print(args.out)
     return 1 if any(row["error"] for row in results["rows"]) else 0

@@ -82,7 +82,7 @@ def test_benchmark_measures_every_row(run: Path, mugs: Path, tmp_path: Path) -> 
     out = tmp_path / "results.json"
     results = edgeclf.benchmark(models, mugs / "eval", out=out, quick=True, threads=1)
     assert json.loads(out.read_text()) == results
-    assert results["schema"] == "edgeclf.benchmark/1"
+    assert results["schema"] == "edgeclf.benchmark/2"
     assert [row["file"] for row in results["rows"]] == [path.name for path in models]
     for row, path in zip(results["rows"], models, strict=True):
         assert row["error"] is None
@@ -99,7 +99,11 @@ def test_benchmark_measures_every_row(run: Path, mugs: Path, tmp_path: Path) -> 
         sizes = [use["pss_bytes"] for use in phases.values()]
         assert 1e6 < sizes[0] < sizes[1] < sizes[3]
         assert row["memory"]["peak_rss_bytes"] >= phases["steady"]["rss_bytes"]
-        assert row["memory"]["cold_start_ms"] > stages["total"]["p50"]
+        assert row["memory"]["gpu_bytes"] is None or row["memory"]["gpu_bytes"] >= 0
+        assert row["cold_start"]["warm_ms"] > stages["total"]["p50"]
+        assert len(row["cpus"]) == 1
+        assert row["throughput"]["images_per_s"] > 0 and row["throughput"]["n"] > 0
+        assert sum(row["latency"]["histogram"]["counts"]) == stages["total"]["n"]
     keras, tflite, onnx = results["rows"]
     assert keras["agreement"]["max_change"] == 0
     assert onnx["agreement"]["max_change"] < 1e-4 <= tflite["agreement"]["max_change"]
@@ -112,14 +116,14 @@ def test_benchmark_measures_every_row(run: Path, mugs: Path, tmp_path: Path) -> 
 def test_a_row_that_fails_stays_with_its_reason(
     run: Path, mugs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeclf.measurement import matrix
+    from edgeclf.measurement import rows
 
     def broken(job: dict[str, object]) -> dict[str, object]:
         if str(job["model"]).endswith(".onnx"):
             raise MeasurementError("onnxruntime is not installed")
         return measure(job)
 
-    monkeypatch.setattr(matrix, "measure", broken)
+    monkeypatch.setattr(rows, "measure", broken)
     models = [run / "mugs.fp32.onnx", run / "mugs.int8.tflite"]
     results = edgeclf.benchmark(models, mugs / "eval", out=tmp_path / "r.json", quick=True)
     failed, fine = results["rows"]

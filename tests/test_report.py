@@ -79,8 +79,8 @@ def row(
                 for index, name in enumerate(phases)
             },
             "peak_rss_bytes": pss_bytes * 2,
-            "cold_start_ms": 1234.5,
         },
+        "cold_start": {"warm_ms": 1234.5, "dropped_ms": None, "dropped_reason": "a quick run"},
         "error": None,
     }
 
@@ -103,7 +103,7 @@ def results() -> dict[str, Any]:
     rows[3].update(accuracy=None, agreement=None, latency=None, memory=None, error=REASON)
     rows[3]["runtime"] = {"name": "onnxruntime"}
     return {
-        "schema": "edgeclf.benchmark/1",
+        "schema": "edgeclf.benchmark/2",
         "environment": {
             "cpu": "A CPU",
             "cpu_flags": ["avx2"],
@@ -322,7 +322,7 @@ def test_numbers() -> None:
         ("{", "is not JSON"),
         ('{"schema": "edgeclf.report/1"}', "'edgeclf.report/1'"),
         ("[1]", "the schema None"),
-        ('{"schema": "edgeclf.benchmark/1", "rows": []}', "no rows"),
+        ('{"schema": "edgeclf.benchmark/2", "rows": []}', "no rows"),
     ],
 )
 def test_wrong_input_is_refused(content: str, received: str, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from edgeclf.cpu import available_cpus, cpu_flags, cpu_model
+from edgeclf.measurement.sysfs import SYS, read_text
 
 RUNTIME_LIBRARIES = (
     "edgeclf",
@@ -46,7 +46,7 @@ def environment() -> dict[str, Any]:
         "cpu_flags": list(cpu_flags()),
         "cpus_available": available_cpus(),
         "cpus_of_machine": os.cpu_count(),
-        "governor": _governor(),
+        "governor": read_text(SYS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
         "kernel": platform.release(),
@@ -56,14 +56,6 @@ def environment() -> dict[str, Any]:
         "command": shlex.join(["edgeclf", *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
-
-
-def _governor() -> str | None:
-    file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return None
 
 
 def _commit() -> str | None:

@@ -1,47 +1,115 @@
-"""The rows of a benchmark: every artifact on the runtime of its format."""
+"""The rows of a benchmark: measured one by one, written as they come, reused if they hold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeclf import files
 from edgeclf.artifact import Artifact, load_artifact
-from edgeclf.errors import DataError, MeasurementError
-from edgeclf.measurement.accuracy import Probabilities, accuracy_record, agreement_record
+from edgeclf.errors import DataError
+from edgeclf.measurement.cells import Cell, plan_cells
 from edgeclf.measurement.environment import environment
-from edgeclf.measurement.process import measure
+from edgeclf.measurement.resume import finished_rows, row_key
+from edgeclf.measurement.rows import PUBLISHED, QUICK, Budget, RowMaker
 from edgeclf.photo_check import check_contents
 from edgeclf.photos import Photos, find_photos
-from edgeclf.progress import Progress
-from edgeclf.runtimes import DEFAULT_RUNTIME
+from edgeclf.progress import Progress, say
+from edgeclf.runtimes import Device
 
-SCHEMA = "edgeclf.benchmark/1"
-_IMAGES_FOR_LATENCY = 32
+SCHEMA = "edgeclf.benchmark/2"
+_SLOW_IMPORT = 4  # so many times the work of another row is one that imports TensorFlow
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How many latency samples a row gets: at least `min_samples`, then until time is up."""
+class Request:
+    """What `edgeclf.benchmark` was asked for; see there.
 
-    min_samples: int
-    max_samples: int
-    max_seconds: float
+    Attributes:
+        models: Artifacts.
+        images: Labelled photos; None for random pixels.
+        runtimes: Names; None for the usual one of each file.
+        threads: Counts; None among them for all CPUs.
+        batches: Sizes.
+        device: Where the models run.
+        arrivals_per_s: Rate of an open stream; 0 for none.
+        quick: Whether fewer samples do.
+    """
+
+    models: tuple[Path, ...]
+    images: Path | None
+    runtimes: tuple[str, ...] | None
+    threads: tuple[int | None, ...]
+    batches: tuple[int, ...]
+    device: Device
+    arrivals_per_s: float
+    quick: bool
 
 
-_PUBLISHED = Sampling(min_samples=1024, max_samples=4096, max_seconds=20.0)
-_QUICK = Sampling(min_samples=128, max_samples=512, max_seconds=2.0)
-_MEASURES = ("memory", "latency", "answers")
-
-
-def measure_matrix(
-    models: list[Path], images: Path, out: Path, *, threads: int | None, quick: bool
-) -> dict[str, Any]:
+def measure_matrix(request: Request, out: Path, *, fresh: bool) -> dict[str, Any]:
     """The body of `edgeclf.benchmark`; see there."""
-    artifacts = [load_artifact(path) for path in models]
+    artifacts = [load_artifact(path) for path in request.models]
+    photos = None if request.images is None else _open_photos(request.images, artifacts)
+    cells = plan_cells(artifacts, request.runtimes, request.threads, request.batches)
+    found = environment()
+    budget = QUICK if request.quick else PUBLISHED
+    maker = RowMaker(
+        budget,
+        photos,
+        _sources(artifacts) if photos else {},
+        request.device,
+        request.arrivals_per_s,
+    )
+    keys = {cell.id: row_key(found, maker.settings(cell)) for cell in cells}
+    earlier = {} if fresh else finished_rows(out, SCHEMA)
+    rows = {cell.id: earlier[keys[cell.id]] for cell in cells if keys[cell.id] in earlier}
+    if earlier:
+        say(f"{len(rows)} of {len(cells)} rows reused from {out}; --fresh measures all again")
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "complete": False,
+        "environment": found,
+        "method": _method(request, photos, budget),
+        "rows": [],
+    }
+
+    def write() -> None:
+        results["rows"] = [rows[cell.id] for cell in cells if cell.id in rows]
+        results["complete"] = len(rows) == len(cells)
+        files.write_json(out, results)
+
+    # What others are compared with comes first, so that a row is complete once it is written.
+    missing = sorted((c for c in cells if c.id not in rows), key=lambda c: not maker.is_source(c))
+    progress = Progress("benchmark", sum(_cost(cell) for cell in missing))
+    try:
+        for cell in missing:
+            row = maker.make(cell)
+            rows[cell.id] = {**row, "date": found["date"], "key": keys[cell.id]}
+            write()
+            progress.advance(_cost(cell), note=cell.id)
+    except KeyboardInterrupt:
+        say(f"\n{len(rows)} of {len(cells)} rows are measured; the same command goes on from there")
+        raise
+    write()
+    for row in results["rows"]:
+        _remark(row)
+    return results
+
+
+def _remark(row: Mapping[str, Any]) -> None:
+    """Says what is wrong with a row, if anything is."""
+    if row["error"]:
+        say(f"{row['id']} failed: {row['error']}")
+        return
+    if not row["latency"]["stable"]:
+        say(f"{row['id']} is unstable: its last medians differ by more than 10 %")
+    if row["throttled"]:
+        say(f"{row['id']} was throttled: the processor slowed down while it was measured")
+
+
+def _open_photos(images: Path, artifacts: Sequence[Artifact]) -> Photos:
     photos = find_photos(images, artifacts[0].metadata.labels)
     check_contents(photos)
     for artifact in artifacts:
@@ -50,94 +118,41 @@ def measure_matrix(
                 f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
                 f"{images} holds {', '.join(photos.labels)}. Benchmark them apart."
             )
-    sampling = _QUICK if quick else _PUBLISHED
-    progress = Progress("benchmark", len(artifacts) * len(_MEASURES))
-    rows, answers = [], []
-    for artifact in artifacts:
-        row, probabilities = _measure_row(artifact, photos, sampling, threads, progress)
-        rows.append(row)
-        answers.append(probabilities)
-    _add_agreement(rows, answers)
-    results = {
-        "schema": SCHEMA,
-        "environment": environment(),
-        "method": {
-            "latency": f"one process a row, single stream, from the bytes of image files in "
-            f"memory; at least {sampling.min_samples} samples after warm-up",
-            "memory": "one process a row, apart from latency; /proc/self/smaps_rollup by phase",
-            "quick": quick,
-            "images": len(photos),
-            "data_sha256": photos.sha256,
-        },
-        "rows": rows,
-    }
-    files.write_json(out, results)
-    return results
+    return photos
 
 
-def _measure_row(
-    artifact: Artifact,
-    photos: Photos,
-    sampling: Sampling,
-    threads: int | None,
-    progress: Progress,
-) -> tuple[dict[str, Any], Probabilities | None]:
-    """One artifact's row, and its answers to all photos unless something failed."""
-    assert artifact.path is not None
-    metadata = artifact.metadata
-    runtime = DEFAULT_RUNTIME[artifact.format]
-    row: dict[str, Any] = {
-        "model": metadata.name,
-        "file": artifact.path.name,
-        "format": artifact.format,
-        "precision": metadata.precision,
-        "sha256": artifact.sha256,
-        "size_bytes": artifact.size_bytes,
-        "parameters": metadata.parameters,
-        "input_size": [metadata.image.height, metadata.image.width],
-        "runtime": {"name": runtime},
-        "accuracy": None,
-        "agreement": None,
-        "latency": None,
-        "memory": None,
-        "error": None,
-    }
-    job = {
-        "model": str(artifact.path.resolve()),
-        "runtime": runtime,
-        "device": "cpu",
-        "threads": threads,
-        "min_samples": sampling.min_samples,
-        "max_samples": sampling.max_samples,
-        "max_seconds": sampling.max_seconds,
-    }
-    paths = [str(path.resolve()) for path in photos.paths]
-    spread = np.linspace(0, len(paths) - 1, min(_IMAGES_FOR_LATENCY, len(paths))).astype(int)
-    results: dict[str, dict[str, Any]] = {}
-    for what in _MEASURES:
-        images = paths if what == "answers" else [paths[i] for i in spread]
-        try:
-            results[what] = measure({**job, "measure": what, "images": images})
-        except MeasurementError as exc:
-            row["error"] = row["error"] or str(exc)
-        progress.advance(note=artifact.path.name)
-    if row["error"]:
-        return row, None
-    probabilities = np.array(results["answers"]["probabilities"], np.float32)
-    row["runtime"] = results["latency"].pop("runtime")
-    row["latency"], row["memory"] = results["latency"], results["memory"]
-    row["accuracy"] = accuracy_record(probabilities, photos)
-    return row, probabilities
+def _sources(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
+    """By model, its Keras artifact: what the others were converted from."""
+    return {a.metadata.name: a for a in reversed(artifacts) if a.format == "keras"}
 
 
-def _add_agreement(rows: list[dict[str, Any]], answers: list[Probabilities | None]) -> None:
-    """Compares each row with the Keras row of its model, the source of the conversion."""
-    sources = {
-        row["model"]: given
-        for row, given in zip(rows, answers, strict=True)
-        if row["format"] == "keras" and given is not None
+def _cost(cell: Cell) -> int:
+    """How long a row takes, in rows of the quickest kind; for the time left."""
+    return _SLOW_IMPORT if cell.runtime == "tensorflow" else 1
+
+
+def _method(request: Request, photos: Photos | None, budget: Budget) -> dict[str, Any]:
+    """How it was measured: in words, and the settings behind them."""
+    rule = budget.sampling
+    given = "the bytes of image files in memory" if photos else "random pixels of the input size"
+    return {
+        "input": "photos" if photos else "random",
+        "images": len(photos) if photos else 0,
+        "data_sha256": photos.sha256 if photos else None,
+        "device": request.device,
+        "quick": request.quick,
+        "budget": asdict(budget),
+        "latency": f"one process a row, pinned to as many CPUs as threads; single stream, from "
+        f"{given} to the answer to one batch; after warm-up at least {rule.min_samples} samples, "
+        f"or {rule.max_s:g} s; stable if the medians of the last three windows of "
+        f"{rule.window_s:g} s lie within 10 % of each other",
+        "throughput": f"in the same process, batches back to back for {budget.throughput_s:g} s",
+        "memory": "one process a row, apart from latency; /proc/self/smaps_rollup by phase",
+        "cold_start": (
+            f"from the start of a process to its first answer; median of {budget.cold_starts}, "
+            "files in the page cache, and dropped from it"
+            if budget.cold_starts
+            else "from the start of a process to its first answer, in the run for memory, without "
+            "the time for reading it"
+        ),
     }
-    for row, given in zip(rows, answers, strict=True):
-        source = sources.get(row["model"])
-        if source is not None and given is not None:
-            row["agreement"] = agreement_record(source, given)

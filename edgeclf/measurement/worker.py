@@ -2,12 +2,14 @@
 
 `python -m edgeclf.measurement.worker` reads a job as JSON from stdin and writes its result as the
 last line of stdout. Nothing but the standard library is imported before the first figure is
-taken.
+taken. A job with ``cpus`` runs on those alone, from before its first import.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -18,10 +20,13 @@ from edgeclf.errors import EdgeclfError
 from edgeclf.measurement.memory import memory_use, peak_rss_bytes
 
 if TYPE_CHECKING:
-    from edgeclf.prediction import Timing
+    from collections.abc import Callable
+
+    from edgeclf.classifier import Classifier
+    from edgeclf.measurement.memory import MemoryUse
 
 _WARMUP_CALLS = 10
-_STEADY_CALLS = 50
+_STEADY_IMAGES = 50
 
 
 def _load(job: dict[str, Any]) -> Any:
@@ -36,59 +41,106 @@ def measure_memory(job: dict[str, Any]) -> dict[str, Any]:
     """Memory by phase, and the time from the process's start to its first answer.
 
     Args:
-        job: ``model``, ``runtime``, ``device``, ``threads``, ``images`` (paths), ``started_s``
-            (the parent's monotonic clock when it started this process).
+        job: ``model``, ``runtime``, ``device``, ``threads``, ``images`` (paths; without any, random
+            pixels), ``batch``, ``started_s`` (the parent's monotonic clock when it started this
+            process).
     """
-    phases = {"baseline": memory_use()}
+    phases: dict[str, MemoryUse] = {}
+    looking_s = 0.0
+
+    def look(phase: str) -> None:
+        nonlocal looking_s
+        start = time.monotonic()
+        phases[phase] = memory_use()
+        looking_s += time.monotonic() - start
+
+    look("baseline")
+    from edgeclf.measurement.gpu import gpu_bytes, gpu_memory
     from edgeclf.runtimes import import_runtime
 
+    start = time.monotonic()
+    card_before = gpu_memory()
+    looking_s += time.monotonic() - start
     import_runtime(job["runtime"])
-    phases["imported"] = memory_use()
+    look("imported")
     classifier = _load(job)
-    phases["loaded"] = memory_use()
-    content = Path(job["images"][0]).read_bytes()
-    classifier.classify(content)
-    cold_start_ms = (time.monotonic() - job["started_s"]) * 1e3
-    phases["first inference"] = memory_use()
-    for _ in range(_STEADY_CALLS):
-        classifier.classify(content)
-    phases["steady"] = memory_use()
+    look("loaded")
+    answer = _answering(classifier, job)
+    answer()
+    start_ms = (time.monotonic() - job["started_s"] - looking_s) * 1e3
+    look("first inference")
+    for _ in range(math.ceil(_STEADY_IMAGES / job["batch"])):
+        answer()
+    look("steady")
+    peak = peak_rss_bytes()
     return {
         "phases": {name: asdict(use) for name, use in phases.items()},
-        "peak_rss_bytes": peak_rss_bytes(),
-        "cold_start_ms": cold_start_ms,
+        "peak_rss_bytes": peak,
+        "gpu_bytes": gpu_bytes(card_before, gpu_memory()),
+        "start_ms": start_ms,
     }
+
+
+def _answering(classifier: Classifier, job: dict[str, Any]) -> Callable[[], object]:
+    """What answers one call as the row's calls are, on the same pictures every time."""
+    batch = job["batch"]
+    if not job["images"]:
+        from edgeclf.measurement.latency import random_pixels
+
+        pixels = random_pixels(classifier, batch)
+        return lambda: classifier.probabilities(pixels)
+    content = Path(job["images"][0]).read_bytes()
+    if batch == 1:
+        return lambda: classifier.classify(content)
+    return lambda: list(classifier.classify_batch([content] * batch, batch_size=batch))
+
+
+def measure_start(job: dict[str, Any]) -> dict[str, Any]:
+    """The time from the process's start to its first answer, and nothing else.
+
+    Args:
+        job: As for `measure_memory`, and ``list_files``: whether to tell which files were used.
+    """
+    classifier = _load(job)
+    _answering(classifier, job)()
+    start_ms = (time.monotonic() - job["started_s"]) * 1e3
+    files: list[str] = []
+    if job["list_files"]:
+        from edgeclf.measurement.page_cache import files_in_use
+
+        files = [job["model"], *job["images"][:1], *files_in_use()]
+    return {"start_ms": start_ms, "files": files}
 
 
 def measure_latency(job: dict[str, Any]) -> dict[str, Any]:
-    """Single-stream latency by stage, from the bytes of image files to the answer.
+    """Latency by stage, throughput and, if asked for, an open stream and all answers, in turn.
 
     Args:
-        job: As for `measure_memory`, and ``min_samples``, ``max_samples``, ``max_seconds``.
+        job: As for `measure_memory`, and ``sampling`` (fields of
+            `edgeclf.measurement.sampling.Sampling`), ``throughput_s``, ``arrivals_per_s`` (0 for
+            none), ``arrivals_s``, ``answer`` (paths of photos to classify at the end), ``cpus``.
     """
-    from edgeclf.measurement.statistics import percentiles
+    from edgeclf.measurement import latency
+    from edgeclf.measurement.arrivals import measure_arrivals
+    from edgeclf.measurement.sampling import Sampling
 
-    classifier = _load(job)
+    classifier, batch = _load(job), job["batch"]
     contents = [Path(path).read_bytes() for path in job["images"]]
-    for index in range(_WARMUP_CALLS):
-        classifier.classify(contents[index % len(contents)])
-    timings: list[Timing] = []
-    end = time.monotonic() + job["max_seconds"]
-    while len(timings) < job["max_samples"]:
-        if len(timings) >= job["min_samples"] and time.monotonic() > end:
-            break
-        timings.append(classifier.classify(contents[len(timings) % len(contents)]).timing)
-    stages = {
-        "decode": [t.decode_ms for t in timings],
-        "preprocess": [t.preprocess_ms for t in timings],
-        "inference": [t.inference_ms for t in timings],
-        "total": [t.total_ms for t in timings],
-    }
-    return {
-        "runtime": asdict(classifier.describe()),
-        "warmup": _WARMUP_CALLS,
-        "stages_ms": {name: asdict(percentiles(samples)) for name, samples in stages.items()},
-    }
+    feed: latency.Feed = (
+        latency.PhotoFeed(classifier, contents, batch)
+        if contents
+        else latency.RandomFeed(classifier, batch)
+    )
+    result = latency.measure_single_stream(feed, Sampling(**job["sampling"]), job["cpus"])
+    result["throughput"] = latency.measure_throughput(feed, batch, job["throughput_s"])
+    result["arrivals"] = None
+    if job["arrivals_per_s"]:
+        found = measure_arrivals(feed.call, job["arrivals_per_s"], duration_s=job["arrivals_s"])
+        result["arrivals"] = asdict(found)
+    result["probabilities"] = (
+        classifier.probabilities(job["answer"]).tolist() if job["answer"] else None
+    )
+    return {"runtime": asdict(classifier.describe()), **result}
 
 
 def measure_inference(job: dict[str, Any]) -> dict[str, Any]:
@@ -149,6 +201,7 @@ def measure_profile(job: dict[str, Any]) -> dict[str, Any]:
 _MEASUREMENTS = {
     "import": measure_import,
     "memory": measure_memory,
+    "start": measure_start,
     "latency": measure_latency,
     "inference": measure_inference,
     "answers": measure_answers,
@@ -159,6 +212,8 @@ _MEASUREMENTS = {
 def main() -> int:
     """Reads a job, measures, writes the result; an error is a result too."""
     job = json.loads(sys.stdin.read())
+    if job.get("cpus"):  # before anything counts the CPUs
+        os.sched_setaffinity(0, job["cpus"])
     try:
         result = _MEASUREMENTS[job["measure"]](job)
     except EdgeclfError as exc:

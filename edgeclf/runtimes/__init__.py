@@ -22,6 +22,7 @@ __all__ = [
     "load_runtime",
     "runtime_names",
     "runtimes_for",
+    "takes_format",
 ]
 
 _RUNTIMES = Plugins(
@@ -80,6 +81,18 @@ def import_runtime(name: str) -> Any:
     runtime_class = _find(name)
     getattr(runtime_class, "import_engine", lambda: None)()
     return runtime_class
+
+
+def takes_format(name: str, format_: Format) -> bool:
+    """Whether a runtime takes artifacts of a format by its own word, installed or not.
+
+    One that names no formats is believed to take all.
+
+    Raises:
+        RuntimeLoadError: There is no runtime of that name.
+    """
+    formats = getattr(_find(name), "formats", ())
+    return not formats or format_ in formats
 
 
 def runtimes_for(format_: Format) -> tuple[str, ...]:
