@@ -50,10 +50,19 @@ class Progress:
         if self._terminal and self._done < self._total:
             self._stream.write("\n")
 
+    def show(self, note: str = "") -> None:
+        """Draws at once what is done so far, before a step that takes long.
+
+        Args:
+            note: As for `advance`.
+        """
+        self._last = time.monotonic()
+        self._draw(self._last - self._start, note)
+
     def _draw(self, elapsed_s: float, note: str) -> None:
         share = min(self._done / self._total, 1.0)
         bar = "█" * int(share * _BAR_WIDTH)
-        left = "" if share == 1 else f", {elapsed_s * (1 - share) / share:.0f} s left"
+        left = f", {elapsed_s * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
         line = (
             f"  {self._title:<28} {bar:<{_BAR_WIDTH}} {share:4.0%}  {elapsed_s:.0f} s{left}  {note}"
         )

@@ -145,6 +145,8 @@ def test_photos_from_their_bytes_to_the_answer(model: Path, photos: Path, tmp_pa
         assert len(sizes) == 5 and sizes[0] < sizes[-1] <= row["memory"]["peak_rss_bytes"]
     one, four = (row["latency"]["stages_ms"]["decode"]["p50"] for row in results["rows"])
     assert four > 1.5 * one
+    page = (Path(__file__).parents[1] / "docs" / "benchmarking.md").read_text()
+    assert {name for name in _names(results) if f"`{name}`" not in page} == set()
 
 
 def test_random_pixels_need_no_photos(tmp_path: Path) -> None:
@@ -383,3 +385,13 @@ def test_cold_start_for_real(model: Path) -> None:
 def test_unusable_options(options: dict[str, Any], message: str, model: Path) -> None:
     with pytest.raises(OptionError, match=message):
         edgeclf.benchmark([model], **options)
+
+
+def _names(value: Any) -> set[str]:
+    """Keys of all objects within, but for those whose meaning stands in the page as words."""
+    if isinstance(value, list):
+        return set().union(*map(_names, value))
+    if not isinstance(value, dict):
+        return set()
+    below = [v for k, v in value.items() if k not in ("environment", "budget")]
+    return set(value).union(*map(_names, below))

@@ -63,12 +63,9 @@ def measure_cold_start(job: dict[str, Any], runs: int) -> ColdStart:
         if dropped.share is not None:
             shares.append(dropped.share)
             if dropped.share < _STILL_WARM:
-                return _not_dropped(
-                    warm_ms,
-                    runs,
-                    f"{(1 - dropped.share) * 100:.0f} % of the files' bytes stay in memory: their file "
-                    "system keeps them there, or other processes use them",
-                )
+                stays = f"{(1 - dropped.share) * 100:.0f} % of the files' bytes stay in memory"
+                why = "their file system keeps them there, or other processes use them"
+                return _not_dropped(warm_ms, runs, f"{stays}: {why}")
         files = dropped.files
         times_ms.append(start_ms())
     share = min(shares, default=None)

@@ -85,10 +85,11 @@ def measure_matrix(request: Request, out: Path, *, fresh: bool) -> dict[str, Any
     progress = Progress("benchmark", sum(_cost(cell) for cell in missing))
     try:
         for cell in missing:
+            progress.show(note=cell.id)
             row = maker.make(cell)
             rows[cell.id] = {**row, "date": found["date"], "key": keys[cell.id]}
             write()
-            progress.advance(_cost(cell), note=cell.id)
+            progress.advance(_cost(cell))
     except KeyboardInterrupt:
         say(f"\n{len(rows)} of {len(cells)} rows are measured; the same command goes on from there")
         raise
