@@ -11,6 +11,7 @@ from typing import Any
 from edgeclf.errors import MeasurementError
 
 _TIMEOUT_S = 600
+_TIMEOUT_S_PER_IMAGE = 1
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
@@ -23,16 +24,19 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         The worker's result.
 
     Raises:
-        MeasurementError: The measurement failed, the process died or took over ten minutes.
+        MeasurementError: The measurement failed, the process died, or it took over ten minutes
+            and a second for every picture.
     """
+    pictures = len(job.get("images", ())) + len(job.get("answer", ()))
+    timeout_s = _TIMEOUT_S + _TIMEOUT_S_PER_IMAGE * pictures
     job = {**job, "started_s": time.monotonic()}
     try:
         process = subprocess.run(
             [sys.executable, "-m", "edgeclf.measurement.worker"],
-            input=json.dumps(job), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+            input=json.dumps(job), capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise MeasurementError(f"The measurement took longer than {_TIMEOUT_S} s.") from None
+        raise MeasurementError(f"The measurement took longer than {timeout_s} s.") from None
     if process.returncode != 0 or not process.stdout.strip():
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]
         raise MeasurementError(f"The process ended with code {process.returncode}: {last}")
