@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from edgeclf.errors import OptionError
-from edgeclf.measurement.arrivals import arrival_times, measure_arrivals
+from edgeclf.measurement.arrivals import arrival_times, measure_arrivals, sleep_precisely
 from edgeclf.measurement.histogram import histogram
 from edgeclf.measurement.sampling import Sampling, is_stable, sample, warm_up
 
@@ -130,6 +131,13 @@ def test_latency_of_an_idle_service_is_the_service_alone() -> None:
     )
     assert found.latency_ms is not None
     assert found.latency_ms.p50 == pytest.approx(found.service_ms.p50) == pytest.approx(1e-3)
+
+
+def test_sleep_never_ends_early() -> None:
+    for seconds in (0.0, 0.0002, 0.004):
+        start = time.perf_counter()
+        sleep_precisely(seconds)
+        assert time.perf_counter() - start >= seconds
 
 
 def test_more_than_can_be_answered_ends_in_time_and_without_percentiles() -> None:
