@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import OptionError
+from edgeclf.measurement.gates import add_gate_arguments, gates_from
+from edgeclf.measurement.judgement import judge
+from edgeclf.measurement.recommendation import add_limit_arguments, limits_from
 
 if TYPE_CHECKING:
     from edgeclf.runtimes import Device
@@ -118,10 +121,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer samples, for a first look")
     parser.add_argument("--fresh", action="store_true",
                         help="measure also the rows that FILE already holds")  # fmt: skip
+    add_limit_arguments(parser)
+    add_gate_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
+    from edgeclf.cpu import cpu_model
+
+    limits, gates = limits_from(args), gates_from(args, cpu_model())  # before anything is measured
     results = benchmark(
         args.models,
         args.images,
@@ -135,8 +143,9 @@ def run(args: argparse.Namespace) -> int:
         quick=args.quick,
         fresh=args.fresh,
     )
+    passed = judge(results, Path(args.out), limits, gates)
     print(args.out)
-    return 1 if any(row["error"] for row in results["rows"]) else 0
+    return 1 if not passed or any(row["error"] for row in results["rows"]) else 0
 
 
 if __name__ == "__main__":

@@ -64,11 +64,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def imagined(job: dict[str, Any]) -> dict[str, Any]:
         jobs.append(job)
         if job["measure"] == "memory":
-            return {"phases": {}, "peak_rss_bytes": 1, "gpu_bytes": None, "start_ms": 2.0}
+            phases = {"steady": {"pss_bytes": 1, "uss_bytes": 1, "rss_bytes": 1}}
+            return {"phases": phases, "peak_rss_bytes": 1, "gpu_bytes": None, "start_ms": 2.0}
         if job["measure"] == "answers":
             return {"probabilities": [[0.9, 0.1]] * len(job["images"])}
+        total = {"n": 10, "p50": 1.0, "p90": None, "p99": None}
         return {
-            "runtime": {"name": job["runtime"]}, "latency": {"stable": True}, "throughput": {},
+            "runtime": {"name": job["runtime"]}, "throughput": {},
+            "latency": {"stages_ms": {"total": total}, "stable": True},
             "arrivals": None, "calls": 10, "joules": 20.0, "source": "a meter", "state": {},
             "throttled": None,
             "probabilities": [[0.8, 0.2]] * len(job["answer"]) if job["answer"] else None,

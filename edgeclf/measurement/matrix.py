@@ -12,6 +12,7 @@ from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import DataError
 from edgeclf.measurement.cells import Cell, plan_cells
 from edgeclf.measurement.environment import environment
+from edgeclf.measurement.results import SCHEMA
 from edgeclf.measurement.resume import finished_rows, row_key
 from edgeclf.measurement.rows import PUBLISHED, QUICK, Budget, RowMaker
 from edgeclf.photo_check import check_contents
@@ -19,7 +20,6 @@ from edgeclf.photos import Photos, find_photos
 from edgeclf.progress import Progress, say
 from edgeclf.runtimes import Device
 
-SCHEMA = "edgeclf.benchmark/2"
 _SLOW_IMPORT = 4  # so many times the work of another row is one that imports TensorFlow
 
 
