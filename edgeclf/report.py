@@ -1,84 +1,104 @@
-"""`edgeclf report`: benchmark results as HTML, Markdown and JSON."""
+"""`edgeclf report`: benchmark results of one or several devices as HTML, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgeclf import files
 from edgeclf.errors import OptionError
+from edgeclf.measurement.recommendation import add_limit_arguments, limits_from
 
-SCHEMA = "edgeclf.report/1"
+if TYPE_CHECKING:
+    from edgeclf.measurement.recommendation import Limits
+    from edgeclf.reporting.summary import Summary
+
+SCHEMA = "edgeclf.report/2"
+_SUFFIXES = (".html", ".md", ".csv", ".json")
+
+StrPath = str | os.PathLike[str]
 
 
-def report(benchmark: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> Path:
-    """Writes what `edgeclf.benchmark` measured as ``report.html``, ``report.md``, ``report.json``.
+def report(
+    benchmark: StrPath | Sequence[StrPath],
+    *,
+    out: StrPath | None = None,
+    limits: Limits | None = None,
+) -> Path:
+    """Writes what `edgeclf.benchmark` measured as ``report.html``, ``.md``, ``.csv``, ``.json``.
 
     Args:
-        benchmark: The JSON file that `edgeclf.benchmark` wrote.
-        out: Folder for the three files; by default the folder of `benchmark`.
+        benchmark: The JSON file that `edgeclf.benchmark` wrote, or several: those of one CPU
+            model and system are one device, and a file that was measured on several devices is
+            compared across them.
+        out: Folder for the four files; by default the folder of the first benchmark.
+        limits: What the recommended row has to keep; by default what the benchmark was given.
 
     Returns:
         The HTML page: one file that loads nothing from outside.
 
     Raises:
-        OptionError: `benchmark` cannot be read, or is no benchmark result.
+        OptionError: `benchmark` is empty, cannot be read, or is no benchmark result.
         MissingDependencyError: jinja2 or matplotlib is not installed; nothing was written.
     """
-    from edgeclf.reporting.html import to_html
-    from edgeclf.reporting.markdown import to_markdown
+    paths = [benchmark] if isinstance(benchmark, str | os.PathLike) else list(benchmark)
+    return _write(paths, out, limits)[0]
+
+
+def _write(
+    paths: Sequence[StrPath], out: StrPath | None, limits: Limits | None
+) -> tuple[Path, tuple[Summary, ...]]:
+    """The page, and what was derived from each device."""
+    if not paths:
+        raise OptionError("No benchmark was given; expected at least one file.")
+    from edgeclf.measurement.results import read_results
+    from edgeclf.reporting.benchmark import to_html, to_markdown
+    from edgeclf.reporting.devices import group_by_device
+    from edgeclf.reporting.spreadsheet import to_csv
     from edgeclf.reporting.summary import summarize
 
-    path = Path(benchmark)
-    results = _read(path)
-    summary = summarize(results)
-    page = Path(path.parent if out is None else out) / "report.html"
-    # All of it is rendered before the first file is written, so the three stay one set.
-    html, markdown = to_html(results, summary), to_markdown(results, summary)
-    files.write_text(page, html)
-    files.write_text(page.with_suffix(".md"), markdown)
-    files.write_json(
-        page.with_suffix(".json"),
-        {"schema": SCHEMA, "summary": asdict(summary), "benchmark": results},
-    )
-    return page
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from edgeclf.measurement.matrix import SCHEMA as EXPECTED
-
-    hint = "Expected the JSON file that 'edgeclf benchmark' wrote."
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise OptionError(f"Cannot read {path}: {exc.strerror}. {hint}") from exc
-    except ValueError as exc:
-        raise OptionError(f"{path} is not JSON: {exc}. {hint}") from exc
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != EXPECTED:
-        raise OptionError(f"{path} has the schema {schema!r}, not {EXPECTED!r}. {hint}")
-    if not results.get("rows"):
-        raise OptionError(f"{path} holds no rows. {hint}")
-    return dict(results)
+    devices = group_by_device(map(read_results, paths))
+    summaries = tuple(summarize(device.results, limits) for device in devices)
+    page = (Path(paths[0]).parent if out is None else Path(out)) / "report.html"
+    # All of it is rendered before the first file is written, so the four stay one set.
+    texts = [render(devices, summaries) for render in (to_html, to_markdown, to_csv)]
+    for suffix, content in zip(_SUFFIXES, texts, strict=False):
+        files.write_text(page.with_suffix(suffix), content)
+    entries = [
+        {"device": device.name, "summary": asdict(summary), "benchmarks": device.runs}
+        for device, summary in zip(devices, summaries, strict=True)
+    ]
+    files.write_json(page.with_suffix(".json"), {"schema": SCHEMA, "devices": entries})
+    return page, summaries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("benchmark", help="the JSON file that 'edgeclf benchmark' wrote")
-    parser.add_argument("--out", metavar="DIR", help="default: the folder of that file")
+    parser.add_argument(
+        "benchmarks",
+        nargs="+",
+        metavar="benchmark",
+        help="JSON files that 'edgeclf benchmark' wrote, on one device or several",
+    )
+    parser.add_argument("--out", metavar="DIR", help="default: the folder of the first file")
+    add_limit_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    page = report(args.benchmark, out=args.out)
-    for path in (page, page.with_suffix(".md"), page.with_suffix(".json")):
-        print(path)
-    return 0
+    limits = limits_from(args)
+    page, summaries = _write(args.benchmarks, args.out, limits or None)
+    for suffix in _SUFFIXES:
+        print(page.with_suffix(suffix))
+    misfits = [each.recommendation for each in summaries if each.recommendation.chosen is None]
+    for recommendation in misfits:
+        print(f"edgeclf: {recommendation.reason}", file=sys.stderr)
+    return 1 if limits and misfits else 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ VERBS = {
     "compare": "hold students against their master: size, speed, accuracy, answers",
     "benchmark": "measure artifacts on this machine",
     "profile": "time every operator of a model, and hold it against this CPU's peak",
-    "report": "write benchmark results as HTML, Markdown and JSON",
+    "report": "write benchmark results as HTML, Markdown, CSV and JSON",
     "doctor": "tell which runtimes work here",
     "demo": "run all of it on the mugs example",
 }

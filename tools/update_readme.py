@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgeclf.reporting.markdown import environment_line, main_table
+from edgeclf.reporting.benchmark import environment_line, main_table
 from edgeclf.reporting.summary import summarize
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -37,8 +37,8 @@ def fill(marker: str, body: str) -> None:
 def demo_table(path: Path) -> str:
     results = json.loads(path.read_text(encoding="utf-8"))
     summary = summarize(results)
-    where = environment_line(results).partition("\n\n```")[0]  # the command stands above already
-    return "\n\n".join([" ".join(summary.sentences), main_table(results, summary), where])
+    words = " ".join(summary.sentences)
+    return "\n\n".join([words, main_table(results, summary), environment_line(results)])
 
 
 def device_table(folder: Path) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeclf.measurement.recommendation import Limits, Recommendation, recommend
+from edgeclf.measurement.results import Row, is_unstable, row_threads, steady_pss_bytes, total
 from edgeclf.reporting import text
-
-Row = Mapping[str, Any]
 
 _ALIKE = 0.05  # medians of two processes closer than this are not called faster or slower
 
@@ -51,7 +52,8 @@ class Comparison:
         student_file: The student's artifact.
         parameters: Number of weights; None where a file does not tell.
         size_bytes: Sizes of the files.
-        total_p50_ms: Median latency from the bytes of an image file to the answer.
+        total_p50_ms: Median latency from the bytes of an image file to the answer; None, like
+            the next two, where one of the rows has none.
         steady_pss_bytes: Memory of the process after many answers.
         top1: Accuracy.
         student_agreement: Share of photos on which the student's artifact has the same top-1 as
@@ -63,9 +65,9 @@ class Comparison:
     student_file: str
     parameters: Ratio | None
     size_bytes: Ratio
-    total_p50_ms: Ratio
-    steady_pss_bytes: Ratio
-    top1: Accuracy
+    total_p50_ms: Ratio | None
+    steady_pss_bytes: Ratio | None
+    top1: Accuracy | None
     student_agreement: float | None
 
 
@@ -86,6 +88,8 @@ class Summary:
 
     Attributes:
         title: Names what was measured.
+        limits: What the recommended row has to keep.
+        recommendation: The row to ship, and why each other lost.
         teacher: The model with most parameters; None if that cannot be told.
         student: The model with fewest; the teacher's name where there is one model only.
         headline: The teacher as Keras source against the student as int8 TFLite.
@@ -95,6 +99,8 @@ class Summary:
     """
 
     title: str
+    limits: Limits
+    recommendation: Recommendation
     teacher: str | None
     student: str | None
     headline: Comparison | None
@@ -103,15 +109,18 @@ class Summary:
     sentences: tuple[str, ...]
 
 
-def summarize(results: Mapping[str, Any]) -> Summary:
+def summarize(results: Mapping[str, Any], limits: Limits | None = None) -> Summary:
     """Derives a report's figures.
 
     Args:
         results: What `edgeclf.benchmark` returned. Rows that failed are compared with nothing.
+        limits: What the recommended row has to keep; by default what the benchmark was given.
     """
     rows: list[Row] = results["rows"]
+    if limits is None:
+        limits = Limits(**results.get("limits", {}))
     teacher, student = _roles(rows)
-    measured = [row for row in rows if not row["error"]]
+    measured = _of_one_input([row for row in rows if not row["error"]])
     headline = _headline(measured, teacher, student)
     same = _like_with_like(measured, teacher, student) if teacher != student else ()
     failures = tuple(
@@ -122,6 +131,8 @@ def summarize(results: Mapping[str, Any]) -> Summary:
     names = list(dict.fromkeys(row["model"] for row in rows))
     return Summary(
         f"{student} against {teacher}" if teacher != student else ", ".join(names),
+        limits,
+        recommend(results, limits),
         teacher,
         student,
         headline,
@@ -144,8 +155,8 @@ def _roles(rows: Iterable[Row]) -> tuple[str | None, str | None]:
 
 
 def _headline(rows: list[Row], teacher: str | None, student: str | None) -> Comparison | None:
-    source = _find(rows, model=teacher, format="keras")
-    small = _find(rows, model=student, format="tflite", precision="int8")
+    source = _fastest(rows, model=teacher, format="keras")
+    small = _fastest(rows, model=student, format="tflite", precision="int8")
     if source is None or small is None:
         return None
     return _compare(f"Keras {source['precision']} → int8 TFLite", source, small)
@@ -154,45 +165,56 @@ def _headline(rows: list[Row], teacher: str | None, student: str | None) -> Comp
 def _like_with_like(
     rows: list[Row], teacher: str | None, student: str | None
 ) -> tuple[Comparison, ...]:
-    pairs = []
-    for row in rows:
-        if row["model"] != teacher:
-            continue
-        keys = {key: row[key] for key in ("format", "precision")}
-        for other in rows:
-            if (
-                other["model"] == student
-                and all(other[key] == value for key, value in keys.items())
-                and _place(other) == _place(row)
-            ):
-                pairs.append(_compare(f"{row['runtime']['name']} {row['precision']}", row, other))
-                break
-    return tuple(pairs)
+    students = {_way(row): row for row in reversed(rows) if row["model"] == student}
+    pairs = [
+        (row, students[_way(row)])
+        for row in rows
+        if row["model"] == teacher and _way(row) in students
+    ]
+    several = len({row_threads(row) for row, _ in pairs}) > 1
+    return tuple(_compare(_title(row, several), row, other) for row, other in pairs)
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    return tuple(row["runtime"].get(key) for key in ("name", "device", "threads"))
+def _title(row: Row, with_threads: bool) -> str:
+    title = f"{row['runtime']['name']} {row['precision']}"
+    if with_threads:
+        title += f", {text.threads(row_threads(row))}"
+    return title if row["batch"] == 1 else f"{title}, batch {row['batch']}"
 
 
-def _find(rows: Iterable[Row], **wanted: Any) -> Row | None:
-    return next((r for r in rows if all(r[key] == value for key, value in wanted.items())), None)
+def _of_one_input(rows: list[Row]) -> list[Row]:
+    """The rows measured from photos; those on random input where there are no others."""
+    return [row for row in rows if row["input"] == "photos"] or rows
+
+
+def _way(row: Row) -> tuple[Any, ...]:
+    """How a row was run: two with the same way can be compared."""
+    runtime = row["runtime"]
+    where = (runtime["name"], runtime.get("device"), row_threads(row))
+    return (*where, row["format"], row["precision"], row["batch"], row["input"])
+
+
+def _fastest(rows: Iterable[Row], **wanted: Any) -> Row | None:
+    """Of an artifact's rows that answer one photo at a time, the one with the lowest median."""
+    found = [
+        row for row in rows
+        if all(row[key] == value for key, value in wanted.items()) and row["batch"] == 1
+    ]  # fmt: skip
+    return min(found, key=lambda row: (total(row) or {"p50": math.inf})["p50"], default=None)
 
 
 def _compare(title: str, teacher: Row, student: Row) -> Comparison:
     both = (teacher, student)
     agreement = student["agreement"]
+    medians = [percentiles["p50"] if (percentiles := total(row)) else None for row in both]
     return Comparison(
         title=title,
         teacher_file=teacher["file"],
         student_file=student["file"],
         parameters=_ratio(*(row["parameters"] for row in both)),
         size_bytes=_positive_ratio(*(row["size_bytes"] for row in both)),
-        total_p50_ms=_positive_ratio(
-            *(row["latency"]["stages_ms"]["total"]["p50"] for row in both)
-        ),
-        steady_pss_bytes=_positive_ratio(
-            *(row["memory"]["phases"]["steady"]["pss_bytes"] for row in both)
-        ),
+        total_p50_ms=_ratio(*medians),
+        steady_pss_bytes=_ratio(*map(steady_pss_bytes, both)),
         top1=_accuracy(*(row["accuracy"] for row in both)),
         student_agreement=agreement["top1_agreement"] if agreement else None,
     )
@@ -206,7 +228,11 @@ def _positive_ratio(teacher: float, student: float) -> Ratio:
     return Ratio(teacher, student, teacher / student)
 
 
-def _accuracy(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Accuracy:
+def _accuracy(
+    teacher: Mapping[str, Any] | None, student: Mapping[str, Any] | None
+) -> Accuracy | None:
+    if teacher is None or student is None:
+        return None
     (low, high), (other_low, other_high) = teacher["top1_interval_95"], student["top1_interval_95"]
     return Accuracy(
         teacher["top1"],
@@ -226,42 +252,63 @@ def _sentences(
     failures: tuple[Failure, ...],
 ) -> Iterable[str]:
     if headline:
-        yield from _headline_sentences(headline, teacher, student)
-    if len(same) > 1:
-        ratios = sorted(comparison.total_p50_ms.ratio for comparison in same)
+        yield from _headline_sentences(results, headline, teacher, student)
+    ratios = sorted(each.total_p50_ms.ratio for each in same if each.total_p50_ms)
+    if len(ratios) > 1:
         yield (
             "On the same runtime and precision, the teacher's median latency is "
             f"{text.ratio(ratios[0])} to {text.ratio(ratios[-1])} the student's."
         )
     if not headline and teacher is None:
         yield "The files do not tell which model is the teacher and which the student."
-    elif not headline:
+    elif not headline and (teacher != student or _any_keras(results)):
         yield (
             f"{teacher} as Keras source and {student} as int8 TFLite are not compared: "
             "one of the two was not measured."
         )
     if failures:
         yield f"{len(failures)} of {len(results['rows'])} rows failed; the reason is given below."
+    unstable = sum(map(is_unstable, results["rows"]))
+    if unstable:
+        yield (
+            f"{unstable} of {len(results['rows'])} rows were unstable while they were measured: "
+            "their latency is not to be relied on."
+        )
+    if len({row["accuracy"]["data_sha256"] for row in results["rows"] if row["accuracy"]}) > 1:
+        yield "The rows were measured on different photos: their accuracies cannot be compared."
+    if not results["complete"]:
+        yield "The benchmark was interrupted: rows are missing."
     if results["method"]["quick"]:
         yield "This was a quick run: a first look, not figures to publish."
 
 
+def _any_keras(results: Mapping[str, Any]) -> bool:
+    return any(row["format"] == "keras" for row in results["rows"])
+
+
 def _headline_sentences(
-    headline: Comparison, teacher: str | None, student: str | None
+    results: Mapping[str, Any], headline: Comparison, teacher: str | None, student: str | None
 ) -> Iterable[str]:
     distilled = teacher != student
     subject = f"The int8 student {student}" if distilled else f"{student} as int8 TFLite"
     object_ = f"the Keras teacher {teacher}" if distilled else "its Keras source"
-    sizes, latency, top1 = headline.size_bytes, headline.total_p50_ms, headline.top1
-    yield (
-        f"{subject} {_size_words(sizes.ratio, object_)} "
-        f"({text.size(sizes.student)} against {text.size(sizes.teacher)}), "
-        f"{_speed_words(latency.ratio)} here (median {text.duration(latency.student)} against "
-        f"{text.duration(latency.teacher)}, from the bytes of an image file to the answer) and "
-        f"{_top1_words(top1.change_points)} ({text.percent(top1.student)} against "
-        f"{text.percent(top1.teacher)} on {top1.images:,} photos; the 95 % intervals "
-        f"{'overlap' if top1.intervals_overlap else 'do not overlap'})."
-    )
+    sizes = headline.size_bytes
+    claims = [
+        f"{_size_words(sizes.ratio, object_)} "
+        f"({text.size(sizes.student)} against {text.size(sizes.teacher)})"
+    ]
+    if latency := headline.total_p50_ms:
+        claims.append(
+            f"{_speed_words(latency.ratio)} here (median {text.duration(latency.student)} against "
+            f"{text.duration(latency.teacher)}, {text.latency_of(results)})"
+        )
+    if top1 := headline.top1:
+        claims.append(
+            f"{_top1_words(top1.change_points)} ({text.percent(top1.student)} against "
+            f"{text.percent(top1.teacher)} on {top1.images:,} photos; the 95 % intervals "
+            f"{'overlap' if top1.intervals_overlap else 'do not overlap'})"
+        )
+    yield f"{subject} {', '.join(claims[:-1])}{' and ' * (len(claims) > 1)}{claims[-1]}."
     if headline.student_agreement is not None and distilled:
         yield (
             "Converted to int8, it gives the same answer as its own Keras source on "

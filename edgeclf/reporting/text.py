@@ -72,11 +72,23 @@ def unbroken(sentences: str) -> str:
     return _BEFORE_UNIT.sub("\u00a0", sentences)
 
 
+def threads(number: int | None) -> str:
+    """A number of threads in words."""
+    return "threads unknown" if number is None else f"{number} thread{'s' * (number != 1)}"
+
+
+def latency_of(results: Mapping[str, Any]) -> str:
+    """What the latencies of a benchmark are the time of."""
+    if all(row["input"] == "random" for row in results["rows"]):
+        return "of the model alone, on random input"
+    return "from the bytes of an image file to the answer"
+
+
 def agreement(row: Mapping[str, Any]) -> str:
-    """How often a row's top-1 is that of the Keras model it was converted from."""
+    """How often a row's top-1 is that of the Keras model it was converted from, if measured."""
     if row["format"] == "keras":
         return "source"
-    return percent(row["agreement"]["top1_agreement"]) if row["agreement"] else "no source"
+    return percent(row["agreement"]["top1_agreement"]) if row["agreement"] else DASH
 
 
 def runtime_library(runtime: Mapping[str, Any]) -> str:
