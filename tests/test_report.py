@@ -357,6 +357,16 @@ def test_benchmarks_of_one_device_are_judged_together(results: dict[str, Any]) -
     assert "--images photos\nedgeclf benchmark small\n```" in markdown
 
 
+def test_runs_of_one_device_share_limits_only_if_they_are_the_same(
+    results: dict[str, Any],
+) -> None:
+    results["limits"] = {"max_latency_ms": 1.0}
+    (same,) = group_by_device([results, copy.deepcopy(results)])
+    assert summarize(same.results).limits == Limits(max_latency_ms=1.0)
+    (other,) = group_by_device([results, results | {"limits": {"max_latency_ms": 2.0}}])
+    assert summarize(other.results).limits == Limits()
+
+
 def test_what_a_reader_must_know_is_said(results: dict[str, Any]) -> None:
     assert not any("photos:" in words for words in summarize(results).sentences)
     results["rows"][1]["accuracy"]["data_sha256"] = "ef" * 32
@@ -381,6 +391,18 @@ def test_the_front_holds_what_no_other_row_beats(results: dict[str, Any]) -> Non
     small["latency"]["stable"] = False
     assert pareto_front([big, quantised, small], "p50_ms") == [quantised, big]
     assert pareto_front([big, quantised, small], "size_mb") == [small, big]
+
+
+def test_without_a_stable_row_there_is_no_front_and_no_recommendation(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    for row in results["rows"][:3]:
+        row["latency"]["stable"] = False
+    assert pareto_front(results["rows"][:3], "p50_ms") == []
+    html = report(write(results, tmp_path)).read_text()
+    assert html.count("There is no front: all rows were unstable.") == 1
+    assert "Nothing is recommended" in html
+    assert "Nothing can be recommended: none of the 4 rows has a latency to rely on." in html
 
 
 def test_many_rows_are_drawn_by_their_fastest(results: dict[str, Any], tmp_path: Path) -> None:

@@ -197,12 +197,13 @@ def _why_second(row: Row, chosen: Row, alike: Sequence[Row]) -> str:
 def _reason(chosen: Row, accurate: Sequence[Row], fitting: int, rows: int, limits: Limits) -> str:
     mine, fastest = _p50(chosen), min(map(_p50, accurate))
     left = len(accurate)
-    others = " and are not clearly less accurate than the best" if left < fitting else ""
+    be = "is" if left == 1 else "are"
+    others = f" and {be} not clearly less accurate than the best" if left < fitting else ""
     if rows == 1:
         place = "the only row"
     elif left == 1:
         fits = "keeps the limits" if limits else "can be compared"
-        place = f"the only one of {rows} rows that {fits}{others.replace('are', 'is')}"
+        place = f"the only one of {rows} rows that {fits}{others}"
     else:
         fit = "keep the limits" if limits else "can be compared"
         those = f"of the {left} of {rows} rows that {fit}{others}"

@@ -18,7 +18,8 @@ class Device:
     Attributes:
         name: CPU and system.
         runs: What `edgeclf.benchmark` wrote there, in the order given.
-        results: The same as one benchmark: all rows, with ids that are unique among them.
+        results: The same as one benchmark: all rows, with ids that are unique among them, and
+            the limits that the runs were given if all were given the same.
     """
 
     name: str
@@ -44,7 +45,10 @@ def _merge(runs: Sequence[Results]) -> Results:
         rows += [{**row, "id": f"{index + 1}/{row['id']}"} for row in run["rows"]]
     method = {**runs[0]["method"], "quick": any(run["method"]["quick"] for run in runs)}
     # What was recommended in each run was not chosen from all of these rows.
-    kept = {key: value for key, value in runs[0].items() if key != "recommendation"}
+    dropped = {"recommendation"}
+    if any(run.get("limits") != runs[0].get("limits") for run in runs):
+        dropped.add("limits")
+    kept = {key: value for key, value in runs[0].items() if key not in dropped}
     complete = all(run["complete"] for run in runs)
     return {**kept, "method": method, "complete": complete, "rows": rows}
 

@@ -21,6 +21,7 @@ _CHOSEN_MARK: dict[str, Any] = {
 _FRONT_LINE: dict[str, Any] = {"color": COLOURS["muted"], "linestyle": ":", "linewidth": 1.4}
 _SHAKY = 0.35  # opacity of what is not to be relied on
 _HEIGHT = 340
+_NO_FRONT = "There is no front: all rows were unstable."
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def _draw(
         tips[point] = f"{row_name(row)}: {_figures(row, cost)}{', unstable' * shaky[-1]}"
     if chosen in places:
         axes.plot(*places[chosen], linestyle="none", clip_on=False, **_CHOSEN_MARK)
-    axes.step(*zip(*(places[row["id"]] for row in front), strict=True), where="post", **_FRONT_LINE)
+    across, up = [places[row["id"]][0] for row in front], [places[row["id"]][1] for row in front]
+    axes.step(across, up, where="post", **_FRONT_LINE)
     for number, row in enumerate(front, 1):
         axes.annotate(
             str(number), places[row["id"]], (-7, 7), textcoords="offset points", ha="right",
@@ -121,8 +123,8 @@ def _draw(
     )
     return Plot(
         title := f"Accuracy against {cost.what}",
-        "Up and to the left is better; the lines are the 95 % intervals of top-1. No other row "
-        f"beats those of the front in both: {named}.",
+        "Up and to the left is better; the lines are the 95 % intervals of top-1. "
+        + (f"No other row beats those of the front in both: {named}." if front else _NO_FRONT),
         svg(whole, f"{name}-front-{cost.what}", title, tips),
     )
 
