@@ -43,7 +43,8 @@ bench: $(READY)  ## run the project's own benchmarks
 	$(BIN)/python benchmarks/conversion_time.py
 	$(BIN)/python benchmarks/artifact_overhead.py runs/demo/*.tflite runs/demo/*.onnx
 	set -e; for script in call_overhead photo_to_label batch_throughput device_memory \
-		decoded_frames runtime_agreement install_footprint training_feed; do \
+		decoded_frames runtime_agreement install_footprint training_feed \
+		method_soundness harness_cost repeatability; do \
 		$(BIN)/python benchmarks/$$script.py --write; done
 
 $(LEGACY)/.ready: pyproject.toml $(wildcard $(EDGECLF))

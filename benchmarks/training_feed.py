@@ -224,7 +224,7 @@ def main() -> int:
         ]
     method = (
         f"{args.rounds} rounds of each in turns, a round being {EPOCHS} epochs of one fit without "
-        f"the first; medians, intervals by bootstrap over the rounds; student at {SIZE} x {SIZE}, "
+        f"the first; ratios and intervals by signed ranks over the rounds; student at {SIZE} x {SIZE}, "
         f"batches of 32, augmented; all files in the page cache; load of the "
         f"machine before the first epoch {load:.1f}"
     )

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from edgeclf.runtimes import Device
 
 
+_OUT = "benchmark.json"
+_OF_COMPARE = ("rounds", "seconds")
+_OF_MATRIX = (
+    "models", "random", "runtimes", "batch", "device", "arrivals", "quick", "fresh",
+    "max_latency_ms", "max_memory_mb", "max_size_mb", "min_accuracy", "max_drop", "fail_if",
+    "baseline", "tolerance",
+)  # fmt: skip
+
+
 def benchmark(
     models: Sequence[str | os.PathLike[str]],
     images: str | os.PathLike[str] | None = None,
@@ -28,7 +37,7 @@ def benchmark(
     batch: int | Sequence[int] = 1,
     device: Device = "cpu",
     arrivals_per_s: float | None = None,
-    out: str | os.PathLike[str] = "benchmark.json",
+    out: str | os.PathLike[str] = _OUT,
     quick: bool = False,
     fresh: bool = False,
 ) -> dict[str, Any]:
@@ -101,8 +110,8 @@ def _numbers(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("models", nargs="+", help="artifacts: .keras, .tflite, .onnx")
-    given = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("models", nargs="*", help="artifacts: .keras, .tflite, .onnx")
+    given = parser.add_mutually_exclusive_group()
     given.add_argument("--images", metavar="DIR",
                        help="labelled photos, a folder a class or a CSV")  # fmt: skip
     given.add_argument("--random", action="store_true",
@@ -116,20 +125,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
     parser.add_argument("--arrivals", type=float, metavar="RATE",
                         help="also measure an open stream of RATE requests a second")  # fmt: skip
-    parser.add_argument("--out", metavar="FILE", default="benchmark.json",
-                        help="default: %(default)s")  # fmt: skip
+    parser.add_argument("--out", metavar="FILE",
+                        help="default: benchmark.json, or comparison-ab.json")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer samples, for a first look")
     parser.add_argument("--fresh", action="store_true",
                         help="measure also the rows that FILE already holds")  # fmt: skip
     add_limit_arguments(parser)
     add_gate_arguments(parser)
+    pair = parser.add_argument_group("A against B")
+    pair.add_argument("--compare", nargs=2, metavar=("A", "B"), help="which of two is faster; each "
+                      "FILE[@RUNTIME[:THREADS]]; with --images from photos, else the engine "
+                      "alone")  # fmt: skip
+    pair.add_argument("--rounds", type=int, help="default: 16")
+    pair.add_argument("--seconds", type=float, help="for each process (default: 0.7)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
+    if args.compare:
+        return _run_compare(args)
+    _refuse(args, _OF_COMPARE, "the matrix", "Add --compare A B")
     from edgeclf.cpu import cpu_model
 
     limits, gates = limits_from(args), gates_from(args, cpu_model())  # before anything is measured
+    out = args.out or _OUT
     results = benchmark(
         args.models,
         args.images,
@@ -139,13 +158,43 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         device=args.device,
         arrivals_per_s=args.arrivals,
-        out=args.out,
+        out=out,
         quick=args.quick,
         fresh=args.fresh,
     )
-    passed = judge(results, Path(args.out), limits, gates)
-    print(args.out)
+    passed = judge(results, Path(out), limits, gates)
+    print(out)
     return 1 if not passed or any(row["error"] for row in results["rows"]) else 0
+
+
+def _run_compare(args: argparse.Namespace) -> int:
+    from edgeclf.measurement import ab
+
+    _refuse(args, _OF_MATRIX, "--compare A B", "Leave out --compare")
+    if args.threads and len(args.threads) > 1:
+        raise OptionError(
+            f"--threads is {args.threads}; expected one number beside --compare. To compare "
+            "numbers of threads, write FILE@:1 FILE@:2."
+        )
+    given = {
+        name: value
+        for name in ("rounds", "seconds", "out")
+        if (value := getattr(args, name)) is not None
+    }
+    threads = args.threads[0] if args.threads else None
+    print(ab.compare_ab(*args.compare, images=args.images, threads=threads, **given))
+    print(args.out or ab.OUT)
+    return 0
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], beside: str, advice: str) -> None:
+    """Refuses options that would have no effect."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    idle = [name for name in names if getattr(args, name) not in (parser.get_default(name), [])]
+    if idle:
+        options = ", ".join("models" if n == "models" else f"--{n.replace('_', '-')}" for n in idle)
+        raise OptionError(f"{options} have no effect on {beside}. {advice}, or leave them out.")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def compare(
         **{key: value for key, value in dataclasses.asdict(result).items() if key != "path"},
         "method": f"latency: one inference at a time, without decoding; {measured.ROUNDS} rounds "
         f"in turns, each a fresh process of {measured.SECONDS} s for every file; a ratio is "
-        "that of the medians over the rounds, its interval a bootstrap over them",
+        "estimated from those of the rounds (Hodges-Lehmann), its interval by signed ranks",
         "runtimes": {str(each): runtime for each, runtime in latencies.runtimes.items()},
         "environment": environment(),
     }

@@ -1,0 +1,165 @@
+"""What the harness adds to what it measures: time against a loop by hand, memory against smaps.
+
+Latency: `edgeclf.measurement` in one process against a hand-written loop around LiteRT's
+interpreter in another, with the same number of threads, ABBA in fresh processes. Memory: the
+harness's own last figures against ``smaps_rollup`` and ``status`` of the same process, read from
+outside while it waits; and against a program that does the same work without the harness.
+
+    python benchmarks/harness_cost.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from shared import Figure, finish, parse, photos
+
+from edgeclf.cpu import available_cpus
+from edgeclf.measurement.process import measure
+from edgeclf.measurement.statistics import paired_ratio
+from edgeclf.measurement.turns import orders
+
+MODELS = ("mugs.int8.tflite", "mugs-teacher.int8.tflite")
+ALLOWED = 1.02
+ALLOWED_MB = 1.0
+_WARMUP_CALLS, _STEADY_CALLS = 10, 50  # those of the harness
+
+
+def loop_by_hand(job: dict[str, Any]) -> None:
+    """As LiteRT's documentation shows it, with a clock around it."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=job["model"], num_threads=job["threads"])
+    interpreter.allocate_tensors()
+    given, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    image = np.random.default_rng(0).integers(0, 256, given["shape"], np.uint8)
+    times_ms = []
+    end = time.perf_counter() + job["seconds"]
+    while (start := time.perf_counter()) < end:
+        interpreter.set_tensor(given["index"], image)
+        interpreter.invoke()
+        interpreter.get_tensor(answer["index"])
+        times_ms.append((time.perf_counter() - start) * 1e3)
+    print(json.dumps({"p50": statistics.median(times_ms[_WARMUP_CALLS:])}), flush=True)
+
+
+def memory_by_harness(job: dict[str, Any]) -> None:
+    from edgeclf.measurement.worker import measure_memory
+
+    found = measure_memory({**job, "started_s": time.monotonic()})
+    print(json.dumps({**found["phases"]["steady"], "peak": found["peak_rss_bytes"]}), flush=True)
+    sys.stdin.readline()
+
+
+def memory_by_hand(job: dict[str, Any]) -> None:
+    from edgeclf import Classifier
+
+    classifier = Classifier(job["model"], runtime=job["runtime"], threads=job["threads"])
+    content = Path(job["images"][0]).read_bytes()
+    for _ in range(1 + _STEADY_CALLS):
+        classifier.classify(content)
+    print(json.dumps({}), flush=True)
+    sys.stdin.readline()
+
+
+_CHILDREN = {f.__name__: f for f in (loop_by_hand, memory_by_harness, memory_by_hand)}
+
+
+def child(name: str, job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """What a child prints, and the kernel's figures in kB for it, read once it has printed."""
+    command = [sys.executable, __file__, "--child", name, json.dumps(job)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        printed = json.loads(process.stdout.readline())
+        kilobytes = {}
+        if name != "loop_by_hand":
+            for file in ("smaps_rollup", "status"):
+                for line in Path(f"/proc/{process.pid}/{file}").read_text().splitlines():
+                    if line.endswith(" kB"):
+                        kilobytes[line.split(":")[0]] = int(line.split()[-2])
+        process.communicate("\n")
+    return printed, kilobytes
+
+
+def latency(model: Path, rounds: int, seconds: float) -> Figure:
+    job = {
+        "measure": "inference", "model": str(model.resolve()), "runtime": "litert",
+        "device": "cpu", "threads": available_cpus(), "seconds": seconds,
+    }  # fmt: skip
+    found: dict[str, list[float]] = {"harness": [], "hand": []}
+    for number, order in enumerate(orders(("harness", "hand"), rounds + 1)):
+        for who in order:
+            if who == "harness":
+                p50_ms = measure(job)["inference_ms"]["p50"]
+            else:
+                p50_ms = child("loop_by_hand", job)[0]["p50"]
+            if number > 0:
+                found[who].append(p50_ms)
+    ratio, low, high = paired_ratio(found["harness"], found["hand"])
+    ours, by_hand = (statistics.median(found[who]) for who in ("harness", "hand"))
+    return Figure(
+        f"latency that the harness reports / loop by hand, {model.name}", ratio, at_most=ALLOWED,
+        note=f"{ours:.4f} against {by_hand:.4f} ms; 95 % interval {low:.3f} to {high:.3f}",
+    )  # fmt: skip
+
+
+def memory(model: Path, rounds: int) -> list[Figure]:
+    job = {
+        "model": str(model.resolve()), "runtime": "litert", "device": "cpu",
+        "threads": available_cpus(), "images": [str(photos(1)[0])],
+    }  # fmt: skip
+    off: dict[str, list[float]] = {"PSS": [], "USS": [], "RSS": [], "VmHWM": []}
+    uss: dict[str, list[float]] = {"memory_by_harness": [], "memory_by_hand": []}
+    for order in orders(tuple(uss), rounds):
+        for who in order:
+            printed, kilobytes = child(who, job)
+            private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+            if who == "memory_by_hand":
+                uss[who].append(private * 1024 / 1e6)
+                continue
+            uss[who].append(printed["uss_bytes"] / 1e6)
+            for name, reported, kb in (
+                ("PSS", printed["pss_bytes"], kilobytes["Pss"]),
+                ("USS", printed["uss_bytes"], private),
+                ("RSS", printed["rss_bytes"], kilobytes["Rss"]),
+                ("VmHWM", printed["peak"], kilobytes["VmHWM"]),
+            ):
+                off[name].append(abs(reported - kb * 1024) / 1e6)
+    figures = [
+        Figure(f"{name} that the harness reports off what the kernel says, worst of {rounds}",
+               max(values), "MB", at_most=ALLOWED_MB)
+        for name, values in off.items()
+    ]  # fmt: skip
+    ours, by_hand = (statistics.median(values) for values in uss.values())
+    figures.append(
+        Figure("USS in the harness above a program that does the same without it", ours - by_hand,
+               "MB", at_most=ALLOWED_MB, note=f"{ours:.1f} against {by_hand:.1f} MB"),
+    )  # fmt: skip
+    return figures
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--child"]:
+        _CHILDREN[sys.argv[2]](json.loads(sys.argv[3]))
+        return 0
+    args = parse(__doc__, rounds=(12, "processes of each"), seconds=(1.0, "in each, for latency"))
+    figures = [latency(args.artifacts / name, args.rounds, args.seconds) for name in MODELS]
+    figures += memory(args.artifacts / MODELS[0], 5)
+    method = (
+        f"latency: {args.rounds} rounds in turns after one that is dropped, fresh processes of "
+        f"{args.seconds} s, {available_cpus()} threads, medians; memory: 5 processes of each"
+    )
+    return finish(__file__, figures, method, args.write)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
