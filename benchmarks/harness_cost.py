@@ -1,7 +1,8 @@
 """What the harness adds to what it measures: time against a loop by hand, memory against smaps.
 
 Latency: `edgeclf.measurement` in one process against a hand-written loop around LiteRT's
-interpreter in another, with the same number of threads, ABBA in fresh processes. Memory: the
+interpreter in another, ABBA in fresh processes, on one thread: whatever else the machine does then
+hardly touches the median, and what the harness adds is the same with more. Memory: the
 harness's own last figures against ``smaps_rollup`` and ``status`` of the same process, read from
 outside while it waits; and against a program that does the same work without the harness.
 
@@ -20,7 +21,6 @@ from typing import Any
 
 from shared import Figure, finish, parse, photos
 
-from edgeclf.cpu import available_cpus
 from edgeclf.measurement.process import measure
 from edgeclf.measurement.statistics import paired_ratio
 from edgeclf.measurement.turns import orders
@@ -93,7 +93,7 @@ def child(name: str, job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int
 def latency(model: Path, rounds: int, seconds: float) -> Figure:
     job = {
         "measure": "inference", "model": str(model.resolve()), "runtime": "litert",
-        "device": "cpu", "threads": available_cpus(), "seconds": seconds,
+        "device": "cpu", "threads": 1, "seconds": seconds,
     }  # fmt: skip
     found: dict[str, list[float]] = {"harness": [], "hand": []}
     for number, order in enumerate(orders(("harness", "hand"), rounds + 1)):
@@ -115,7 +115,7 @@ def latency(model: Path, rounds: int, seconds: float) -> Figure:
 def memory(model: Path, rounds: int) -> list[Figure]:
     job = {
         "model": str(model.resolve()), "runtime": "litert", "device": "cpu",
-        "threads": available_cpus(), "images": [str(photos(1)[0])],
+        "threads": 1, "images": [str(photos(1)[0])],
     }  # fmt: skip
     off: dict[str, list[float]] = {"PSS": [], "USS": [], "RSS": [], "VmHWM": []}
     uss: dict[str, list[float]] = {"memory_by_harness": [], "memory_by_hand": []}
@@ -156,7 +156,7 @@ def main() -> int:
     figures += memory(args.artifacts / MODELS[0], 5)
     method = (
         f"latency: {args.rounds} rounds in turns after one that is dropped, fresh processes of "
-        f"{args.seconds} s, {available_cpus()} threads, medians; memory: 5 processes of each"
+        f"{args.seconds} s, 1 thread, medians; memory: 5 processes of each"
     )
     return finish(__file__, figures, method, args.write)
 

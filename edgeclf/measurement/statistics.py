@@ -80,10 +80,11 @@ def paired_ratio(first: Sequence[float], second: Sequence[float]) -> tuple[float
     Rank Tests", 1963), and the 95 % interval leaves out as many at each end as Wilcoxon's signed
     rank test allows ("Individual Comparisons by Ranking Methods", 1945). It is exact as long as,
     between equals, a round favours the one as often and as far as the other; how the noise is
-    distributed otherwise does not matter, and what both of a round share is none. Resampling the rounds
-    (bootstrap) finds differences between equals in 6 of 100 comparisons of seven rounds, and with
-    sixteen misses a third of the slowdowns of 10 % on a machine whose speed wanders; see
-    benchmarks/method_soundness.py.
+    distributed otherwise does not matter, and what both of a round share is none.
+
+    Resampling the rounds (bootstrap) finds differences between equals in 6 of 100 comparisons of
+    seven rounds, and with sixteen misses a third of the slowdowns of 10 % on a machine whose speed
+    wanders; see benchmarks/method_soundness.py.
 
     Args:
         first: One figure a round, above 0; at least `MIN_ROUNDS`.
