@@ -15,8 +15,7 @@ has to fail, else the check would check nothing. Two figures show why the interv
 bootstrap's, with a fifth of the comparisons.
 
 Then real comparisons: a file against itself, and against itself on a runtime that, after each
-call, spins for a tenth of the time the call took. It is a runtime of a third party, registered by
-an entry point in a temporary folder.
+call, spins for a tenth of the time the call took, registered like a third party's.
 
     python benchmarks/method_soundness.py
 """
@@ -24,16 +23,14 @@ an entry point in a temporary folder.
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from shared import Figure, finish, parse
+from shared import Figure, finish, parse, registered_runtime
 
 from edgeclf.measurement.ab import ROUNDS, SECONDS, Judgement, compare_ab, judge
 from edgeclf.measurement.process import measure
@@ -172,7 +169,7 @@ def fitted(model: Path, processes: int) -> tuple[Noise, str]:
     """
     job = {
         "measure": "inference", "model": str(model.resolve()), "runtime": "litert",
-        "device": "cpu", "threads": None, "seconds": SECONDS,
+        "device": "cpu", "threads": 1, "seconds": SECONDS,
     }  # fmt: skip
     found = [measure(job)["inference_ms"] for _ in range(processes)]
     logs = np.log([each["p50"] for each in found])
@@ -194,50 +191,34 @@ def fitted(model: Path, processes: int) -> tuple[Noise, str]:
     )
 
 
-_SLOWED = '''
+_SLOWED = f"""
 import time
 from edgeclf.runtimes.litert import LiteRTRuntime
 
-class SlowedRuntime(LiteRTRuntime):
-    """LiteRT that takes a tenth longer."""
-
+class Runtime(LiteRTRuntime):
     def run(self, images):
         start = time.perf_counter()
         answer = super().run(images)
-        end = start + {slowdown} * (time.perf_counter() - start)
+        end = start + {SLOWDOWN} * (time.perf_counter() - start)
         while time.perf_counter() < end:
             pass
         return answer
-'''
-
-
-def register_slowed(folder: Path) -> None:
-    """Makes the runtime ``slowed`` known to this process and to those it starts."""
-    (folder / "edgeclf_slowed.py").write_text(_SLOWED.format(slowdown=SLOWDOWN))
-    information = folder / "edgeclf_slowed-0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: edgeclf-slowed\nVersion: 0\n"
-    )
-    entry = "[edgeclf.runtimes]\nslowed = edgeclf_slowed:SlowedRuntime\n"
-    (information / "entry_points.txt").write_text(entry)
-    sys.path.insert(0, str(folder))
-    inherited = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([inherited] if inherited else [])])
+"""
 
 
 def real(model: Path, comparisons: int) -> list[Figure]:
     figures = []
-    with tempfile.TemporaryDirectory() as name:
-        register_slowed(Path(name))
-        for spec, wanted, what in (
-            (str(model), "no difference shown", "real runs, A against A: no difference shown"),
-            (f"{model}@slowed", "A is faster", "real runs, 10 % slower: found"),
+    with registered_runtime("slowed", _SLOWED), tempfile.TemporaryDirectory() as folder:
+        for side, wanted, what in (
+            (f"{model}@:1", "no difference shown", "real runs, A against A: no difference shown"),
+            (f"{model}@slowed:1", "A is faster", "real runs, 10 % slower: found"),
         ):
-            found = [compare_ab(model, spec, out=Path(name) / "o") for _ in range(comparisons)]
-            for judgement in found:
-                print(judgement)
-            value, note = share([judgement.verdict for judgement in found], wanted)
+            verdicts = []
+            for _ in range(comparisons):
+                found = compare_ab(f"{model}@:1", side, out=Path(folder, "ab.json"))
+                print(found, flush=True)
+                verdicts.append(found.verdict)
+            value, note = share(verdicts, wanted)
             figures.append(Figure(what, value, note=f"{note}; too few for a limit"))
     return figures
 
@@ -257,7 +238,7 @@ def main() -> int:
     method = (
         f"{args.comparisons} simulated comparisons of each kind, {ROUNDS} rounds each, seed 0; "
         f"this machine's noise from {args.processes} processes of {SECONDS} s: {described}; "
-        f"{args.real} real comparisons of each kind, {MODEL}"
+        f"{args.real} real comparisons of each kind, {MODEL} on one thread"
     )
     return finish(__file__, figures, method, args.write)
 

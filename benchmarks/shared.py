@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import re
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +139,35 @@ def photos(count: int | None = None) -> list[Path]:
     """Photos of the mugs' evaluation set, spread over its classes."""
     found = sorted(PHOTOS.rglob("*.jpg"), key=lambda path: (path.name, path.parent.name))
     return found[:count]
+
+
+@contextmanager
+def registered_runtime(name: str, source: str) -> Iterator[None]:
+    """Makes a runtime known to this process and those it starts, as an installed package would.
+
+    Args:
+        name: What it is to be called.
+        source: Python with a class ``Runtime`` that fills the seam of `edgeclf.runtimes.base`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        module = f"edgeclf_benchmark_{name}"
+        Path(folder, f"{module}.py").write_text(source)
+        information = Path(folder, f"{module}-0.dist-info")
+        information.mkdir()
+        about = f"Metadata-Version: 2.1\nName: {module}\nVersion: 0\n"
+        (information / "METADATA").write_text(about)
+        entry = f"[edgeclf.runtimes]\n{name} = {module}:Runtime\n"
+        (information / "entry_points.txt").write_text(entry)
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([before] if before else [])])
+        sys.path.insert(0, folder)
+        try:
+            yield
+        finally:
+            sys.path.remove(folder)
+            del os.environ["PYTHONPATH"]
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
 
 
 def enlarged(path: Path, width: int, height: int, quality: int = 90, noise: float = 6.0) -> bytes:
