@@ -22,8 +22,6 @@ call, spins for a tenth of the time the call took, registered like a third party
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,32 +161,25 @@ def simulated(levels: dict[str, Noise], comparisons: int) -> list[Figure]:
 def fitted(model: Path, processes: int) -> tuple[Noise, str]:
     """The noise of this machine, from as many processes one after the other.
 
-    `process` and `walk` come from the second differences of the medians' logarithms. For white
+    `process` and `walk` come from the differences of the medians' logarithms. For white
     noise of variance p² and steps of variance w², the variance of a difference is 2 p² + w², and
-    the covariance of two differences that follow one another -p².
+    the covariance of two differences that follow one another -p². What the calls of a process vary
+    by is in its median, and so in p.
     """
     job = {
         "measure": "inference", "model": str(model.resolve()), "runtime": "litert",
         "device": "cpu", "threads": 1, "seconds": SECONDS,
     }  # fmt: skip
-    found = [measure(job)["inference_ms"] for _ in range(processes)]
-    logs = np.log([each["p50"] for each in found])
+    logs = np.log([measure(job)["inference_ms"]["p50"] for _ in range(processes)])
     steps = np.diff(logs)
     process2 = max(0.0, -float(np.mean(steps[1:] * steps[:-1])))
     walk2 = max(0.0, float(np.mean(steps**2)) - 2 * process2)
-    tails = [np.log(each["p90"] / each["p50"]) for each in found if each["p90"] is not None]
-    if not tails:
-        raise SystemExit(f"no process made 100 calls in {SECONDS} s; let the machine do less else")
-    jitter = statistics.median(tails) / 1.2816  # the 90 % point of the normal distribution
     noise = Noise(
-        process=process2**0.5, jitter=float(jitter), walk=walk2**0.5,
+        process=process2**0.5, jitter=0.0, walk=walk2**0.5, spike_share=0.0,
         drift=float(np.polyfit(np.linspace(0, 1, processes), logs, 1)[0]),
     )  # fmt: skip
-    return noise, ", ".join(
-        f"{name} {value:.4f}"
-        for name, value in dataclasses.asdict(noise).items()
-        if name in ("process", "walk", "jitter", "drift")
-    )
+    described = f"process {noise.process:.4f}, walk {noise.walk:.4f}, drift {noise.drift:.4f}"
+    return noise, described
 
 
 _SLOWED = f"""
