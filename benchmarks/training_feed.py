@@ -224,9 +224,9 @@ def main() -> int:
         ]
     method = (
         f"{args.rounds} rounds of each in turns, a round being {EPOCHS} epochs of one fit without "
-        f"the first; ratios and intervals by signed ranks over the rounds; student at {SIZE} x {SIZE}, "
-        f"batches of 32, augmented; all files in the page cache; load of the "
-        f"machine before the first epoch {load:.1f}"
+        f"the first; ratios and intervals by signed ranks over the rounds; student at {SIZE} x "
+        f"{SIZE}, batches of 32, augmented; all files in the page cache; load of the machine before "
+        f"the first epoch {load:.1f}"
     )
     return finish(__file__, figures, method, args.write)
 
