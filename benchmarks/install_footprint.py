@@ -2,7 +2,8 @@
 
 Builds the wheel, asks pip what `edgeclf[litert]` brings beyond what the runtime itself needs, and
 lets pip find wheels of everything for Linux aarch64 and CPython 3.10 to 3.13, without installing.
-Needs a package index.
+Then it installs edgeclf and each of its peers into an environment of its own, for `peers.py`, and
+says how much larger than ours each is; one that is there already is kept. Needs a package index.
 
     python benchmarks/install_footprint.py
 """
@@ -10,13 +11,15 @@ Needs a package index.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+import environments
+from environments import pip
 from shared import ROOT, Figure, finish, parse
+
+from edgeclf.progress import track
 
 ALLOWED_KB = 200
 OURS = {"edgeclf", "numpy", "pillow"}
@@ -25,21 +28,34 @@ PLATFORMS = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_27_
              "manylinux_2_28_aarch64")  # fmt: skip
 
 
-def pip(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", *words],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise SystemExit(f"pip {' '.join(words)}\n{done.stderr}")
-    return done.stdout
-
-
 def resolved(*requirements: str) -> set[str]:
     """The names of what pip would install into an empty environment."""
     report = pip("install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
                  *requirements)  # fmt: skip
     return {entry["metadata"]["name"].lower() for entry in json.loads(report)["install"]}
+
+
+def installed(wheel: Path) -> list[Figure]:
+    """Sizes of the environments of edgeclf and of its peers."""
+    names = environments.REQUIREMENTS
+    found = {name: environments.install(name, wheel)
+             for name in track(names, "install the peers", len(names))}  # fmt: skip
+    ours = found["edgeclf-litert"]
+    if isinstance(ours, str):
+        raise SystemExit(f"edgeclf[litert] cannot be installed: {ours}")
+    figures = [
+        Figure("installed: edgeclf[litert] with all that it needs", ours.size_bytes / 1e6, "MB",
+               note=f"{len(ours.packages)} packages"),
+    ]  # fmt: skip
+    for name, other in found.items():
+        if isinstance(other, str):
+            print(f"{name} could not be installed: {other}")
+        elif other is not ours:
+            figures.append(
+                Figure(f"installed: {name} / edgeclf[litert]", other.size_bytes / ours.size_bytes,
+                       note=f"{other.size_bytes / 1e6:.0f} MB, {len(other.packages)} packages"),
+            )  # fmt: skip
+    return figures
 
 
 def main() -> int:
@@ -71,7 +87,9 @@ def main() -> int:
                        at_least=4, note=f"{size_mb:.0f} MB: "
                        + " ".join("-".join(path.name.split("-")[:2]) for path in found)),
             )  # fmt: skip
-    return finish(__file__, figures, "pip's resolver, without installing", args.write)
+        figures += installed(wheel)
+    method = "pip's resolver, without installing; for sizes, environments that hold nothing else"
+    return finish(__file__, figures, method, args.write)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from edgeclf import files
+from edgeclf.cpu import available_cpus, cpu_model
 from edgeclf.measurement.environment import environment, library_versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +72,8 @@ def parse(description: str | None, **extra: tuple[Any, str]) -> argparse.Namespa
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--artifacts", type=Path, default=ROOT / "runs" / "demo", metavar="DIR",
                         help="where 'edgeclf demo' put its files (default: runs/demo)")  # fmt: skip
-    parser.add_argument("--write", action="store_true", help="store the figures in results/")
+    parser.add_argument("--write", type=Path, nargs="?", const=RESULTS, metavar="DIR",
+                        help="store the figures (in benchmarks/results, unless said)")  # fmt: skip
     for name, (default, text) in extra.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default,
                             help=f"{text} (default: {default})")  # fmt: skip
@@ -109,18 +111,27 @@ def medians(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def finish(script: str, figures: Sequence[Figure], method: str, write: bool) -> int:
+def results_path(folder: Path, script: str, suffix: str = "json") -> Path:
+    """Where a script's results belong: its name, the processor and the number of CPUs."""
+    cpu = re.sub(r"[^a-z0-9]+", "-", cpu_model().lower()).strip("-")
+    return folder / f"{Path(script).stem}.{cpu}.{available_cpus()}cpu.{suffix}"
+
+
+def finish(script: str, figures: Sequence[Figure], method: str, write: bool, **more: object) -> int:
     """Prints the figures; stores them beside their conditions if asked to; 1 if a limit is missed.
 
-    The file's name holds the script, the processor and the number of CPUs.
+    Args:
+        script: The file that measured.
+        figures: What it is judged by.
+        method: How it was measured.
+        write: The folder to store it in, under `results_path`; None stores nothing.
+        more: What else to store, as plain JSON types.
     """
     found = environment()
     for figure in figures:
         print(figure)
     if write:
-        name = Path(script).stem
-        cpu = re.sub(r"[^a-z0-9]+", "-", str(found["cpu"]).lower()).strip("-")
-        path = RESULTS / f"{name}.{cpu}.{found['cpus_available']}cpu.json"
+        path = results_path(write, script)
         # Of a path its name: results belong to a machine, not to a folder on it.
         words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
         found["command"] = " ".join(["python", f"benchmarks/{Path(script).name}", *words])
@@ -128,10 +139,11 @@ def finish(script: str, figures: Sequence[Figure], method: str, write: bool) -> 
         document = {
             "method": method,
             "figures": [{**asdict(figure), "met": figure.met} for figure in figures],
+            **more,
             "environment": found,
         }
         files.write_json(path, document)
-        print(f"stored in {path.relative_to(ROOT)}")
+        print(f"stored in {path}")
     return 1 if any(figure.met is False for figure in figures) else 0
 
 

@@ -225,7 +225,7 @@ def main() -> int:
     method = (
         f"{args.rounds} rounds of each in turns, a round being {EPOCHS} epochs of one fit without "
         f"the first; ratios and intervals by signed ranks over the rounds; student at {SIZE} x "
-        f"{SIZE}, batches of 32, augmented; all files in the page cache; load of the machine before "
+        f"{SIZE}, batches of 32, augmented; all files in the page cache; load before "
         f"the first epoch {load:.1f}"
     )
     return finish(__file__, figures, method, args.write)

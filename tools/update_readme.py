@@ -1,7 +1,7 @@
-"""Fills the README's tables from results that were measured.
+"""Fills the tables of the README and of the benchmarks' page from results that were measured.
 
-python tools/update_readme.py runs/demo/benchmark.json    the demo's table
-python tools/update_readme.py benchmarks/results          the device table
+python tools/update_readme.py runs/demo/benchmark.json    the README's demo table
+python tools/update_readme.py benchmarks/results          its device table, and benchmarks/README.md
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benchmark_tables
+
 from edgeclf.reporting.benchmark import environment_line, main_table
 from edgeclf.reporting.summary import summarize
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
 # Scripts in the order of the table.
 DEVICE_SCRIPTS = (
-    "call_overhead", "photo_to_label", "batch_throughput", "device_memory", "install_footprint",
+    "call_overhead", "peers", "batch_throughput", "device_memory", "install_footprint",
     "decoded_frames", "runtime_agreement",
 )  # fmt: skip
 LONGEST_NOTE = 60  # characters; longer ones are in the results
 
 
-def fill(marker: str, body: str) -> None:
+def fill(page: Path, marker: str, body: str) -> None:
     """Replaces what stands between a marker and its end."""
     begin, end = f"<!-- {marker}: written by tools/update_readme.py -->", f"<!-- /{marker} -->"
-    text = README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"the README has no place for {marker}")
-    README.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text), encoding="utf-8")
+        raise SystemExit(f"{page.name} has no place for {marker}")
+    page.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text), encoding="utf-8")
 
 
 def demo_table(path: Path) -> str:
@@ -73,9 +77,11 @@ def row(figure: dict[str, Any]) -> str:
 def main() -> int:
     source = Path(sys.argv[1])
     if source.is_dir():
-        fill("device-table", device_table(source))
+        fill(README, "device-table", device_table(source))
+        fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
+        fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
     else:
-        fill("demo-table", demo_table(source))
+        fill(README, "demo-table", demo_table(source))
     return 0
 
 

@@ -12,13 +12,16 @@ from edgeclf.errors import MeasurementError
 
 _TIMEOUT_S = 600
 _TIMEOUT_S_PER_IMAGE = 1
+_WORKER = (sys.executable, "-m", "edgeclf.measurement.worker")
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     """Starts a fresh interpreter, gives it a job and waits for the result.
 
     Args:
-        job: See `edgeclf.measurement.worker`; plain JSON types.
+        job: See `edgeclf.measurement.worker`; plain JSON types. ``command`` names another process
+            that takes a job as JSON from stdin and writes the result, or its ``error``, as JSON in
+            the last line of stdout.
 
     Returns:
         The worker's result.
@@ -32,7 +35,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     job = {**job, "started_s": time.monotonic()}
     try:
         process = subprocess.run(
-            [sys.executable, "-m", "edgeclf.measurement.worker"],
+            job.get("command", _WORKER),
             input=json.dumps(job), capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
