@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import math
 import os
 import sys
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.errors import OptionError
+from edgeclf.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +105,8 @@ def distill(
             "int8 compares the students of several seeds; expected seeds of at least "
             f"{_LEAST_SEEDS}. One student becomes int8 by 'edgeclf convert'."
         )
+    if int8 and importlib.util.find_spec("litert_quantizer") is None:
+        raise MissingDependencyError("litert_quantizer", "convert", "Comparing int8 students")
     from edgeclf.catalogue import check_start
     from edgeclf.measurement.environment import library_versions
     from edgeclf.progress import say
