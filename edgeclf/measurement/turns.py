@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -46,8 +47,8 @@ def take_turns(
     """
     progress = Progress(title, rounds * len(jobs))
     failed = set()
-    for order in orders(list(jobs), rounds):
-        for candidate in order:
+    try:
+        for candidate in itertools.chain.from_iterable(orders(list(jobs), rounds)):
             if candidate not in failed:
                 try:
                     yield candidate, measure(dict(jobs[candidate]))
@@ -55,6 +56,8 @@ def take_turns(
                     failed.add(candidate)
                     yield candidate, exc
             progress.advance(note=str(candidate))
+    finally:
+        progress.close()
 
 
 def measure_in_turns(
