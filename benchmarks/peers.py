@@ -287,6 +287,11 @@ def main() -> int:
     # The code of this tree, whatever version is installed, and nothing reported to anybody.
     os.environ["PYTHONPATH"] = str(ROOT)
     wanted = args.only.split(",") if args.only else list(environments.REQUIREMENTS)
+    if unknown := set(wanted) - set(environments.REQUIREMENTS):
+        raise SystemExit(
+            f"--only names {', '.join(sorted(unknown))}; expected some of "
+            f"{', '.join(environments.REQUIREMENTS)}"
+        )
     cells = [
         Cell(model, precision, peer)
         for model in args.models.split(",")
