@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import statistics
 import time
@@ -13,6 +14,7 @@ from edgeclf.errors import OptionError
 from edgeclf.measurement.arrivals import arrival_times, measure_arrivals, sleep_precisely
 from edgeclf.measurement.histogram import histogram
 from edgeclf.measurement.sampling import Sampling, is_stable, sample, warm_up
+from edgeclf.progress import Progress
 
 
 class Clock:
@@ -154,3 +156,16 @@ def test_more_than_can_be_answered_ends_in_time_and_without_percentiles() -> Non
 def test_unusable_rates(rate: float, duration: float) -> None:
     with pytest.raises(OptionError, match="both above 0"):
         measure_arrivals(lambda: None, rate, duration_s=duration)
+
+
+def test_progress_shows_a_long_step_at_once_and_the_time_left() -> None:
+    stream = io.StringIO()  # as a log file: a line every 10 s, unless asked for
+    progress = Progress("work", 4, stream)
+    progress.show(note="first")
+    progress.advance()
+    assert stream.getvalue().count("\n") == 1 and "left" not in stream.getvalue()
+    progress.show(note="second")
+    last = stream.getvalue().splitlines()[-1]
+    assert "25%" in last and "s left" in last and last.endswith("second")
+    progress.advance(3)
+    assert "100%" in stream.getvalue().splitlines()[-1]
