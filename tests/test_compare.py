@@ -33,7 +33,7 @@ def found(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A comparison of three conversions of one model, and its record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measured, "ROUNDS", 2)
+        patch.setattr(measured, "ROUNDS", 6)
         patch.setattr(measured, "SECONDS", 0.1)
         result = edgeclf.compare(
             run / "mugs.fp32.tflite",
@@ -93,7 +93,7 @@ def test_files_tell_the_same_and_load_nothing(found: tuple[Any, dict[str, Any]])
     for text in (markdown, html):
         assert "Master over student" in text and "mugs.int8.onnx" in text
     assert not re.search(r"(src|href)=\"(?!data:)", html) and "http" not in html
-    assert "2 rounds in turns" in markdown and record["master"]["sha256"] in markdown
+    assert "6 rounds in turns" in markdown and record["master"]["sha256"] in markdown
 
 
 @pytest.fixture
