@@ -77,7 +77,7 @@ def test_the_page_works_in_order(
     shutil.copy(next((mugs / "eval" / "blue").iterdir()), tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     # Fewer rounds: what is measured is not looked at here.
-    monkeypatch.setattr("edgeclf.measurement.comparison.ROUNDS", 1)
+    monkeypatch.setattr("edgeclf.measurement.comparison.ROUNDS", 6)
     monkeypatch.setattr("edgeclf.measurement.comparison.SECONDS", 0.2)
 
     for words in commands("sh"):
