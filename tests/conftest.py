@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -62,6 +63,23 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
 def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a student that was barely trained, converted to every target."""
     pytest.importorskip("keras", reason="needs edgeclf[train]")
+    folder = tmp_path_factory.mktemp("run")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        fill_run(mugs, folder)
+        return folder
+    # Made by the first of the processes that share the tests, copied by all.
+    shared = tmp_path_factory.getbasetemp().parent / "run"
+    with open(shared.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            fill_run(mugs, folder)
+            shutil.copytree(folder, shared)
+            return folder
+    shutil.copytree(shared, folder, dirs_exist_ok=True)
+    return folder
+
+
+def fill_run(mugs: Path, folder: Path) -> None:
     import edgeclf
     from edgeclf.converters.onnx import OnnxConverter
     from edgeclf.converters.tflite import TFLiteConverter
@@ -71,7 +89,6 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgeclf.training.fit import fit_augmented, use_seed
     from edgeclf.training.models import save_model
 
-    folder = tmp_path_factory.mktemp("run")
     use_seed(0)
     task = open_task(mugs / "train", None, folder, seed=0)
     spec = ImageSpec(96, 96)
@@ -92,4 +109,3 @@ def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tolerance=0.5,
         c_array=True,
     )
-    return folder
