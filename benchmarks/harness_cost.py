@@ -153,7 +153,7 @@ def latency(model: Path, rounds: int, seconds: float) -> list[Figure]:
 def memory(model: Path, rounds: int) -> list[Figure]:
     job = {
         "model": str(model.resolve()), "runtime": "litert", "device": "cpu",
-        "threads": 1, "images": [str(photos(1)[0])],
+        "threads": 1, "images": [str(photos(1)[0])], "batch": 1,
     }  # fmt: skip
     off: dict[str, list[float]] = {"PSS": [], "USS": [], "RSS": [], "VmHWM": []}
     uss: dict[str, list[float]] = {"memory_by_harness": [], "memory_by_hand": []}

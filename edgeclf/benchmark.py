@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OUT = "benchmark.json"
 _OF_COMPARE = ("rounds", "seconds")
 _OF_MATRIX = (
-    "models", "random", "runtimes", "batch", "device", "arrivals", "quick", "fresh",
+    "models", "random", "runtimes", "batch", "arrivals", "quick", "fresh",
     "max_latency_ms", "max_memory_mb", "max_size_mb", "min_accuracy", "max_drop", "fail_if",
     "baseline", "tolerance",
 )  # fmt: skip
@@ -182,7 +182,10 @@ def _run_compare(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None
     }
     threads = args.threads[0] if args.threads else None
-    print(ab.compare_ab(*args.compare, images=args.images, threads=threads, **given))
+    found = ab.compare_ab(
+        *args.compare, images=args.images, threads=threads, device=args.device, **given
+    )
+    print(found)
     print(args.out or ab.OUT)
     return 0
 

@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, **ms: float) -> list[dict[str, Any]]:
         if job["measure"] == "inference":
             return {"runtime": {"name": job["runtime"]}, "inference_ms": figure}
         stages = {"inference": {**figure, "p50": 1.0}, "total": figure}
-        return {"runtime": {"name": job["runtime"]}, "stages_ms": stages}
+        return {"runtime": {"name": job["runtime"]}, "latency": {"stages_ms": stages}}
 
     monkeypatch.setattr("edgeclf.measurement.turns.measure", measure)
     return jobs
@@ -241,6 +241,6 @@ def test_unusable_requests(model: Path, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(OptionError, match="of 0 s"):
         compare_ab(model, model, seconds=0)
     assert main(["benchmark", str(model), "--compare", str(model), str(model)]) == 2
-    assert "takes its two files itself; " in capsys.readouterr().err
+    assert "models have no effect on --compare A B" in capsys.readouterr().err
     assert main(["benchmark", "--compare", "gone.tflite", str(model)]) == 2
     assert "Cannot read the model gone.tflite" in capsys.readouterr().err

@@ -28,6 +28,7 @@ SHORTER = {
 # happen here.
 SPECIAL = {
     "runs/photos.distillation.html",
+    "runs/photos.students",
     "runs/photos-teacher.tune.csv",
     "runs/photos-teacher.tune.db",
     "runs/photos-teacher-last-good.keras",

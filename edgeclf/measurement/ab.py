@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeclf import files
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import MeasurementError, OptionError
+from edgeclf.measurement.affinity import choose_cpus
 from edgeclf.measurement.environment import environment
+from edgeclf.measurement.sampling import Sampling
 from edgeclf.measurement.statistics import MIN_ROUNDS, paired_ratio
 from edgeclf.measurement.turns import take_turns
 from edgeclf.photos import find_photos
 from edgeclf.progress import say
-from edgeclf.runtimes import DEFAULT_RUNTIME, runtime_names
+from edgeclf.runtimes import DEFAULT_RUNTIME, Device, runtime_names
 
 SCHEMA = "edgeclf.comparison-ab/1"
 OUT = "comparison-ab.json"
 ROUNDS = 16  # that count, each a fresh process for A and one for B
 SECONDS = 0.7  # of measuring in each of them
-_MIN_CALLS = 32  # in each of them, however long they take
+_MIN_CALLS = 32  # in each of them, unless they take longer than
+_MAX_S = 60.0
 _IMAGES = 32
 
 Verdict = Literal["A is faster", "A is slower", "no difference shown"]
@@ -124,6 +126,7 @@ def compare_ab(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     threads: int | None = None,
+    device: Device = "cpu",
     out: str | os.PathLike[str] = OUT,
 ) -> Judgement:
     """Measures A and B in turns, each time in a fresh process, and says which is the faster.
@@ -138,7 +141,9 @@ def compare_ab(
             file to the answer. Without, it is the engine alone, on one random picture.
         rounds: How many count; one more comes first and is dropped.
         seconds: Of measuring, in each process.
-        threads: For a side that names none; by default the CPUs this process may use.
+        threads: For a side that names none; by default the CPUs this process may use. With a
+            number, the processes are pinned to as many CPUs.
+        device: Where both run.
         out: Where all figures go, as JSON; see docs/benchmarking.md.
 
     Raises:
@@ -156,7 +161,7 @@ def compare_ab(
     photos = None if images is None else find_photos(images)
     paths = [] if photos is None else [str(path.resolve()) for path in photos.paths]
     spread = paths[:: max(1, len(paths) // _IMAGES)][:_IMAGES]
-    jobs = {name: _job(side, spread, seconds) for name, side in sides.items()}
+    jobs = {name: _job(side, device, spread, seconds) for name, side in sides.items()}
     taken: list[tuple[str, dict[str, Any]]] = []
     try:
         for name, result in take_turns(jobs, rounds=rounds + 1, title="A against B"):
@@ -173,20 +178,31 @@ def compare_ab(
     return judge(*_counted(_rounds(taken)))
 
 
-def _job(side: Side, images: Sequence[str], seconds: float) -> dict[str, Any]:
+def _job(side: Side, device: Device, images: Sequence[str], seconds: float) -> dict[str, Any]:
     assert side.artifact.path is not None
     job = {
         "measure": "inference",
         "model": str(side.artifact.path.resolve()),
         "runtime": side.runtime,
-        "device": "cpu",
+        "device": device,
         "threads": side.threads,
+        "cpus": list(choose_cpus(side.threads)),
         "seconds": seconds,
     }
     if not images:
         return job
-    calls = {"min_samples": _MIN_CALLS, "max_samples": sys.maxsize, "max_seconds": seconds}
-    return {**job, "measure": "latency", "images": list(images), **calls}
+    sampling = Sampling(window_s=seconds, min_samples=_MIN_CALLS, patience_s=0.0, max_s=_MAX_S)
+    return {
+        **job,
+        "measure": "latency",
+        "images": list(images),
+        "batch": 1,
+        "sampling": asdict(sampling),
+        "throughput_s": 0.0,
+        "arrivals_per_s": 0.0,
+        "arrivals_s": 0.0,
+        "answer": [],
+    }
 
 
 def _rounds(taken: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, dict[str, Any]]]:
@@ -202,7 +218,9 @@ def _counted(rounds: Sequence[Mapping[str, dict[str, Any]]]) -> tuple[list[float
 
 
 def _stages_ms(result: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(result.get("stages_ms") or {"inference": result["inference_ms"]})
+    if "latency" in result:
+        return dict(result["latency"]["stages_ms"])
+    return {"inference": result["inference_ms"]}
 
 
 def _p50_ms(result: Mapping[str, Any]) -> float:
