@@ -28,7 +28,7 @@ from shared import ROOT, Figure, enlarged, finish, parse, photos
 
 from edgeclf.artifact import load_artifact
 from edgeclf.cpu import available_cpus
-from edgeclf.measurement.statistics import paired_ratio
+from edgeclf.measurement.statistics import MIN_ROUNDS, paired_ratio
 from edgeclf.measurement.turns import measure_in_turns
 
 WORKER = Path(__file__).with_name("peer_workers.py")
@@ -277,7 +277,7 @@ def main() -> int:
     args = parse(
         __doc__,
         rounds=(6, "processes of each peer for latency"),
-        starts=(4, "processes of each peer for cold start and memory"),
+        starts=(6, "processes of each peer for cold start and memory"),
         photos=(8, "photos of each size to time"),
         answers=(120, "photos whose answers are compared"),
         models=(",".join(MODELS), "names, separated by commas"),
@@ -291,6 +291,11 @@ def main() -> int:
         raise SystemExit(
             f"--only names {', '.join(sorted(unknown))}; expected some of "
             f"{', '.join(environments.REQUIREMENTS)}"
+        )
+    if min(args.rounds, args.starts) < MIN_ROUNDS:
+        raise SystemExit(
+            f"--rounds is {args.rounds} and --starts {args.starts}; expected at least "
+            f"{MIN_ROUNDS} of each, as fewer carry no interval."
         )
     cells = [
         Cell(model, precision, peer)

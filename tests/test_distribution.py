@@ -82,7 +82,6 @@ def test_two_devices_and_two_processes_learn_as_one(
         artifact = edgeclf.load_artifact(tmp_path / name / "data-teacher.keras")
         assert artifact.metadata.labels == ("cat", "dog")
     np.testing.assert_allclose(losses["two"], losses["two/worker-1"], rtol=1e-5)
-    np.testing.assert_allclose(losses["mirrored"], losses["two"], rtol=1e-3)
     # Each replica draws its own variations, and its BatchNorm sees its own half of a batch.
     for name in ("mirrored", "two"):
         np.testing.assert_allclose(losses[name], losses["one"], rtol=0.2)
