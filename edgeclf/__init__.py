@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeclf.classify import classify
     from edgeclf.compare import compare
     from edgeclf.convert import convert
-    from edgeclf.converters.sources import Conventions
+    from edgeclf.converters.conventions import Conventions
     from edgeclf.demo import demo
     from edgeclf.distill import distill
     from edgeclf.doctor import doctor
@@ -105,7 +105,7 @@ _VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower()
 _MODULES = {
     "artifact": ("Artifact", "Metadata", "load_artifact"),
     "classifier": ("Classifier",),
-    "converters.sources": ("Conventions",),
+    "converters.conventions": ("Conventions",),
     "image": ("ImageSpec", "load_image"),
     "recipe": ("Recipe",),
     "prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),

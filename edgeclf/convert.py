@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.converters.base import DEFAULT_TARGETS
+from edgeclf.converters.conventions import (
+    Conventions,
+    add_convention_arguments,
+    conventions_from,
+)
 from edgeclf.converters.gate import DEFAULT_TOLERANCE
 from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
-    from edgeclf.converters.sources import Conventions
 
 
 def convert(
@@ -71,7 +75,6 @@ def convert(
         raise OptionError(f"tolerance is {tolerance}; expected 0 to 1, 0.01 being one point.")
     from edgeclf.converters.base import Target
     from edgeclf.converters.pipeline import Request, convert_all
-    from edgeclf.converters.sources import Conventions
 
     return convert_all(
         Request(
@@ -107,30 +110,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="write int8-full also as C source for firmware")  # fmt: skip
     parser.add_argument("--full-decode", action="store_true",
                         help="let devices decode JPEGs at full size, never scaled")  # fmt: skip
-    foreign = parser.add_argument_group("models from elsewhere")
-    foreign.add_argument("--labels", metavar="FILE", help="labels.txt, one name a line in the "
-                         "order of the output, or a CSV with id and name")  # fmt: skip
-    foreign.add_argument("--input-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
-                         default=(0.0, 255.0), help="what the bytes 0 and 255 become "
-                         "(default: 0 255)")  # fmt: skip
-    foreign.add_argument("--mean", nargs="+", type=float, default=[0.0],
-                         help="subtracted then: one number, or three for RGB")  # fmt: skip
-    foreign.add_argument("--std", nargs="+", type=float, default=[1.0],
-                         help="divided by then: one number, or three for RGB")  # fmt: skip
-    foreign.add_argument("--layout", choices=("nhwc", "nchw"), default="nhwc",
-                         help="default: %(default)s")  # fmt: skip
-    foreign.add_argument("--scores", choices=("probabilities", "logits"), default="probabilities",
-                         help="what the model answers (default: %(default)s)")  # fmt: skip
-    foreign.add_argument("--input-size", nargs=2, type=int, metavar=("ROWS", "COLUMNS"),
-                         help="where the model leaves it open")  # fmt: skip
-    foreign.add_argument("--trust", action="store_true",
-                         help="let code in the file run: only if you know its origin")  # fmt: skip
+    add_convention_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    from edgeclf.converters.sources import Conventions
-
     artifacts = convert(
         args.model,
         evaluation=args.evaluation,
@@ -139,31 +123,13 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         tolerance=args.tolerance,
         seed=args.seed,
-        conventions=Conventions(
-            labels=args.labels,
-            input_range=tuple(args.input_range),
-            mean=_one_or_three(args.mean, "--mean"),
-            std=_one_or_three(args.std, "--std"),
-            layout=args.layout,
-            scores=args.scores,
-            input_size=args.input_size and tuple(args.input_size),
-            trust=args.trust,
-        ),
+        conventions=conventions_from(args),
         c_array=args.c_array,
         scaled_decode=not args.full_decode,
     )
     for artifact in artifacts:
         print(artifact.path)
     return 0
-
-
-def _one_or_three(values: Sequence[float], flag: str) -> float | tuple[float, float, float]:
-    if len(values) == 1:
-        return values[0]
-    if len(values) != 3:
-        raise OptionError(f"{flag} has {len(values)} numbers; expected one, or three for RGB.")
-    red, green, blue = values
-    return red, green, blue
 
 
 if __name__ == "__main__":

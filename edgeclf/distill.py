@@ -12,12 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeclf.converters.conventions import (
+    Conventions,
+    add_convention_arguments,
+    conventions_from,
+)
 from edgeclf.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeclf.artifact import Artifact
+    from edgeclf.converters.sources import Opened
     from edgeclf.image import ImageSpec
     from edgeclf.task import Task
 
@@ -45,6 +51,7 @@ def distill(
     seeds: int = 1,
     int8: bool = False,
     skip_unreadable: bool = False,
+    conventions: Conventions | None = None,
 ) -> Artifact:
     """Trains a small student on a teacher's answers.
 
@@ -54,8 +61,8 @@ def distill(
     and photos.
 
     Args:
-        teacher: An artifact, ``.keras``, ``.tflite`` or ``.onnx``. A model from elsewhere becomes
-            one by `edgeclf.convert`.
+        teacher: An artifact, ``.keras``, ``.tflite`` or ``.onnx``; or a model from elsewhere,
+            ``.keras``, ``.h5``, ``.tflite``, ``.onnx`` or the folder of a SavedModel.
         data: The photos to learn from: a folder that holds one folder a class, or a CSV as for
             `edgeclf.train`.
         evaluation: Other photos of the same classes; by default as for `edgeclf.train`.
@@ -82,18 +89,20 @@ def distill(
             too. They lie with the students in the folder ``NAME.students``.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
+        conventions: What a teacher from elsewhere expects and answers, and its classes' names.
 
     Returns:
         The artifact ``NAME.keras``, the first seed's; its metadata tell how well it does.
 
     Raises:
-        ArtifactError: `teacher` is no artifact, or does not know a class of the photos.
+        ArtifactError: `teacher` cannot be read, or does not know a class of the photos.
+        ConversionError: `teacher` is from elsewhere and no image classifier, or not trusted.
         DataError: The photos cannot be used.
         MissingDependencyError: TensorFlow, or for `int8` a package of the extra ``convert``, is
             not installed.
         OptionError: There is no such student, a number is out of its range, `teacher` shows no
-            features, `int8` is wanted of one seed, or several seeds are to share answers that are
-            not kept.
+            features, `int8` is wanted of one seed, several seeds are to share answers that are
+            not kept, or `conventions` do not fit the teacher.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-last-good.keras``.
     """
@@ -113,7 +122,7 @@ def distill(
     from edgeclf.task import open_task
 
     check_start(student)
-    artifact = _load_teacher(Path(teacher))  # before the photos, as it is quick
+    model_of_teacher = _read_teacher(Path(teacher), conventions)  # before the photos
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.training.backbones import find_backbone, input_spec
     from edgeclf.training.distill import Teaching, start_student, teach_student
@@ -126,7 +135,7 @@ def distill(
     from edgeclf.training.teachers import open_teacher
 
     use_seed(seed)
-    source = open_teacher(artifact, task.photos.labels)
+    source = open_teacher(model_of_teacher, task.photos.labels)
     if features and source.feature_width is None:
         raise OptionError(
             f"features is {features} and the teacher {teacher}, which shows only its "
@@ -250,25 +259,22 @@ def _int8_converter(task: Task, spec: ImageSpec) -> Callable[[Artifact], Artifac
     return lambda artifact: convert_directly(artifact, "int8", images)
 
 
-def _load_teacher(path: Path) -> Artifact:
-    """Reads the teacher; says how a model from elsewhere becomes an artifact."""
+def _read_teacher(path: Path, conventions: Conventions | None) -> Artifact | Opened:
+    """An artifact; or a model from elsewhere, of which must be said what its file does not."""
     from edgeclf.artifact import is_artifact, load_artifact
-    from edgeclf.errors import ArtifactError
 
-    foreign = path.suffix.lower() in _CONVERTIBLE and path.is_file()
-    if foreign and not is_artifact(path.read_bytes()):
-        raise ArtifactError(
-            f"{path} is not an edgeclf artifact: its classes, and how a photo becomes its input, "
-            "are not in the file. Make it one, which also proves that it answers as before, and "
-            f"give that as the teacher: edgeclf convert {path} --labels labels.txt --to fp32.onnx"
-        )
+    foreign = path.is_dir() or (path.suffix.lower() in _CONVERTIBLE and path.is_file())
+    if foreign and (path.is_dir() or not is_artifact(path.read_bytes())):
+        from edgeclf.converters.sources import open_model
+
+        return open_model(path, conventions or Conventions())
     return load_artifact(path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("teacher", help="an artifact: the .keras one that 'edgeclf train' "
-                        "wrote, or any .tflite or .onnx one")  # fmt: skip
+    parser.add_argument("teacher", help="the .keras artifact that 'edgeclf train' wrote, any "
+                        ".tflite or .onnx one, or a model from elsewhere")  # fmt: skip
     parser.add_argument("data", help="folder that holds a folder of photos a class, "
                         "or a CSV with path,label")  # fmt: skip
     parser.add_argument("--evaluation", metavar="DIR", help="photos to judge by "
@@ -303,6 +309,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "as int8 TFLite files too")  # fmt: skip
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
+    add_convention_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -324,6 +331,7 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         int8=args.int8,
         skip_unreadable=args.skip_unreadable,
+        conventions=conventions_from(args),
     )
     print(artifact.path)
     return 0

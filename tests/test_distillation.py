@@ -19,6 +19,7 @@ from edgeclf.measurement.statistics import bootstrap_interval, paired_t_interval
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
+from edgeclf.converters.sources import open_model  # noqa: E402
 from edgeclf.training import keeper  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.distill import fit_student  # noqa: E402
@@ -116,9 +117,27 @@ def test_a_teacher_that_lacks_a_class_is_refused(teachers: Path) -> None:
         open_teacher(load_artifact(teachers / "swapped.keras"), ("bright", "grey"))
 
 
-def test_a_model_from_elsewhere_is_sent_to_convert(teachers: Path, photos: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"edgeclf convert .*plain\.keras --labels"):
-        edgeclf.distill(teachers / "plain.keras", photos / "train")
+def test_a_model_from_elsewhere_teaches_once_its_classes_are_named(
+    teachers: Path, photos: Path, tmp_path: Path
+) -> None:
+    teacher = teachers / "plain.keras"
+    options = {"student": "student-xs", "views": 1, "epochs": 1, "out": tmp_path}
+    with pytest.raises(OptionError, match="Add --labels"):
+        edgeclf.distill(teacher, photos / "train", **options)  # type: ignore[arg-type]
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS[::-1]))
+    conventions = edgeclf.Conventions(labels=tmp_path / "labels.txt")
+    opened = open_teacher(open_model(teacher, conventions), LABELS)
+    answers = teacher_logits(opened, pictures(8)).argmax(axis=1)
+    assert answers.tolist() == [0, 1] * 4, "it swaps the classes, and their names are swapped"
+    artifact = edgeclf.distill(
+        teacher,
+        photos / "train",
+        conventions=conventions,
+        **options,  # type: ignore[arg-type]
+    )
+    assert artifact.metadata.training is not None
+    assert artifact.metadata.training["settings"]["teacher_sha256"] == opened.sha256
+    assert artifact.metadata.training["settings"]["inherited_layers"] == 0
 
 
 def test_only_a_network_shows_its_features(teachers: Path, photos: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import dataclasses
 
 from edgeclf.artifact import Artifact, Precision, save_artifact, seal_artifact
 from edgeclf.converters import find_converter
-from edgeclf.converters.sources import Conventions, open_model
+from edgeclf.converters.conventions import Conventions
+from edgeclf.converters.sources import open_model
 from edgeclf.image import UInt8Array
 
 

@@ -22,10 +22,11 @@ from edgeclf.classifier import Classifier
 from edgeclf.converters import find_converter
 from edgeclf.converters.base import CALIBRATED, Converted, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
+from edgeclf.converters.conventions import Conventions
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import write_c_source
 from edgeclf.converters.gate import Comparison, answer_changes, compare
-from edgeclf.converters.sources import Conventions, Opened, open_model
+from edgeclf.converters.sources import Opened, open_model
 from edgeclf.errors import (
     ConversionError,
     EdgeclfError,

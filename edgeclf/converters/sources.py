@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from edgeclf.artifact import Artifact, Metadata, Normalization, is_artifact, load_artifact
+from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import FileGraph, Graph, Source, TensorFlowGraph
+from edgeclf.converters.conventions import Conventions
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.files import sha256_of
 from edgeclf.image import ImageSpec, UInt8Array
@@ -33,51 +34,6 @@ _SIGNATURES = ("serving_default", "default", "image_classifier")
 
 
 @dataclass(frozen=True)
-class Conventions:
-    """What a model from elsewhere expects and answers; its file does not say.
-
-    Attributes:
-        labels: ``labels.txt``, one name a line in the order of the output, or a CSV file with
-            the columns ``id`` and ``name`` in any order.
-        input_range: What the bytes 0 and 255 become.
-        mean: Subtracted afterwards, in units of that range; one number or one for each of RGB.
-        std: Divided by afterwards; likewise.
-        layout: ``nhwc`` or ``nchw``.
-        scores: Whether the output is ``probabilities`` or still needs a softmax: ``logits``.
-        input_size: Rows and columns, where the model leaves them open.
-        trust: Whether code in the file may run: Lambda layers, Python functions, file access.
-    """
-
-    labels: str | os.PathLike[str] | None = None
-    input_range: tuple[float, float] = (0.0, 255.0)
-    mean: float | tuple[float, float, float] = 0.0
-    std: float | tuple[float, float, float] = 1.0
-    layout: Literal["nhwc", "nchw"] = "nhwc"
-    scores: Literal["probabilities", "logits"] = "probabilities"
-    input_size: tuple[int, int] | None = None
-    trust: bool = False
-
-    def __post_init__(self) -> None:
-        low, high = self.input_range
-        if low >= high or not np.all(np.asarray(self.std) > 0):
-            raise OptionError(
-                f"Input range and std are {self.input_range} and {self.std}; expected "
-                "low < high, and std above 0."
-            )
-
-    def normalization(self) -> Normalization:
-        """The same on raw bytes: x -> (x - mean) / std."""
-        low, high = self.input_range
-        step = 255 / (high - low)
-        mean = tuple(float(m - low) * step for m in np.atleast_1d(self.mean))
-        std = tuple(float(s) * step for s in np.atleast_1d(self.std))
-        if len(mean) == len(std) == 1:
-            return Normalization(mean[0], std[0])
-        three = (mean * 3 if len(mean) == 1 else mean, std * 3 if len(std) == 1 else std)
-        return Normalization(*three)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
 class Opened:
     """A model that is ready to be converted.
 
@@ -87,6 +43,7 @@ class Opened:
         format: What it was read from.
         sha256: Of the file, or of all files of a SavedModel.
         size_bytes: Of the same.
+        scores: What the file itself answers; of an artifact always ``probabilities``.
     """
 
     source: Source
@@ -94,6 +51,7 @@ class Opened:
     format: str
     sha256: str
     size_bytes: int
+    scores: str = "probabilities"
 
 
 def open_model(path: Path, conventions: Conventions) -> Opened:
@@ -229,7 +187,7 @@ def _open_foreign(
     answers(np.zeros((1, height, width, 3), np.uint8))  # says now what does not fit
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     size = sum(file.stat().st_size for file in files)
-    return Opened(Source(graph, metadata), answers, format_, sha256, size)
+    return Opened(Source(graph, metadata), answers, format_, sha256, size, conventions.scores)
 
 
 def _input_size(

@@ -1,11 +1,12 @@
 """Teachers: models of any format that answer photos with logits.
 
 A ``.keras`` artifact answers with the logits of its own layer, and with its pooled features where
-they are wanted. Any other artifact is run by its runtime and gives probabilities p; log(max(p,
-1e-7)) stands for the logits, because softmax(log p) is p again, and at a temperature T
-softmax(log(p) / T) is what the network's own logits would give, as they differ from log p by one
-constant a photo. What an int8 output rounds to zero stays unknown: its teacher's smallest
-probability is 1e-7 instead of what the network had computed.
+they are wanted. Any other artifact is run by its runtime, a model from elsewhere by the engine of
+its format. Those give probabilities p; log(max(p, 1e-7)) stands for the logits, because
+softmax(log p) is p again, and at a temperature T softmax(log(p) / T) is what the network's own
+logits would give, as they differ from log p by one constant a photo. What an int8 output rounds to
+zero stays unknown: its teacher's smallest probability is 1e-7 instead of what the network had
+computed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
+from edgeclf.converters.sources import Opened
 from edgeclf.errors import ArtifactError
+from edgeclf.files import sha256_of
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.progress import say
 from edgeclf.runtimes import DEFAULT_RUNTIME, load_runtime
@@ -49,7 +52,7 @@ class Teacher(Protocol):
     Attributes:
         labels: Class names in the order of the logits.
         spec: How photos become its input.
-        sha256: Of its file.
+        sha256: Of its file; of a model from elsewhere, of all that decides its answers.
         model: The network, to inherit weights from; None for a teacher that is no Keras model.
         feature_width: C of its pooled features; None where it shows none.
     """
@@ -118,7 +121,29 @@ class RuntimeTeacher:
 
     def answer(self, images: UInt8Array) -> Answers:
         """Logits alone."""
-        return Answers(np.log(np.maximum(self._runtime.run(images), np.float32(_LEAST))))
+        return Answers(_logits(self._runtime.run(images)))
+
+
+class ForeignTeacher:
+    """A model from elsewhere, run as it is; its logits are log(max(p, 1e-7)). See `Teacher`.
+
+    Args:
+        opened: From `edgeclf.converters.sources.open_model`.
+    """
+
+    model = None
+    feature_width = None
+
+    def __init__(self, opened: Opened) -> None:
+        metadata = opened.source.metadata
+        self.labels, self.spec = metadata.labels, metadata.image
+        # Of the same file, another range or scale of the input gives other answers.
+        self.sha256 = sha256_of(opened.sha256, repr(metadata.normalization), repr(opened.scores))
+        self._answers = opened.answers
+
+    def answer(self, images: UInt8Array) -> Answers:
+        """Logits alone."""
+        return Answers(_logits(self._answers(images)))
 
 
 class ReorderedTeacher:
@@ -145,38 +170,46 @@ class ReorderedTeacher:
         return Answers(np.ascontiguousarray(answers.logits[:, self._order]), answers.features)
 
 
-def open_teacher(artifact: Artifact, labels: Sequence[str]) -> Teacher:
-    """Opens any artifact as a teacher of the classes `labels`, in that order.
+def open_teacher(given: Artifact | Opened, labels: Sequence[str]) -> Teacher:
+    """Opens any model as a teacher of the classes `labels`, in that order.
 
     Args:
-        artifact: A ``.keras``, ``.tflite`` or ``.onnx`` one.
+        given: A ``.keras``, ``.tflite`` or ``.onnx`` artifact, or a model from elsewhere.
         labels: The classes of the photos; the teacher's may stand in another order.
 
     Raises:
         ArtifactError: It does not know one of the classes, or Keras cannot read it.
         RuntimeLoadError: Its runtime cannot load it.
     """
-    known = artifact.metadata.labels
+    if isinstance(given, Opened):
+        name, known = given.source.metadata.name, given.source.metadata.labels
+    else:
+        name, known = str(given.path or "The teacher"), given.metadata.labels
     if missing := [label for label in labels if label not in known]:
         raise ArtifactError(
-            f"{artifact.path or 'The teacher'} knows the classes {', '.join(known)}; the photos "
-            f"are of {', '.join(labels)}. "
+            f"{name} knows the classes {', '.join(known)}; the photos are of {', '.join(labels)}. "
             f"It cannot teach {', '.join(missing)}. Train the teacher on these photos first."
         )
     if extra := len(known) - len(labels):
         say(f"{extra} classes of the teacher are left out, as there are no photos of them")
     teacher: Teacher
-    if artifact.format == "keras":
-        model = load_model(artifact)
+    if isinstance(given, Opened):
+        teacher = ForeignTeacher(given)
+    elif given.format == "keras":
+        model = load_model(given)
         if len(known) == len(labels) and known != tuple(labels):
             # In place, so that a student that inherits this layer too has the classes in order.
             order, logits = [known.index(label) for label in labels], model.get_layer("logits")
             logits.set_weights([weights[..., order] for weights in logits.get_weights()])
             known = tuple(labels)
-        teacher = KerasTeacher(known, artifact.metadata.image, artifact.sha256, model)
+        teacher = KerasTeacher(known, given.metadata.image, given.sha256, model)
     else:
-        teacher = RuntimeTeacher(artifact)
+        teacher = RuntimeTeacher(given)
     return teacher if known == tuple(labels) else ReorderedTeacher(teacher, labels)
+
+
+def _logits(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.log(np.maximum(probabilities, np.float32(_LEAST)))
 
 
 def teacher_logits(teacher: Teacher, images: UInt8Array) -> npt.NDArray[np.float32]:
