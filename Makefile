@@ -46,6 +46,7 @@ bench: $(READY)  ## run the project's own benchmarks
 		runtime_agreement install_footprint peers scaling training_feed \
 		method_soundness harness_cost repeatability; do \
 		$(BIN)/python benchmarks/$$script.py --write || missed="$$missed $$script"; done; \
+		$(BIN)/python tools/update_readme.py benchmarks/results; \
 		test -z "$$missed" || { echo "limits missed, or failed:$$missed"; exit 1; }
 
 $(LEGACY)/.ready: pyproject.toml $(wildcard $(EDGECLF))
