@@ -117,7 +117,6 @@ def distill(
     if int8 and importlib.util.find_spec("litert_quantizer") is None:
         raise MissingDependencyError("litert_quantizer", "convert", "Comparing int8 students")
     from edgeclf.catalogue import check_start
-    from edgeclf.measurement.environment import library_versions
     from edgeclf.progress import say
     from edgeclf.task import open_task
 
@@ -126,12 +125,12 @@ def distill(
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
     from edgeclf.training.backbones import find_backbone, input_spec
     from edgeclf.training.distill import Teaching, start_student, teach_student
-    from edgeclf.training.ending import keeping_good_weights
+    from edgeclf.training.ending import finished, keeping_good_weights
     from edgeclf.training.fit import use_seed
     from edgeclf.training.lessons import LessonCache, Lessons, teach_views
     from edgeclf.training.live_lessons import LiveLessons
-    from edgeclf.training.models import LIBRARIES, save_model
-    from edgeclf.training.run_folder import RunFolder
+    from edgeclf.training.models import save_model
+    from edgeclf.training.run_folder import RunFolder, run_config
     from edgeclf.training.teachers import open_teacher
 
     use_seed(seed)
@@ -172,17 +171,7 @@ def distill(
 
         as_int8 = _int8_converter(task, spec) if int8 else None
         return Study(task, source, backbone, spec, lessons, teaching, settings, as_int8).run(seeds)
-    folder = RunFolder(
-        task.folder / f"{task.name}.run",
-        {
-            "settings": settings,
-            "data": {
-                "train_sha256": task.photos.sha256,
-                "evaluation_sha256": task.evaluation.sha256,
-            },
-            "libraries": library_versions(LIBRARIES),
-        },
-    )
+    folder = RunFolder(task.folder / f"{task.name}.run", run_config(task, settings))
     given: Lessons | LiveLessons = (
         LiveLessons(source, *photos, task.photos.targets, views)
         if teacher_answers == "fly"
@@ -197,11 +186,7 @@ def distill(
 
     with keeping_good_weights(folder, partial(save, f"{task.name}-last-good")):
         teach_student(model, backbone, inherited, given, teaching, seed=seed, folder=folder)
-    share = folder.waiting_share()
-    say(f"waited for data {share:.1%} of the time")
-    artifact = save(task.name, {})
-    folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
-    return artifact
+    return finished(folder, save(task.name, {}))
 
 
 def _check_answers(teacher_answers: str, seeds: int) -> None:

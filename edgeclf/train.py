@@ -88,14 +88,13 @@ def train(
     if tune is not None:
         _check_search(tune, recipe)
     task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
-    from edgeclf.progress import say
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
     from edgeclf.training.distribution import task_of_worker
-    from edgeclf.training.ending import keeping_good_weights
+    from edgeclf.training.ending import finished, keeping_good_weights
     from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
     from edgeclf.training.models import save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
-    from edgeclf.training.run_folder import RunFolder
+    from edgeclf.training.run_folder import RunFolder, run_config
 
     name = f"{task.name}-teacher"
     prepare(recipe)
@@ -108,7 +107,7 @@ def train(
         from edgeclf.training.search import Search
 
         asked = {"backbone": chosen.name, **common, **recipe.settings()}
-        config = _config(task, {**asked, "input_size": spec.height}, weights)
+        config = run_config(task, {**asked, "input_size": spec.height}, weights)
         del config["data"]["evaluation_sha256"]  # those photos decide nothing
         examples, judges = _set_aside(task, spec, seed)
         search = Search(
@@ -125,7 +124,7 @@ def train(
     settings = {"backbone": chosen.name, **common, **recipe.settings()}
     folder = RunFolder(
         task.folder / f"{name}.run",
-        _config(task, {**settings, "input_size": spec.height}, weights),
+        run_config(task, {**settings, "input_size": spec.height}, weights),
     )
     if recipe.early_stopping is None:
         images, targets, validation = task.images(task.photos, spec), task.photos.targets, None
@@ -147,11 +146,7 @@ def train(
                 model, images, targets, unfreeze_from=chosen.unfreeze_from,
                 epochs=epochs, seed=seed, recipe=recipe, validation=validation, folder=folder,
             )  # fmt: skip
-    share = folder.waiting_share()
-    say(f"waited for data {share:.1%} of the time")
-    artifact = save(name, {})
-    folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
-    return artifact
+    return finished(folder, save(name, {}))
 
 
 def _check_search(trials: int, recipe: Recipe) -> None:
@@ -170,26 +165,6 @@ def _check_search(trials: int, recipe: Recipe) -> None:
         )
     if importlib.util.find_spec("optuna") is None:
         raise MissingDependencyError("optuna", "tune", "Searching settings")
-
-
-def _config(
-    task: Task, settings: dict[str, Any], weights: str | os.PathLike[str]
-) -> dict[str, dict[str, Any]]:
-    """All that decides how a run ends, as plain JSON types."""
-    from edgeclf.files import sha256_of
-    from edgeclf.measurement.environment import library_versions
-    from edgeclf.training.models import LIBRARIES
-
-    file = Path(weights)
-    return {
-        "settings": settings,
-        "data": {
-            "train_sha256": task.photos.sha256,
-            "evaluation_sha256": task.evaluation.sha256,
-            "weights_sha256": sha256_of(file) if file.is_file() else None,
-        },
-        "libraries": library_versions(LIBRARIES),
-    }
 
 
 def _set_aside(task: Task, spec: ImageSpec, seed: int) -> tuple[Examples, Examples]:

@@ -1,4 +1,4 @@
-"""How a training run ends that does not end well: what is said, and what is kept."""
+"""How a training run ends, well or not: what is said, and what is kept."""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ def keeping_good_weights(
         raise TrainingError(
             f"{exc} The last good weights, after {last}, are in {good.path}."
         ) from exc
+
+
+def finished(folder: RunFolder, artifact: Artifact) -> Artifact:
+    """Says how long a run waited for data, and marks it as done with what came out of it."""
+    share = folder.waiting_share()
+    say(f"waited for data {share:.1%} of the time")
+    folder.finish(artifact_sha256=artifact.sha256, waiting_share=round(share, 6))
+    return artifact

@@ -17,8 +17,7 @@ from edgeclf.progress import say
 from edgeclf.task import Task
 from edgeclf.training.backbones import normalization_of
 from edgeclf.training.fit import predict_probabilities
-
-LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")
+from edgeclf.training.run_folder import LIBRARIES
 
 
 def save_model(

@@ -17,9 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf import files
+from edgeclf.measurement.environment import library_versions
 from edgeclf.progress import say
+from edgeclf.task import Task
 from edgeclf.training import run_lock
 
+LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")  # that decide a run
 COLUMNS = (
     "phase",
     "epoch",
@@ -198,6 +201,28 @@ class RunFolder:
 
     def _file(self, name: str) -> Path:
         return self.path / name
+
+
+def run_config(
+    task: Task, settings: dict[str, Any], weights: str | os.PathLike[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """All that decides how a run ends, as plain JSON types.
+
+    Args:
+        task: What it learns and is judged by.
+        settings: What it was asked for.
+        weights: What it starts from; a file counts by its content.
+    """
+    given = None if weights is None else Path(weights)
+    return {
+        "settings": settings,
+        "data": {
+            "train_sha256": task.photos.sha256,
+            "evaluation_sha256": task.evaluation.sha256,
+            "weights_sha256": files.sha256_of(given) if given and given.is_file() else None,
+        },
+        "libraries": library_versions(LIBRARIES),
+    }
 
 
 def discard(path: Path) -> bool:
