@@ -24,7 +24,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf import files
+from edgeclf.archive import read_members, read_stored
 from edgeclf.cpu import available_cpus
 from edgeclf.errors import ArtifactError, IntegrityError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
@@ -376,19 +376,15 @@ def _check_seal(content: bytes, digest: bytes, name: str) -> None:
 
 def _stored_member(content: bytes, name: str) -> bytes | None:
     """Our JSON in the zip archive; never unpacked, as a small file could unpack to gigabytes."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if _JSON_NAME not in archive.namelist():
-                return None
-            member = archive.getinfo(_JSON_NAME)
-            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
-                raise ArtifactError(
-                    f"{name} holds compressed metadata, which edgeclf never writes. Convert the "
-                    "model again."
-                )
-            return archive.read(member)
-    except zipfile.BadZipFile as exc:
-        raise ArtifactError(f"{name} is sealed but its archive is damaged: {exc}.") from exc
+    found = [m for m in read_members(content, _SEAL_LENGTH) if m.name == _JSON_NAME]
+    if not found:
+        return None
+    if not found[0].stored:
+        raise ArtifactError(
+            f"{name} holds compressed metadata, which edgeclf never writes. Convert the model "
+            "again."
+        )
+    return read_stored(content, found[0])
 
 
 def _detect_format(content: bytes) -> Format:
@@ -401,6 +397,8 @@ def _detect_format(content: bytes) -> Format:
 
 def _with_zip(format_: Format, model: bytes, members: Mapping[str, bytes]) -> bytes:
     """The model with `members` in a zip at its end, up to and without the seal's hash."""
+    import zipfile  # a device only reads
+
     buffer = io.BytesIO()
     kept: dict[str, bytes] = {}
     if format_ == "tflite":
@@ -423,8 +421,7 @@ def _marked_flatbuffer(model: bytes) -> bytes:
     Buffers outside the flatbuffer, which are found by absolute offsets, must have been taken in.
     """
     if model[8:24] == _MARK:  # sealed before: the flatbuffer ends where the zip begins
-        with zipfile.ZipFile(io.BytesIO(model)) as archive:
-            return model[: min(member.header_offset for member in archive.infolist())]
+        return model[: min(member.position for member in read_members(model, _SEAL_LENGTH))]
     root = int.from_bytes(model[:4], "little") + len(_MARK)
     return root.to_bytes(4, "little") + model[4:8] + _MARK + model[8:]
 
