@@ -18,7 +18,7 @@ COLUMNS = ("Peer", "640x480 (ms)", "", "12 MP (ms)", "", "Cold start (ms)", "", 
 _BARE = ("LiteRT, Pillow", "LiteRT, Pillow's scaled decode", "ONNX Runtime, Pillow")
 _OF_THE_BARE = {
     "cold start": "the bare engine is what edgeclf starts too; edgeclf's own modules, with "
-    "dataclasses, zipfile and OpenSSL's SHA-256 for the seal, have to be imported as well",
+    "dataclasses, pathlib, json and OpenSSL's SHA-256 for the seal, are imported as well",
     "memory": "the same engine without edgeclf's modules, 4 MB",
     "peak memory": "the same engine without edgeclf's modules, 4 MB, and OpenSSL's library, "
     "which resident memory counts in full, 4 MB",
