@@ -1,0 +1,59 @@
+"""The report in a real browser: light and dark, narrow and wide, and on paper."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeclf.reporting.benchmark import to_html
+from edgeclf.reporting.devices import group_by_device
+from edgeclf.reporting.summary import summarize
+
+sys.path.append(str(Path(__file__).parent))
+browser = importlib.import_module("browser")  # beside this file
+made = importlib.import_module("benchmark_results")
+
+WIDTHS = (390, 800, 1280)  # a telephone, a tablet, a screen
+
+if browser.CHROMIUM is None:
+    pytest.skip("there is no Chromium to look with", allow_module_level=True)
+pytest.importorskip("jinja2")
+
+
+@pytest.fixture(scope="module", params=(1, 3), ids=("one device", "three devices"))
+def page(request: pytest.FixtureRequest) -> str:
+    runs = [made.make_results() for _ in range(request.param)]
+    for number, run in enumerate(runs):
+        run["environment"]["cpu"] += "N" * number
+    devices = group_by_device(runs)
+    return to_html(devices, [summarize(device.results) for device in devices])
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=("light", "dark"))
+def test_everything_can_be_read(page: str, dark: bool, tmp_path: Path) -> None:
+    look = browser.look_at(page, tmp_path, dark=dark, widths=WIDTHS)
+    assert look.wide == dict.fromkeys(WIDTHS, 0), "one has to scroll sideways"
+    assert look.faint == [] and look.cut == [] and look.empty == []
+    assert look.pictures >= 3 and look.tables >= 3
+    assert sum(look.ground) < 150 if dark else look.ground == (255, 255, 255)
+
+
+def test_it_prints(page: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    assert 2 <= browser.print_pages(file, tmp_path) <= 8 * page.count("Conditions</h")
+
+
+def test_the_browser_notices(tmp_path: Path) -> None:
+    """What the tests above would not be worth without."""
+    broken = """<body style="background: #fff"><p style="color: #aaa">faint</p><svg width="100"
+        height="100"><text x="90" y="50">cut off</text></svg><svg width="9" height="9"></svg>
+        <table style="width: 500px"><tr><td>wide</table>"""
+    look = browser.look_at(broken, tmp_path, dark=False, widths=(390, 800))
+    assert look.faint == ["2.32: faint"]
+    assert look.cut == [[390, "cut off"], [800, "cut off"]]
+    assert [width for width, _ in look.empty] == [390, 800]
+    assert look.wide[390] > 100 and look.wide[800] == 0
