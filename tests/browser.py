@@ -15,6 +15,7 @@ CHROMIUM = next(filter(None, map(shutil.which, (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
 ))), None)  # fmt: skip
 TIME_LIMIT_S = 120
+WIDTHS = (390, 800, 1280)  # of a telephone, a tablet and a screen, in CSS pixels
 
 # Runs in a page that holds the report in a frame, as a headless window is never below 500 px wide.
 _LOOK = """
@@ -89,17 +90,16 @@ class Look:
     tables: int
 
 
-def look_at(page: str, folder: Path, *, dark: bool, widths: tuple[int, ...]) -> Look:
-    """Lays a page out in windows of several widths, in CSS pixels.
+def look_at(page: str, folder: Path, *, dark: bool) -> Look:
+    """Lays a page out in windows of all `WIDTHS`.
 
     Args:
         page: The HTML.
         folder: For the browser's own files.
         dark: Whether the reader prefers dark pages.
-        widths: Of the windows.
     """
     outer = folder / "outer.html"
-    script = _LOOK.replace("WIDTHS", json.dumps(widths))
+    script = _LOOK.replace("WIDTHS", json.dumps(WIDTHS))
     outer.write_text(
         f'<!doctype html><meta charset="utf-8"><iframe srcdoc="{html.escape(page)}"'
         f' height="900"></iframe><script>{script}</script>',
@@ -112,6 +112,16 @@ def look_at(page: str, folder: Path, *, dark: bool, widths: tuple[int, ...]) -> 
     found = json.loads(html.unescape(title[1]))
     found["wide"] = {int(width): pixels for width, pixels in found["wide"].items()}
     return Look(**{**found, "ground": tuple(found["ground"][:3])})
+
+
+def check(page: str, folder: Path) -> Look:
+    """Fails where a reader of a light or a dark page could not read it; returns the light one."""
+    light, dark = (look_at(page, folder, dark=dark) for dark in (False, True))
+    for look in (light, dark):
+        assert look.wide == dict.fromkeys(WIDTHS, 0), "one has to scroll sideways"
+        assert look.faint == [] and look.cut == [] and look.empty == []
+    assert sum(light.ground) > 700 and sum(dark.ground) < 150
+    return light
 
 
 def print_pages(page: Path, folder: Path) -> int:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
+sys.path.append(str(Path(__file__).parent))  # for the modules beside this one
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -40,6 +43,15 @@ def mugs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def photo(mugs: Path) -> Path:
     return next((mugs / "eval" / "blue").iterdir())
+
+
+@pytest.fixture
+def check_page(tmp_path: Path) -> Callable[[str], object]:
+    """Checks in a browser that a page can be read."""
+    browser = importlib.import_module("browser")
+    if browser.CHROMIUM is None:
+        pytest.skip("there is no Chromium to look with")
+    return lambda page: browser.check(page, tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,13 @@ def test_missing_ratios_are_explained(disagreeing: dict[str, Any]) -> None:
     for text in (html, markdown):
         assert "no ratio of multiply-adds: &lt;x&gt;: no &lt;b&gt;count&lt;/b&gt;." in text
         assert "No latency ratio is given: no runtime for both." in text
+
+
+def test_the_page_can_be_read(
+    disagreeing: dict[str, Any], check_page: Callable[[str], object]
+) -> None:
+    disagreeing["students"][0]["worst"][0]["file"] = "photos/of-the-last-year/buildings/0001.jpg"
+    check_page(to_html(disagreeing))
 
 
 def test_disagreements_are_shown_as_images(disagreeing: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -362,3 +363,10 @@ def test_page_needs_jinja2_and_no_matplotlib(
     assert to_markdown(conversion)
     with pytest.raises(MissingDependencyError, match=re.escape("edgeclf[report]")):
         to_html(conversion)
+
+
+def test_the_page_can_be_read(
+    conversion: dict[str, Any], check_page: Callable[[str], object]
+) -> None:
+    conversion["results"]["pets.int8.tflite"]["worst_images"][0]["truth"] = "a-long-name" * 9
+    check_page(to_html(conversion))
