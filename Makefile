@@ -62,7 +62,7 @@ legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 
 	@ls $(ARTIFACTS)/*.tflite >/dev/null 2>&1 || { echo "$(ARTIFACTS) has no .tflite files." \
 		"Make some with: make demo, or name another folder: make legacy ARTIFACTS=folder"; exit 1; }
 	EDGECLF_TEST_ARTIFACTS=$(abspath $(ARTIFACTS)) $(LEGACY)/bin/pytest \
-		tests/test_image.py tests/test_runtime_contract.py
+		tests/test_image*.py tests/test_runtime_contract.py
 
 clean:  ## remove everything that was made here
 	rm -rf $(VENV) $(LEGACY) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -95,7 +95,11 @@ def make_row(
 
 
 def make_results() -> dict[str, Any]:
-    """Teacher and student as Keras and int8 TFLite, and a student's ONNX that failed."""
+    """Teacher and student as Keras and int8 TFLite, and a student's ONNX that failed.
+
+    They are big.fp32.keras (90 %, 20 ms, 600 MB, 16 MB), big.int8.tflite (89 %, 8 ms, 50 MB, 4 MB),
+    small.int8.tflite (88 %, 2 ms, 40 MB, 0.5 MB), each +2 -5 points, and small.int8.onnx.
+    """
     teacher: dict[str, Any] = {"model": "big", "parameters": 4_000_000}
     student: dict[str, Any] = {"model": "small", "parameters": 500_000}
     rows = [

@@ -7,10 +7,16 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from benchmark_results import make_results
+
+if TYPE_CHECKING:
+    from edgeclf import Classifier
 
 # Read when TensorFlow is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -69,6 +75,21 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def fake() -> Classifier:
+    """A classifier that answers dark, middle or bright, by the mean of a picture."""
+    from edgeclf import Classifier
+    from edgeclf.runtimes.fake import fake_artifact
+
+    return Classifier(fake_artifact(["dark", "middle", "bright"]), runtime="fake")
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    """What a benchmark writes: see `make_results`."""
+    return make_results()
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,20 @@ def save(image: Image.Image | np.ndarray, format_: str, **options: object) -> by
     return buffer.getvalue()
 
 
+def scene(height: int = 240, width: int = 360) -> np.ndarray:
+    """A smooth picture whose corners differ: red grows to the right, green downwards."""
+    y, x = np.mgrid[0:1:height*1j, 0:1:width*1j]  # fmt: skip
+    return np.stack([x * 255, y * 255, np.full_like(x, 60)], axis=-1).astype(np.uint8)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(int) - b.astype(int)).mean())
+
+
+def grey(value: int) -> np.ndarray:
+    return np.full((10, 20, 3), value, np.uint8)
+
+
 @functools.cache
 def pictures() -> dict[str, Picture]:
     """All files that can be made with what is installed, by a name that says what they are."""

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +9,10 @@ import pytest
 from edgeclf.errors import OptionError
 from edgeclf.measurement.recommendation import Limits, Recommendation, recommend
 
-sys.path.append(str(Path(__file__).parent))
-made = importlib.import_module("benchmark_results")  # beside this file
-
 BIG, QUANTISED, SMALL, FAILED = (
     "big.fp32.keras tensorflow 1", "big.int8.tflite litert 1", "small.int8.tflite litert 1",
     "small.int8.onnx onnxruntime 1",
 )  # fmt: skip
-
-
-@pytest.fixture
-def results() -> dict[str, Any]:
-    """big.fp32.keras (90 %, 20 ms, 600 MB, 16 MB), big.int8.tflite (89 %, 8 ms, 50 MB, 4 MB),
-    small.int8.tflite (88 %, 2 ms, 40 MB, 0.5 MB), each +2 -5 points, and a row that failed."""
-    return made.make_results()
 
 
 def why(results: dict[str, Any], row: str, **limits: float) -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "scenes_distillation" / "scenes.py"
+from example_scripts import EXAMPLES
+
+SCRIPT = EXAMPLES / "scenes_distillation" / "scenes.py"
 RATIOS = ("size", "parameters", "multiply_adds", "latency_ms")
 
 

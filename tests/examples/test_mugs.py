@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import edgeclf
+from example_scripts import EXAMPLES
 
-SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "mugs" / "mugs.py"
+SCRIPT = EXAMPLES / "mugs" / "mugs.py"
 STAGES = ("train the teacher", "distil the student", "convert the student")
 
 
