@@ -104,7 +104,11 @@ def test_a_limit_itself_is_kept(results: dict[str, Any]) -> None:
 def test_the_words_of_a_choice_among_few(results: dict[str, Any]) -> None:
     reason = recommend(results, Limits(max_size_mb=1)).reason
     assert "the only one of 4 rows that keeps the limits;" in reason
-    results["rows"] = results["rows"][2:3]
+    results["rows"].pop()  # the one that failed
+    assert ", the lowest of the 3 rows; " in recommend(results, Limits()).reason
+    reason = recommend(results, Limits(max_latency_ms=30)).reason
+    assert ", the lowest of the 3 rows, which all keep the limits; " in reason
+    results["rows"] = results["rows"][2:]
     assert ": median 2.00 ms, the only row; " in recommend(results, Limits()).reason
 
 
@@ -116,6 +120,25 @@ def test_nothing_fits(results: dict[str, Any]) -> None:
         "1 ms, at most 0.5 points of top-1 below the most accurate row."
     )
     assert set(found.rejected) == {BIG, QUANTISED, SMALL, FAILED}
+
+
+def test_the_words_of_nothing_among_few(results: dict[str, Any]) -> None:
+    big, quantised, _, failed = results["rows"]
+
+    def nothing(*rows: dict[str, Any]) -> str:
+        return recommend({"rows": rows}, Limits(max_latency_ms=1)).reason
+
+    kept = "keep median latency at most 1 ms."
+    assert nothing(big) == f"Nothing fits: the only row does not {kept}"
+    assert nothing(big, failed) == (
+        f"Nothing fits: the only one of 2 rows that can be compared does not {kept}"
+    )
+    assert nothing(big, quantised) == (
+        "Nothing fits: none of the 2 rows keeps median latency at most 1 ms."
+    )
+    assert nothing(failed) == (
+        "Nothing can be recommended: the only row has no latency to rely on."
+    )
 
 
 def test_rows_that_are_no_candidates(results: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark_results import MB, MEASURED
+from benchmark_results import MB, MEASURED, REASON
 from edgeclf.measurement.recommendation import Limits
 from edgeclf.report import report
 from edgeclf.reporting.summary import summarize
@@ -48,6 +48,19 @@ def test_summary_in_words(results: dict[str, Any]) -> None:
     )
     assert "98.5 %" in agreement
     assert failed.startswith("1 of 4 rows failed")
+
+
+def test_words_of_rows_that_failed_or_were_unstable(results: dict[str, Any]) -> None:
+    for row in results["rows"][:3]:
+        row["latency"]["stable"] = False
+    *_, failed, unstable = summarize(results).sentences
+    assert failed == "1 of 4 rows failed; the reason is given below."
+    assert unstable == (
+        "3 of 4 rows were unstable while they were measured: their latency is not to be relied on."
+    )
+    for row in results["rows"]:
+        row.update(dict.fromkeys(MEASURED), error=REASON)
+    assert summarize(results).sentences[-1] == "All 4 rows failed; the reasons are given below."
 
 
 def test_words_of_a_student_that_is_worse_or_alike(results: dict[str, Any]) -> None:

@@ -17,3 +17,10 @@ def test_numbers() -> None:
         "unknown", "512", "91.3 k", "3.42 M",
     ]  # fmt: skip
     assert [text.points(x) for x in (-2.04, 0.01, 3.0)] == ["−2.0", "±0.0", "+3.0"]
+
+
+def test_some_of_several_things() -> None:
+    assert [text.part(count, 3, "row") for count in range(4)] == [
+        "No row", "1 of 3 rows", "2 of 3 rows", "All 3 rows",
+    ]  # fmt: skip
+    assert [text.part(count, 1, "row") for count in range(2)] == ["No row", "The only row"]

@@ -205,8 +205,11 @@ def _reason(chosen: Row, accurate: Sequence[Row], fitting: int, rows: int, limit
         fits = "keeps the limits" if limits else "can be compared"
         place = f"the only one of {rows} rows that {fits}{others}"
     else:
-        fit = "keep the limits" if limits else "can be compared"
-        those = f"of the {left} of {rows} rows that {fit}{others}"
+        if left == rows:
+            those = f"of the {rows} rows" + ", which all keep the limits" * bool(limits)
+        else:
+            fit = "keep the limits" if limits else "can be compared"
+            those = f"of the {left} of {rows} rows that {fit}{others}"
         place = f"the lowest {those}"
         if mine != fastest:
             near = f"within 5 % of the lowest ({_digits(fastest)} ms)"
@@ -223,8 +226,17 @@ def _reason(chosen: Row, accurate: Sequence[Row], fitting: int, rows: int, limit
 
 def _nothing(rows: int, sound: int, limits: Limits) -> str:
     if not sound:
-        return f"Nothing can be recommended: none of the {rows} rows has a latency to rely on."
-    return f"Nothing fits: none of the {sound} of {rows} rows that can be compared keeps {limits}."
+        none = "the only row has no" if rows == 1 else f"none of the {rows} rows has a"
+        return f"Nothing can be recommended: {none} latency to rely on."
+    if rows == 1:
+        none = "the only row does not keep"
+    elif sound == 1:
+        none = f"the only one of {rows} rows that can be compared does not keep"
+    elif sound == rows:
+        none = f"none of the {rows} rows keeps"
+    else:
+        none = f"none of the {sound} of {rows} rows that can be compared keeps"
+    return f"Nothing fits: {none} {limits}."
 
 
 def _p50(row: Row) -> float:

@@ -70,24 +70,29 @@ def _sentences(
 ) -> Iterable[str]:
     passed = {name: _comparison(result) for name, result in results.items() if result["passed"]}
     yield (
-        f"{len(passed)} of {len(results)} artifacts passed the gate: compared with "
+        f"{text.part(len(passed), len(results), 'artifact')} passed the gate: compared with "
         f"{conversion['source']['file']} on {_images(conversion)}, "
         f"{_rule(conversion['evaluation']['kind'], tolerance)}."
     )
     drops = {name: drop for name, c in passed.items() if (drop := _drop(c)) is not None}
     worst = max(drops, key=drops.__getitem__, default="")
+    several = len(passed) > 1
     if drops and drops[worst] > 0:
+        loses = f"Of those that passed, {worst} loses most:" if several else f"{worst} loses"
         yield (
-            f"Of those that passed, {worst} loses most: {100 * drops[worst]:.1f} points "
+            f"{loses} {100 * drops[worst]:.1f} points "
             f"({text.percent(passed[worst]['artifact_top1'])} against "
             f"{text.percent(passed[worst]['source_top1'])})."
         )
     elif drops:
-        yield "None of those that passed loses top-1."
+        yield "None of those that passed loses top-1." if several else f"{worst} loses no top-1."
     if agreements := {name: c["top1_agreement"] for name, c in passed.items() if c}:
         least = min(agreements, key=agreements.__getitem__)
-        share = text.percent(agreements[least])
-        yield f"They give the source's answer to at least {share} of the images ({least})."
+        share = f"{text.percent(agreements[least])} of the images"
+        if several:
+            yield f"They give the source's answer to at least {share} ({least})."
+        else:
+            yield f"{least} gives the source's answer to {share}."
     for name in passed:
         place, recipe = _taken(results[name])
         if place:

@@ -253,6 +253,7 @@ def _sentences(
 ) -> Iterable[str]:
     if headline:
         yield from _headline_sentences(results, headline, teacher, student)
+    total = len(results["rows"])
     ratios = sorted(each.total_p50_ms.ratio for each in same if each.total_p50_ms)
     if len(ratios) > 1:
         yield (
@@ -267,12 +268,15 @@ def _sentences(
             "one of the two was not measured."
         )
     if failures:
-        yield f"{len(failures)} of {len(results['rows'])} rows failed; the reason is given below."
+        reasons = "the reason is" if len(failures) == 1 else "the reasons are"
+        yield f"{text.part(len(failures), total, 'row')} failed; {reasons} given below."
     unstable = sum(map(is_unstable, results["rows"]))
     if unstable:
+        one = ("was", "it was", "its")
+        were, they, their = one if unstable == 1 else ("were", "they were", "their")
         yield (
-            f"{unstable} of {len(results['rows'])} rows were unstable while they were measured: "
-            "their latency is not to be relied on."
+            f"{text.part(unstable, total, 'row')} {were} unstable while {they} measured: "
+            f"{their} latency is not to be relied on."
         )
     if len({row["accuracy"]["data_sha256"] for row in results["rows"] if row["accuracy"]}) > 1:
         yield "The rows were measured on different photos: their accuracies cannot be compared."

@@ -77,6 +77,21 @@ def threads(number: int | None) -> str:
     return "threads unknown" if number is None else f"{number} thread{'s' * (number != 1)}"
 
 
+def part(count: int, total: int, thing: str) -> str:
+    """The beginning of a sentence on some of several things: The only row, All 4 rows, 2 of 4 rows.
+
+    Args:
+        count: How many of them; of one, the verb that follows is in the singular.
+        total: How many there are.
+        thing: What they are, in the singular.
+    """
+    if count == 0:
+        return f"No {thing}"
+    if count < total:
+        return f"{count} of {total} {thing}s"
+    return f"The only {thing}" if total == 1 else f"All {total} {thing}s"
+
+
 def latency_of(results: Mapping[str, Any]) -> str:
     """What the latencies of a benchmark are the time of."""
     if all(row["input"] == "random" for row in results["rows"]):
