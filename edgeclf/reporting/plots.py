@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.measurement.results import METRICS, Row, row_threads
 from edgeclf.reporting import text
@@ -23,11 +23,18 @@ from edgeclf.reporting.figures import (
 )
 from edgeclf.reporting.pareto import draw_fronts
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _STAGES = ("decode", "preprocess", "inference")
 _ROW_HEIGHT = 20
 _MOST_ROWS = 14  # of more, the bars show the fastest of each file and runtime
 _ROOM_FOR_VALUES = 1.2  # how much longer an axis is than its longest bar
 _ROOM_FOR_TWO_VALUES = 1.55
+_LINE_WIDTH = 1.6  # of the line across a bar
+_LINE: Mapping[str, Any] = {  # its mark in a legend
+    "color": COLOURS["ink"], "marker": "|", "markeredgewidth": _LINE_WIDTH,
+}  # fmt: skip
 
 
 def draw_plots(rows: Sequence[Row], name: str, chosen: str | None) -> list[Plot]:
@@ -87,18 +94,12 @@ def _distributions(rows: Sequence[Row], colours: Mapping[str, str], name: str) -
                 tops, histogram["edges_ms"], baseline=floor, fill=True, color=colours[row["model"]]
             )
             median = row["latency"]["stages_ms"]["total"]["p50"]
-            axes.vlines(median, position - 0.45, floor, color=COLOURS["ink"], linewidth=1.6)
+            _draw_line(axes, median, position - 0.45, floor)
             value(axes, max(histogram["edges_ms"]), position, text.milliseconds(median))
     places[-1][0].set_xlabel("latency, ms (log)")
-    entries: list[tuple[str, dict[str, Any]]] = [
-        (model, {"color": colour, "marker": "s"})
-        for model, colour in colours.items()
-        if any(row["model"] == model for row in rows)
-    ]
-    legend(
-        whole,
-        [*entries, ("median", {"color": COLOURS["ink"], "marker": "|", "markeredgewidth": 1.6})],
-    )
+    drawn = {row["model"] for row in rows}
+    entries = [(m, {"color": colour, "marker": "s"}) for m, colour in colours.items() if m in drawn]
+    legend(whole, [*entries, ("median", _LINE)])
     return Plot(
         title := "Latency distributions",
         "How often each latency was measured; each row has a height of its own, each "
@@ -108,7 +109,6 @@ def _distributions(rows: Sequence[Row], colours: Mapping[str, str], name: str) -
 
 
 def _stages(rows: Sequence[Row], _: Mapping[str, str], name: str) -> Plot:
-    ink = COLOURS["ink"]
     whole, places = panels(rows, _ROW_HEIGHT)
     for axes, group in places:
         ends = []
@@ -120,16 +120,15 @@ def _stages(rows: Sequence[Row], _: Mapping[str, str], name: str) -> Plot:
                 axes.barh(position, width, 0.62, left=end, color=COLOURS[f"stage-{index}"])
                 end += width
             median = stages["total"]["p50"]
-            axes.vlines(median, position - 0.42, position + 0.42, color=ink, linewidth=1.6)
+            _draw_line(axes, median, position - 0.42, position + 0.42)
             ends.append(max(end, median))
             value(axes, ends[-1], position, text.milliseconds(median))
-        axes.set_xlim(0, max(ends) * _ROOM_FOR_VALUES)
-        axes.locator_params(axis="x", nbins=6)
+        _scale(axes, ends, _ROOM_FOR_VALUES)
     places[-1][0].set_xlabel("ms")
     entries = [
         (stage, {"color": COLOURS[f"stage-{i}"], "marker": "s"}) for i, stage in enumerate(_STAGES)
     ]
-    legend(whole, [*entries, ("total", {"color": ink, "marker": "|", "markeredgewidth": 1.6})])
+    legend(whole, [*entries, ("total", _LINE)])
     return Plot(
         title := "Latency by stage",
         "Medians (p50). The number and the line are the median of the whole, which "
@@ -139,7 +138,6 @@ def _stages(rows: Sequence[Row], _: Mapping[str, str], name: str) -> Plot:
 
 
 def _memory(rows: Sequence[Row], colours: Mapping[str, str], name: str) -> Plot:
-    ink = COLOURS["ink"]
     whole, places = panels(rows, 1.6 * _ROW_HEIGHT)
     phases = list(rows[0]["memory"]["phases"])
     strengths = [0.25 + 0.75 * (index + 1) / len(phases) for index in range(len(phases))]
@@ -156,22 +154,30 @@ def _memory(rows: Sequence[Row], colours: Mapping[str, str], name: str) -> Plot:
                 )  # fmt: skip
             peak = memory["peak_rss_bytes"] / 1e6
             steady = memory["phases"]["steady"]["pss_bytes"]
-            axes.vlines(peak, position - 0.4, position + 0.4, color=ink, linewidth=1.6)
+            _draw_line(axes, peak, position - 0.4, position + 0.4)
             ends.append(max(peak, steady / 1e6))
             peak_size = text.size(memory["peak_rss_bytes"])
             value(axes, ends[-1], position, f"{text.size(steady)}, peak {peak_size}")
-        axes.set_xlim(0, max(ends) * _ROOM_FOR_TWO_VALUES)
-        axes.locator_params(axis="x", nbins=6)
+        _scale(axes, ends, _ROOM_FOR_TWO_VALUES)
     places[-1][0].set_xlabel("MB")
-    entries: list[tuple[str, dict[str, Any]]] = [
+    entries = [
         (phase, {"color": COLOURS["muted"], "alpha": strength, "marker": "s"})
         for phase, strength in zip(phases, strengths, strict=True)
     ]
-    entries.append(("peak RSS", {"color": ink, "marker": "|", "markeredgewidth": 1.6}))
-    legend(whole, entries)
+    legend(whole, [*entries, ("peak RSS", _LINE)])
     return Plot(
         title := "Memory by phase",
         "PSS of a fresh process, from its start (faint) to steady state (full), and "
         "the peak of its RSS. Each runtime has a scale of its own.",
         svg(whole, f"{name}-memory", title),
     )
+
+
+def _draw_line(axes: Axes, x: float, top: float, bottom: float) -> None:
+    axes.vlines(x, top, bottom, color=COLOURS["ink"], linewidth=_LINE_WIDTH)
+
+
+def _scale(axes: Axes, ends: Sequence[float], room: float) -> None:
+    """An axis from zero to beyond the ends of its bars, by that factor."""
+    axes.set_xlim(0, max(ends) * room)
+    axes.locator_params(axis="x", nbins=6)
