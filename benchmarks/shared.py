@@ -117,7 +117,9 @@ def results_path(folder: Path, script: str, suffix: str = "json") -> Path:
     return folder / f"{Path(script).stem}.{cpu}.{available_cpus()}cpu.{suffix}"
 
 
-def finish(script: str, figures: Sequence[Figure], method: str, write: bool, **more: object) -> int:
+def finish(
+    script: str, figures: Sequence[Figure], method: str, write: Path | None, **more: object
+) -> int:
     """Prints the figures; stores them beside their conditions if asked to; 1 if a limit is missed.
 
     Args:
