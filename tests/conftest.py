@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
-sys.path.append(str(Path(__file__).parent))  # for the modules beside this one
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -54,7 +51,8 @@ def photo(mugs: Path) -> Path:
 @pytest.fixture
 def check_page(tmp_path: Path) -> Callable[[str], object]:
     """Checks in a browser that a page can be read."""
-    browser = importlib.import_module("browser")
+    import browser
+
     if browser.CHROMIUM is None:
         pytest.skip("there is no Chromium to look with")
     return lambda page: browser.check(page, tmp_path)

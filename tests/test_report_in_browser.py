@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
 
+import browser
+from benchmark_results import make_results
 from edgeclf.reporting.benchmark import to_html
 from edgeclf.reporting.devices import group_by_device
 from edgeclf.reporting.summary import summarize
-
-sys.path.append(str(Path(__file__).parent))
-browser = importlib.import_module("browser")  # beside this file
-made = importlib.import_module("benchmark_results")
 
 if browser.CHROMIUM is None:
     pytest.skip("there is no Chromium to look with", allow_module_level=True)
@@ -23,7 +19,7 @@ pytest.importorskip("jinja2")
 
 @pytest.fixture(scope="module", params=(1, 3), ids=("one device", "three devices"))
 def page(request: pytest.FixtureRequest) -> str:
-    runs = [made.make_results() for _ in range(request.param)]
+    runs = [make_results() for _ in range(request.param)]
     for number, run in enumerate(runs):
         run["environment"]["cpu"] += "N" * number
     devices = group_by_device(runs)
