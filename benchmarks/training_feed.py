@@ -80,7 +80,7 @@ def student_trainer(steps: int) -> Any:
 
     from edgeclf.training.augment import augmentation
     from edgeclf.training.backbones import build_classifier, find_backbone, part
-    from edgeclf.training.fit import classification_loss, cosine_adam
+    from edgeclf.training.optimization import classification_loss, cosine_adam
 
     model = build_classifier(find_backbone("student"), 4, ImageSpec(SIZE, SIZE), weights="none")
     image = keras.Input((SIZE, SIZE, 3), dtype="uint8")
@@ -175,8 +175,8 @@ def frozen_features(folder: Path) -> Figure:
 
     from edgeclf.training.augment import augmentation
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec, part
-    from edgeclf.training.feed import shuffled_batches
-    from edgeclf.training.fit import classification_loss, cosine_adam, in_batches
+    from edgeclf.training.feed import in_batches, shuffled_batches
+    from edgeclf.training.optimization import classification_loss, cosine_adam
 
     backbone = find_backbone("efficientnet-lite0")
     spec = input_spec(backbone)

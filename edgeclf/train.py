@@ -91,7 +91,7 @@ def train(
     from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
     from edgeclf.training.distribution import task_of_worker
     from edgeclf.training.ending import finished, keeping_good_weights
-    from edgeclf.training.fit import fit_from_scratch, fit_pretrained, use_seed
+    from edgeclf.training.fit import TrainingRun, fit_from_scratch, fit_pretrained, use_seed
     from edgeclf.training.models import save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
     from edgeclf.training.run_folder import RunFolder, run_config
@@ -127,9 +127,10 @@ def train(
         run_config(task, {**settings, "input_size": spec.height}, weights),
     )
     if recipe.early_stopping is None:
-        images, targets, validation = task.images(task.photos, spec), task.photos.targets, None
+        examples, validation = (task.images(task.photos, spec), task.photos.targets), None
     else:
-        (images, targets), validation = _set_aside(task, spec, seed)
+        examples, validation = _set_aside(task, spec, seed)
+    training = TrainingRun(examples, epochs, seed, recipe, validation, folder)
 
     def save(name: str, more: dict[str, Any]) -> Artifact:
         plain = as_float32(model, chosen, spec)
@@ -137,15 +138,9 @@ def train(
 
     with keeping_good_weights(folder, partial(save, f"{name}-last-good")):
         if weights == "none":
-            fit_from_scratch(
-                model, images, targets, epochs=epochs, seed=seed,
-                recipe=recipe, validation=validation, folder=folder,
-            )  # fmt: skip
+            fit_from_scratch(model, training)
         else:
-            fit_pretrained(
-                model, images, targets, unfreeze_from=chosen.unfreeze_from,
-                epochs=epochs, seed=seed, recipe=recipe, validation=validation, folder=folder,
-            )  # fmt: skip
+            fit_pretrained(model, training, unfreeze_from=chosen.unfreeze_from)
     return finished(folder, save(name, {}))
 
 

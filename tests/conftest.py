@@ -117,16 +117,16 @@ def fill_run(mugs: Path, folder: Path) -> None:
     from edgeclf.image import ImageSpec
     from edgeclf.task import open_task
     from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.fit import fit_augmented, use_seed
+    from edgeclf.training.fit import TrainingRun, fit_augmented, use_seed
     from edgeclf.training.models import save_model
 
     use_seed(0)
     task = open_task(mugs / "train", None, folder, seed=0)
     spec = ImageSpec(96, 96)
     model = build_classifier(find_backbone("student"), 4, spec)
-    images = task.images(task.photos, spec)
+    examples = task.images(task.photos, spec), task.photos.targets
     fit_augmented(
-        model, images, task.photos.targets, epochs=25, learning_rate=4e-3, seed=0, title="train"
+        model, TrainingRun(examples, epochs=25, seed=0), learning_rate=4e-3, title="train"
     )
     artifact = save_model(task, "mugs", model, spec, {"epochs": 25})
     assert artifact.path is not None

@@ -27,8 +27,9 @@ tf = pytest.importorskip("tensorflow", reason="needs edgeclf[train]")
 from edgeclf.training import keeper, run_lock  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.feed import Feed  # noqa: E402
-from edgeclf.training.fit import balanced_weights, classification_loss, fit_pretrained  # noqa: E402
+from edgeclf.training.fit import TrainingRun, fit_pretrained  # noqa: E402
 from edgeclf.training.models import load_model  # noqa: E402
+from edgeclf.training.optimization import balanced_weights, classification_loss  # noqa: E402
 from edgeclf.training.run_folder import COLUMNS, RunFolder, discard  # noqa: E402
 
 SMALL: dict[str, Any] = {"backbone": "student-xs", "weights": "none", "input_size": 32}
@@ -224,8 +225,8 @@ def test_features_are_computed_once_over_all_starts(
         folder = RunFolder(tmp_path, CONFIG)
         keras.utils.set_random_seed(0)
         model = build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32))
-        fit_pretrained(model, images, np.arange(12) % 2, unfreeze_from="block3_expand_conv",
-                       epochs=1, seed=0, folder=folder)  # fmt: skip
+        run = TrainingRun((images, np.arange(12) % 2), epochs=1, seed=0, folder=folder)
+        fit_pretrained(model, run, unfreeze_from="block3_expand_conv")
         return folder
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

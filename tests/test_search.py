@@ -22,6 +22,7 @@ optuna = pytest.importorskip("optuna", reason="needs edgeclf[tune]")
 
 from edgeclf.training import search  # noqa: E402
 from edgeclf.training.backbones import find_backbone  # noqa: E402
+from edgeclf.training.fit import TrainingRun  # noqa: E402
 from edgeclf.training.search import Search, Watcher  # noqa: E402
 
 SPEC = ImageSpec(32, 32)
@@ -242,16 +243,19 @@ def test_heads_of_the_same_augmentation_are_fitted_once(
     fitted: list[float] = []
     heads: list[tuple[float, float]] = []
 
-    def fit_head(model: Any, *photos: Any, recipe: Recipe, **rest: Any) -> None:
-        fitted.append(recipe.augmentation)
+    def fit_head(model: Any, run: TrainingRun) -> None:
+        strength = run.recipe.augmentation
+        fitted.append(strength)
         kernel, bias = model.get_layer("logits").get_weights()
-        model.get_layer("logits").set_weights([kernel, bias + 1 + recipe.augmentation])
+        model.get_layer("logits").set_weights([kernel, bias + 1 + strength])
 
-    def fine_tune(model: Any, *photos: Any, recipe: Recipe, callbacks: Any, **rest: Any) -> None:
-        heads.append((recipe.augmentation, float(model.get_layer("logits").get_weights()[1][0])))
-        callbacks[0].set_model(SimpleNamespace(stop_training=False))
+    def fine_tune(model: Any, run: TrainingRun, *, unfreeze_from: str) -> None:
+        bias = float(model.get_layer("logits").get_weights()[1][0])
+        heads.append((run.recipe.augmentation, bias))
+        (watcher,) = run.callbacks
+        watcher.set_model(SimpleNamespace(stop_training=False))
         for epoch in range(2):
-            callbacks[0].on_epoch_end(epoch, {"val_loss": 1.0, "val_accuracy": 0.5})
+            watcher.on_epoch_end(epoch, {"val_loss": 1.0, "val_accuracy": 0.5})
 
     monkeypatch.setattr(search, "fit_head", fit_head)
     monkeypatch.setattr(search, "fine_tune", fine_tune)

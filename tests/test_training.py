@@ -29,7 +29,7 @@ from edgeclf.training.backbones import (  # noqa: E402
 )
 from edgeclf.training.distill import fit_student, inherit_weights  # noqa: E402
 from edgeclf.training.feed import shuffled_batches  # noqa: E402
-from edgeclf.training.fit import fit_augmented, predict_probabilities  # noqa: E402
+from edgeclf.training.fit import TrainingRun, fit_augmented, predict_probabilities  # noqa: E402
 from edgeclf.training.lessons import teach_views  # noqa: E402
 from edgeclf.training.models import load_model, save_model  # noqa: E402
 from edgeclf.training.teachers import KerasTeacher  # noqa: E402
@@ -184,9 +184,8 @@ def test_batches_cover_every_example_once_an_epoch() -> None:
 def test_a_student_learns_and_holds_no_augmentation() -> None:
     keras.utils.set_random_seed(0)
     model = build_classifier(find_backbone("student"), 2, SPEC)
-    fit_augmented(
-        model, pictures(256), targets(256), epochs=16, learning_rate=3e-3, seed=0, title="test"
-    )
+    run = TrainingRun((pictures(256), targets(256)), epochs=16, seed=0)
+    fit_augmented(model, run, learning_rate=3e-3, title="test")
     assert (predict_probabilities(model, pictures(64)).argmax(axis=1) == targets(64)).mean() > 0.9
     kinds = {type(layer).__name__ for layer in model.layers}
     assert not any(kind.startswith("Random") for kind in kinds)
@@ -196,10 +195,9 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     model = build_classifier(find_backbone("student"), 2, SPEC)
     weights = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([w * np.nan for w in weights])
+    run = TrainingRun((pictures(8), targets(8)), epochs=1, seed=0)
     with pytest.raises(TrainingError, match="became nan in epoch 1"):
-        fit_augmented(
-            model, pictures(8), targets(8), epochs=1, learning_rate=1e-3, seed=0, title="test"
-        )
+        fit_augmented(model, run, learning_rate=1e-3, title="test")
 
 
 def test_a_student_starts_from_the_teachers_first_layers() -> None:
@@ -234,10 +232,8 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
     """A teacher that swaps the classes: with a label weight of 0.2 the student must swap too."""
     keras.utils.set_random_seed(0)
     teacher = build_classifier(find_backbone("student"), 2, ImageSpec(48, 48))
-    fit_augmented(
-        teacher, pictures(256, 48), 1 - targets(256), epochs=16, learning_rate=3e-3, seed=0,
-        title="teacher",
-    )  # fmt: skip
+    run = TrainingRun((pictures(256, 48), 1 - targets(256)), epochs=16, seed=0)
+    fit_augmented(teacher, run, learning_rate=3e-3, title="teacher")
     images = pictures(256)
     views = teach_views(
         KerasTeacher(("a", "b"), ImageSpec(48, 48), "", teacher), pictures(256, 48), images,

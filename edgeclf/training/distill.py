@@ -17,15 +17,12 @@ import keras
 from edgeclf.image import ImageSpec
 from edgeclf.training.backbones import Backbone, build_classifier
 from edgeclf.training.feed import BATCH_SIZE
-from edgeclf.training.fit import (
-    ProgressCallback,
-    classification_loss,
-    cosine_adam,
-    use_seed,
-)
+from edgeclf.training.fit import use_seed
 from edgeclf.training.keeper import Keeper
 from edgeclf.training.lessons import Lessons
 from edgeclf.training.live_lessons import LiveLessons
+from edgeclf.training.optimization import classification_loss, cosine_adam
+from edgeclf.training.progress_callback import ProgressCallback
 from edgeclf.training.run_folder import RunFolder
 from edgeclf.training.teachers import Teacher
 

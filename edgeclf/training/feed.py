@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -142,3 +143,9 @@ def shuffled_batches(
         seed: Decides the order.
     """
     return Feed(inputs, targets, seed).dataset
+
+
+def in_batches(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Slices of `BATCH_SIZE` rows in order."""
+    for start in range(0, len(array), BATCH_SIZE):
+        yield array[start : start + BATCH_SIZE]

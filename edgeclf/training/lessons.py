@@ -24,8 +24,7 @@ from edgeclf.photo_cache import POLICY_VERSION as PHOTO_VERSION
 from edgeclf.photos import Photos
 from edgeclf.progress import Progress, say
 from edgeclf.training.augment import POLICY_VERSION, augmentation, varied
-from edgeclf.training.feed import BATCH_SIZE, Feed
-from edgeclf.training.fit import in_batches
+from edgeclf.training.feed import BATCH_SIZE, Feed, in_batches
 from edgeclf.training.teachers import Teacher
 
 _Array = npt.NDArray[Any]

@@ -38,6 +38,7 @@ from edgeclf.training.fit import (
     FINE_TUNING_RATE,
     FROM_SCRATCH_RATE,
     Examples,
+    TrainingRun,
     fine_tune,
     fit_from_scratch,
     fit_head,
@@ -225,30 +226,25 @@ class Search:
 
     def _train(self, backbone: Backbone, recipe: Recipe, watcher: Watcher) -> int:
         """Trains a network as `edgeclf.train` would; returns how many weights it has."""
-        images, targets = self.examples
         use_seed(self.seed)
         with computing_in(recipe):
             model = build_classifier(
                 backbone, self.classes, self.spec, weights=self.weights, download=self.download
             )
-        how: dict[str, Any] = {
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "recipe": recipe,
-            "validation": self.validation,
-            "callbacks": [watcher],
-        }
+        run = TrainingRun(
+            self.examples, self.epochs, self.seed, recipe, self.validation, callbacks=(watcher,)
+        )
         if self.weights == "none":
-            fit_from_scratch(model, images, targets, **how)
+            fit_from_scratch(model, run)
         else:
             # The head learns from frozen features, which only the augmentation changes.
             head = model.get_layer("logits")
             if recipe.augmentation not in self._heads:
-                fit_head(model, images, targets, seed=self.seed, recipe=recipe)
+                fit_head(model, run)
                 self._heads[recipe.augmentation] = head.get_weights()
             head.set_weights(self._heads[recipe.augmentation])
             use_seed(self.seed)  # the same with a head from before
-            fine_tune(model, images, targets, unfreeze_from=backbone.unfreeze_from, **how)
+            fine_tune(model, run, unfreeze_from=backbone.unfreeze_from)
         return int(model.count_params())
 
     def _settings(self, params: dict[str, Any]) -> tuple[Backbone, Recipe]:

@@ -26,7 +26,7 @@ from edgeclf.files import sha256_of
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.progress import say
 from edgeclf.runtimes import DEFAULT_RUNTIME, load_runtime
-from edgeclf.training.fit import in_batches
+from edgeclf.training.feed import in_batches
 from edgeclf.training.models import load_model
 
 _LEAST = 1e-7  # of a probability: float32 tells 1 from 1 - 1e-7 just so

@@ -158,9 +158,10 @@ def train_master(plan: Plan) -> None:
 
     from edgeclf.task import open_task
     from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.feed import BATCH_SIZE
-    from edgeclf.training.fit import ProgressCallback, in_batches, use_seed
+    from edgeclf.training.feed import BATCH_SIZE, in_batches
+    from edgeclf.training.fit import use_seed
     from edgeclf.training.models import save_model
+    from edgeclf.training.progress_callback import ProgressCallback
 
     use_seed(plan.seed)
     task = open_task(plan.table("train"), plan.table("eval"), plan.out, plan.seed)
