@@ -22,7 +22,7 @@ keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 from edgeclf.converters.sources import open_model  # noqa: E402
 from edgeclf.training import keeper  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
-from edgeclf.training.distill import fit_student  # noqa: E402
+from edgeclf.training.distill import Teaching, fit_student  # noqa: E402
 from edgeclf.training.lessons import LessonCache, Lessons, teach_views  # noqa: E402
 from edgeclf.training.live_lessons import LiveLessons  # noqa: E402
 from edgeclf.training.models import load_model  # noqa: E402
@@ -94,7 +94,7 @@ def test_the_student_follows_any_teacher_not_the_labels(teachers: Path, ending: 
     lessons = teach_views(teacher, images, images, targets, student_spec=SPEC, views=1, seed=0)
     keras.utils.set_random_seed(0)
     student = by_brightness(0.0)
-    fit_student(student, lessons, epochs=30, temperature=2.0, seed=0, learning_rate=0.1)
+    fit_student(student, lessons, Teaching(30, temperature=2.0, learning_rate=0.1), seed=0)
     answers = student.predict_on_batch(images).argmax(axis=1)
     assert (answers == 1 - targets).mean() > 0.95
 
@@ -261,7 +261,7 @@ def test_a_student_follows_a_teacher_that_answers_on_the_fly() -> None:
     teacher = KerasTeacher(LABELS, SPEC, "a" * 64, by_brightness(-1.0))
     student = by_brightness(0.0)
     lessons = LiveLessons(teacher, images, images, targets, views=1)
-    fit_student(student, lessons, epochs=30, temperature=2.0, seed=0, learning_rate=0.1)
+    fit_student(student, lessons, Teaching(30, temperature=2.0, learning_rate=0.1), seed=0)
     answers = student.predict_on_batch(images).argmax(axis=1)
     assert (answers == 1 - targets).mean() > 0.95
 
@@ -348,9 +348,8 @@ def test_a_student_learns_the_teachers_features(width: int) -> None:
         images, np.zeros((64, 2), np.float32), np.zeros(64, np.int64), features.astype(np.float32)
     )
     before = [weights.copy() for weights in student.get_layer("head_conv").get_weights()]
-    fit_student(
-        student, lessons, epochs=2, temperature=1.0, seed=0, label_weight=0.0, feature_weight=1.0
-    )
+    teaching = Teaching(epochs=2, temperature=1.0, label_weight=0.0, feature_weight=1.0)
+    fit_student(student, lessons, teaching, seed=0)
     after = student.get_layer("head_conv").get_weights()
     assert not any(map(np.array_equal, before, after))
     assert "projection" not in [layer.name for layer in student.layers]
@@ -380,11 +379,18 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
     """Training that only notes seed and label weight; a student alone always answers class 1."""
     calls: list[tuple[int, float]] = []
 
-    def fit(student: keras.Model, lessons: Lessons, **how: float) -> None:
-        calls.append((int(how["seed"]), how["label_weight"]))
+    def fit(
+        student: keras.Model,
+        lessons: Lessons,
+        teaching: Teaching,
+        *,
+        seed: int,
+        **rest: object,
+    ) -> None:
+        calls.append((seed, teaching.label_weight))
         logits = student.get_layer("logits")
         kernel, _ = logits.get_weights()
-        bias = np.array([0.0, 1.0] if how["label_weight"] == 1 else [1.0, 0.0], np.float32)
+        bias = np.array([0.0, 1.0] if teaching.label_weight == 1 else [1.0, 0.0], np.float32)
         logits.set_weights([0 * kernel, bias])
 
     monkeypatch.setattr("edgeclf.training.distill.fit_student", fit)

@@ -27,7 +27,7 @@ from edgeclf.training.backbones import (  # noqa: E402
     find_backbone,
     part,
 )
-from edgeclf.training.distill import fit_student, inherit_weights  # noqa: E402
+from edgeclf.training.distill import Teaching, fit_student, inherit_weights  # noqa: E402
 from edgeclf.training.feed import shuffled_batches  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fit_augmented, predict_probabilities  # noqa: E402
 from edgeclf.training.lessons import teach_views  # noqa: E402
@@ -214,9 +214,8 @@ def test_a_student_starts_from_the_teachers_first_layers() -> None:
         student_spec=SPEC, views=1, seed=0,
     )  # fmt: skip
     before = {layer.name: layer.get_weights() for layer in student.layers if layer.weights}
-    fit_student(
-        student, views, epochs=1, temperature=2.0, seed=0, unfreeze_from=backbone.unfreeze_from
-    )
+    teaching = Teaching(epochs=1, temperature=2.0)
+    fit_student(student, views, teaching, seed=0, unfreeze_from=backbone.unfreeze_from)
     for name, weights in before.items():
         same = all(map(np.array_equal, weights, student.get_layer(name).get_weights()))
         assert same == name.startswith(("stem", "block0", "block1", "block2")), name
@@ -242,7 +241,7 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
     assert views.images.shape == (512, 32, 32, 3) and views.logits.shape == (512, 2)
     assert np.array_equal(views.images[:256], images), "the first view is the photo itself"
     student = build_classifier(find_backbone("student"), 2, SPEC)
-    fit_student(student, views, epochs=10, temperature=2.0, seed=0)
+    fit_student(student, views, Teaching(epochs=10, temperature=2.0), seed=0)
     answers = predict_probabilities(student, images).argmax(axis=1)
     assert (answers == 1 - targets(256)).mean() > 0.9
 

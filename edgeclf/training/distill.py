@@ -26,8 +26,6 @@ from edgeclf.training.progress_callback import ProgressCallback
 from edgeclf.training.run_folder import RunFolder
 from edgeclf.training.teachers import Teacher
 
-LABEL_WEIGHT = 0.2  # the share of the true labels in the loss; the rest is the teacher's
-LEARNING_RATE = 2e-3
 LOGITS = "student_logits"
 
 
@@ -37,17 +35,19 @@ class Teaching:
 
     Attributes:
         epochs: Passes over all views.
-        temperature: Softens the answers before they are compared; 1 or more.
-        label_weight: Share of the true labels in the loss, 0..1.
+        temperature: Softens both answers before they are compared; 1 or more. Above 1, the ratios
+            between wrong classes count too.
+        label_weight: Share of the true labels in the loss, 0..1; at 1 the student learns the labels
+            alone, by the same steps.
         feature_weight: Weight of the teacher's features beside its answers; 0 leaves them out.
         learning_rate: The peak rate, which falls to zero along a cosine.
     """
 
     epochs: int
     temperature: float
-    label_weight: float = LABEL_WEIGHT
+    label_weight: float = 0.2
     feature_weight: float = 0.0
-    learning_rate: float = LEARNING_RATE
+    learning_rate: float = 2e-3
 
 
 def train_student(
@@ -97,18 +97,8 @@ def teach_student(
     folder: RunFolder | None = None,
 ) -> None:
     """Trains what `start_student` returned; see `fit_student`."""
-    fit_student(
-        model,
-        lessons,
-        epochs=teaching.epochs,
-        temperature=teaching.temperature,
-        seed=seed,
-        unfreeze_from=train_from(model, inherited, backbone.unfreeze_from),
-        learning_rate=teaching.learning_rate,
-        label_weight=teaching.label_weight,
-        feature_weight=teaching.feature_weight,
-        folder=folder,
-    )
+    unfreeze_from = train_from(model, inherited, backbone.unfreeze_from)
+    fit_student(model, lessons, teaching, seed=seed, unfreeze_from=unfreeze_from, folder=folder)
 
 
 def inherit_weights(student: keras.Model, teacher: keras.Model) -> int:
@@ -160,14 +150,10 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 def fit_student(
     student: keras.Model,
     lessons: Lessons | LiveLessons,
+    teaching: Teaching,
     *,
-    epochs: int,
-    temperature: float,
     seed: int,
     unfreeze_from: str | None = None,
-    learning_rate: float = LEARNING_RATE,
-    label_weight: float = LABEL_WEIGHT,
-    feature_weight: float = 0.0,
     folder: RunFolder | None = None,
 ) -> None:
     """Trains `student` in place on the teacher's answers and the true labels.
@@ -179,15 +165,10 @@ def fit_student(
 
     Args:
         student: From `build_classifier`.
-        lessons: From `teach_views`, or live; with features where `feature_weight` is above 0.
-        epochs: Passes over all views.
-        temperature: Softens both distributions before they are compared; above 1, the ratios
-            between wrong classes count too.
+        lessons: From `teach_views`, or live; with features where ``feature_weight`` is above 0.
+        teaching: How it is taught.
         seed: Decides the order.
         unfreeze_from: Name of the first layer that is trained; None trains them all.
-        learning_rate: The peak rate, which falls to zero along a cosine.
-        label_weight: 0..1; at 1 the student learns the labels alone, by the same steps.
-        feature_weight: 0 or more.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
 
     Raises:
@@ -198,30 +179,30 @@ def fit_student(
     for layer in student.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached
-    classes = student.output_shape[-1]
-    loss = classification_loss(classes)
+    with_features = teaching.feature_weight > 0
+    distiller = _distiller(student, teaching, lessons.feature_width if with_features else None)
+    steps = teaching.epochs * math.ceil(len(lessons) / BATCH_SIZE)
+    optimizer = cosine_adam(teaching.learning_rate, steps)
+    loss = classification_loss(student.output_shape[-1])
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    width = lessons.feature_width if feature_weight else None
-    distiller = _distiller(student, temperature, label_weight, feature_weight, width)
-    optimizer = cosine_adam(learning_rate, epochs * math.ceil(len(lessons) / BATCH_SIZE))
-    if feature_weight:
+    if with_features:
         # Two outputs, of which labels belong to the first alone.
         distiller.compile(optimizer, loss=(loss, _nothing), metrics=[[accuracy], []])
     else:
         distiller.compile(optimizer, loss=loss, metrics=[accuracy])
-    title = "student learns the labels" if label_weight == 1 else "student learns the answers"
-    metric = f"{LOGITS}_accuracy" if feature_weight else "accuracy"
+    title = f"student learns the {'labels' if teaching.label_weight == 1 else 'answers'}"
+    metric = f"{LOGITS}_accuracy" if with_features else "accuracy"
     keeper = Keeper(folder, title)
     done = keeper.restore(distiller)
-    feed = lessons.feed(seed, features=feature_weight > 0, first_epoch=done)
+    feed = lessons.feed(seed, features=with_features, first_epoch=done)
     batches = feed.dataset
-    if feature_weight:
+    if with_features:
         batches = batches.map(lambda given, targets: (given, (targets, targets)))
     with keeper.watching(distiller, feed):
-        if done < epochs:
+        if done < teaching.epochs:
             distiller.fit(
                 batches,
-                epochs=epochs,
+                epochs=teaching.epochs,
                 initial_epoch=done,
                 shuffle=False,
                 verbose=0,
@@ -230,11 +211,7 @@ def fit_student(
 
 
 def _distiller(
-    student: keras.Model,
-    temperature: float,
-    label_weight: float,
-    feature_weight: float,
-    feature_width: int | None,
+    student: keras.Model, teaching: Teaching, feature_width: int | None
 ) -> keras.distillation.Distiller:
     """Keras calls teacher and student with the same inputs; this teacher only reads its answers.
 
@@ -261,20 +238,20 @@ def _distiller(
         told = tuple(told)
         learnt = (keras.layers.Identity(name=LOGITS)(learnt[0]), learnt[1])
         losses = [
-            keras.distillation.LogitsDistillation(temperature, loss=(divergence, None)),
+            keras.distillation.LogitsDistillation(teaching.temperature, loss=(divergence, None)),
             keras.distillation.FeatureDistillation(loss=(None, error)),
         ]
-        weights = [1.0, feature_weight]
+        weights = [1.0, teaching.feature_weight]
     else:
         told, learnt = told[0], learnt[0]
-        losses = [keras.distillation.LogitsDistillation(temperature, loss=divergence)]
+        losses = [keras.distillation.LogitsDistillation(teaching.temperature, loss=divergence)]
         weights = [1.0]
     return keras.distillation.Distiller(
         teacher=keras.Model(inputs, told, name="answers"),
         student=keras.Model(inputs, learnt, name="learner"),
         distillation_losses=losses,
         distillation_loss_weights=weights,
-        student_loss_weight=label_weight,
+        student_loss_weight=teaching.label_weight,
     )
 
 
