@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
+sys.path.append(str(Path(__file__).parent))  # where the helpers are
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -88,6 +90,27 @@ def fake() -> Classifier:
 def results() -> dict[str, Any]:
     """What a benchmark writes: see `make_results`."""
     return make_results()
+
+
+@pytest.fixture(scope="session")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright and dark pictures: 24 of each to learn from, 12 of each to judge by."""
+    from shades import write_photos
+
+    root = tmp_path_factory.mktemp("shades")
+    write_photos(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a teacher that swaps the classes of `shades`: see `write_teachers` there."""
+    pytest.importorskip("litert_quantizer", reason="needs edgeclf[convert]")
+    from shades import write_teachers
+
+    folder = tmp_path_factory.mktemp("teachers")
+    write_teachers(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

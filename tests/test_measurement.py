@@ -13,7 +13,12 @@ from edgeclf.cpu import available_cpus
 from edgeclf.errors import DataError, MeasurementError, OptionError
 from edgeclf.measurement.accuracy import agreement_record
 from edgeclf.measurement.process import measure
-from edgeclf.measurement.statistics import percentiles, wilson_interval
+from edgeclf.measurement.statistics import (
+    bootstrap_interval,
+    paired_t_interval,
+    percentiles,
+    wilson_interval,
+)
 
 
 def test_percentiles_that_the_sample_cannot_carry_are_withheld() -> None:
@@ -32,6 +37,25 @@ def test_percentiles_that_the_sample_cannot_carry_are_withheld() -> None:
 )
 def test_wilson_interval(successes: int, n: int, low: float, high: float) -> None:
     assert wilson_interval(successes, n) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_the_paired_t_interval_is_that_of_the_textbook() -> None:
+    # Mean 2, s = 1, n = 3, t = 4.303: 2 -+ 4.303 / sqrt(3).
+    assert paired_t_interval([1, 2, 3]) == pytest.approx((-0.4843, 4.4843), abs=1e-4)
+    # Mean 3, s = sqrt(2.5), n = 5, t = 2.776: 3 -+ 1.9629.
+    assert paired_t_interval([1, 2, 3, 4, 5]) == pytest.approx((1.0371, 4.9629), abs=1e-4)
+    assert paired_t_interval([2, 2, 2]) == (2, 2)
+    # 41 values, so 40 degrees, of which tables say t = 2.0211.
+    many = [0.0, 1.0] * 20 + [0.5]
+    half = 2.0211 * np.std(many, ddof=1) / 41**0.5
+    assert paired_t_interval(many) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-5)
+
+
+def test_the_bootstrap_interval_is_repeatable_and_about_that_of_the_mean() -> None:
+    values = [0.0] * 50 + [1.0] * 50
+    low, high = bootstrap_interval(values)
+    assert (low, high) == bootstrap_interval(values)
+    assert low == pytest.approx(0.402, abs=0.02) and high == pytest.approx(0.598, abs=0.02)
 
 
 def test_agreement() -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeclf.artifact import load_artifact
 from edgeclf.errors import MissingDependencyError, OptionError, TrainingError
 from edgeclf.image import ImageSpec
 from edgeclf.recipe import Recipe
@@ -24,11 +24,12 @@ from edgeclf.train import train
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 tf = pytest.importorskip("tensorflow", reason="needs edgeclf[train]")
 
-from edgeclf.training import keeper, run_lock  # noqa: E402
+from training_runs import going_wrong, interrupted, no_feed_left, weights_of  # noqa: E402
+
+from edgeclf.training import run_lock  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.feed import Feed  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fit_pretrained  # noqa: E402
-from edgeclf.training.models import load_model  # noqa: E402
 from edgeclf.training.optimization import balanced_weights, classification_loss  # noqa: E402
 from edgeclf.training.run_folder import COLUMNS, RunFolder, discard  # noqa: E402
 
@@ -160,48 +161,27 @@ def test_a_feed_leaves_no_thread_and_counts_the_wait() -> None:
             time.sleep(0.02)
             return np.asarray(self)[key]
 
-    before = threading.enumerate()
-    feed = Feed((np.zeros((64, 2)).view(Slow),), np.arange(64), None, 8)
-    assert feed.dataset.options().autotune.enabled is False, "its end would wait for the tuner"
-    start = time.perf_counter()
-    assert len(list(feed.dataset)) == 8
-    assert 0.1 < feed.waited_s <= time.perf_counter() - start
-    next(iter(feed.dataset))
-    feed.close()
-    left = [thread for thread in threading.enumerate() if thread not in before]
-    assert not [thread for thread in left if thread.name.startswith("edgeclf-feed")]
-
-
-def weights_of(artifact: Any) -> np.ndarray:
-    return np.concatenate([w.ravel() for w in load_model(artifact).get_weights()])
+    with no_feed_left():
+        feed = Feed((np.zeros((64, 2)).view(Slow),), np.arange(64), None, 8)
+        assert feed.dataset.options().autotune.enabled is False, "its end would wait for the tuner"
+        start = time.perf_counter()
+        assert len(list(feed.dataset)) == 8
+        assert 0.1 < feed.waited_s <= time.perf_counter() - start
+        next(iter(feed.dataset))
+        feed.close()
 
 
 def test_a_run_that_is_interrupted_ends_as_one_that_is_not(
-    make_folder: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    make_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = make_folder(cat=20, dog=20)
     options = {**SMALL, "epochs": 3, "recipe": Recipe(batch_size=16, early_stopping=9)}
     whole = weights_of(train(photos, out=tmp_path / "whole", **options))
     other = weights_of(train(photos, out=tmp_path / "other", seed=1, **options))
 
-    before = threading.enumerate()
-    original = keeper.Keeper.on_epoch_end
-
-    def interrupt(self: Any, epoch: int, logs: Any = None) -> None:
-        if epoch == 1:
-            raise KeyboardInterrupt  # the second epoch is trained, and lost
-        original(self, epoch, logs)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(keeper.Keeper, "on_epoch_end", interrupt)
+    with interrupted(kept=1):
         train(photos, out=tmp_path / "stopped", **options)
     assert "the same command goes on" in capsys.readouterr().err
-    left = [thread for thread in threading.enumerate() if thread not in before]
-    assert not [thread for thread in left if thread.name.startswith("edgeclf-feed")]
-
     stopped = weights_of(train(photos, out=tmp_path / "stopped", **options))
     said = capsys.readouterr().err
     assert "resuming at epoch 2 of 'train from scratch'" in said and "waited for data" in said
@@ -214,12 +194,6 @@ def test_features_are_computed_once_over_all_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
-    original = keeper.Keeper.on_epoch_end
-
-    def interrupt(self: Any, epoch: int, logs: Any = None) -> None:
-        original(self, epoch, logs)
-        if self._folder.phase == "new head" and epoch == 2:
-            raise KeyboardInterrupt
 
     def go_on() -> RunFolder:
         folder = RunFolder(tmp_path, CONFIG)
@@ -229,8 +203,7 @@ def test_features_are_computed_once_over_all_starts(
         fit_pretrained(model, run, unfreeze_from="block3_expand_conv")
         return folder
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(keeper.Keeper, "on_epoch_end", interrupt)
+    with interrupted(kept=3):
         go_on()
     monkeypatch.delattr("edgeclf.training.fit._features")
     rows = go_on().rows
@@ -263,47 +236,30 @@ def test_a_killed_run_is_finished_by_the_same_command(
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_good_weights(
-    make_folder: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    make_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photos = make_folder(cat=12, dog=12)
-    original = keeper.Keeper.on_epoch_begin
+    photos, out = make_folder(cat=12, dog=12), tmp_path / "out"
 
-    def spoil(self: Any, epoch: int, logs: Any = None) -> None:
-        original(self, epoch, logs)
-        if epoch == 1:
-            variable = self.model.trainable_variables[0]
-            variable.assign(variable * np.nan)
+    def fail(message: str, **changed: Any) -> str:
+        with going_wrong(), pytest.raises(TrainingError, match=message) as caught:
+            train(photos, out=out, epochs=3, **SMALL, **changed)
+        return str(caught.value)
 
-    monkeypatch.setattr(keeper.Keeper, "on_epoch_begin", spoil)
-    with pytest.raises(TrainingError, match=r"became nan in epoch 2.*after epoch 1 of.*last-good"):
-        train(photos, out=tmp_path / "out", epochs=3, **SMALL)
-    from edgeclf.artifact import load_artifact
-
-    assert np.isfinite(
-        weights_of(load_artifact(tmp_path / "out/data-teacher-last-good.keras"))
-    ).all()
-    assert not (tmp_path / "out" / "data-teacher.keras").exists()
+    fail(r"became nan in epoch 2.*after epoch 1 of.*last-good")
+    last_good = load_artifact(out / "data-teacher-last-good.keras")
+    assert np.isfinite(weights_of(last_good)).all()
+    assert not (out / "data-teacher.keras").exists()
 
     # The same again comes to the same end, and is told what to change; that starts anew.
-    def again(epoch: int, **changed: Any) -> None:
-        with pytest.raises(TrainingError, match=rf"after epoch {epoch} of.*last-good") as caught:
-            train(photos, out=tmp_path / "out", epochs=3, **SMALL, **changed)
-        told.append(str(caught.value))
-
-    told: list[str] = []
-    again(1)
-    assert "with the same settings it always will. Change them, first of all the" in told[0]
+    told = fail("after epoch 1 of.*last-good")
+    assert "with the same settings it always will. Change them, first of all the" in told
     capsys.readouterr()
-    again(1, recipe=Recipe(learning_rate=1e-4))
+    lower = Recipe(learning_rate=1e-4)
+    assert "before" not in fail("after epoch 1 of.*last-good", recipe=lower)
     assert "training anew: learning_rate was None, is 0.0001" in capsys.readouterr().err
-    assert "before" not in told[1]
-    monkeypatch.setattr(keeper.Keeper, "on_epoch_begin", original)
-    train(photos, out=tmp_path / "out", epochs=3, **SMALL, recipe=Recipe(learning_rate=1e-4))
+    train(photos, out=out, epochs=3, **SMALL, recipe=lower)
     assert "resuming at epoch 2" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "data-teacher.run" / "failed.json").exists()
+    assert not (out / "data-teacher.run" / "failed.json").exists()
 
 
 def test_tensorboard_is_given_its_events(make_folder: Callable[..., Path], tmp_path: Path) -> None:
