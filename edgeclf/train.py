@@ -111,8 +111,9 @@ def train(
         del config["data"]["evaluation_sha256"]  # those photos decide nothing
         examples, judges = _set_aside(task, spec, seed)
         search = Search(
-            chosen, len(task.photos.labels), spec, weights, download, epochs, seed, recipe,
-            examples, judges, config, task.folder / f"{name}.tune.db",
+            chosen, len(task.photos.labels), spec, weights, download,
+            TrainingRun(examples, epochs, seed, recipe, judges), config,
+            task.folder / f"{name}.tune.db",
         )  # fmt: skip
         chosen, recipe = search.run(tune)
         common["tune"] = tune

@@ -33,13 +33,13 @@ PHOTOS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8), np
 def make(tmp_path: Path) -> Callable[..., Search]:
     """A search of a student from nothing: make(epochs=2, weights="none")."""
 
-    def build(backbone: str = "student-xs", **options: Any) -> Search:
-        settings = {"weights": "none", "epochs": 2, "seed": 0, "recipe": Recipe(), **options}
-        config = {"settings": {k: str(v) for k, v in settings.items()}}
+    def build(backbone: str = "student-xs", *, weights: str = "none", **options: Any) -> Search:
+        settings = {"epochs": 2, "seed": 0, "recipe": Recipe(), **options}
+        config = {"settings": {k: str(v) for k, v in {"weights": weights, **settings}.items()}}
         return Search(
-            backbone=find_backbone(backbone), classes=2, spec=SPEC, download=False,
-            examples=PHOTOS, validation=PHOTOS, config=config,
-            path=tmp_path / "cats? #1" / "cats-teacher.tune.db", **settings,
+            backbone=find_backbone(backbone), classes=2, spec=SPEC, weights=weights,
+            download=False, asked=TrainingRun(PHOTOS, validation=PHOTOS, **settings),
+            config=config, path=tmp_path / "cats? #1" / "cats-teacher.tune.db",
         )  # fmt: skip
 
     return build
@@ -64,7 +64,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Losses], list[Recipe]]
         def train_nothing(self: Search, backbone: Any, recipe: Recipe, watcher: Watcher) -> int:
             asked.append(recipe)
             watcher.set_model(SimpleNamespace(stop_training=False))
-            for epoch in range(self.epochs):
+            for epoch in range(self.asked.epochs):
                 loss = losses(backbone.name, recipe, epoch + 1)
                 watcher.on_epoch_end(epoch, {"val_loss": loss, "val_accuracy": 0.5})
                 if watcher.model.stop_training:
@@ -300,7 +300,7 @@ def test_the_best_trial_is_trained_and_no_evaluation_photo_decides(
         return original(self, wanted, spec)
 
     def run_and_check(self: Search, trials: int) -> Any:
-        assert len(self.validation[1]) == 6 and len(self.examples[1]) == 28
+        assert len(self.asked.validation[1]) == 6 and len(self.asked.examples[1]) == 28
         found = run(self, trials)
         assert len(set(looked_at)) == 34, "15 % of 40 are for evaluation"
         return found

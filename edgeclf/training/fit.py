@@ -31,7 +31,7 @@ _HEAD_LEARNING_RATE = 3e-3
 FINE_TUNING_RATE = 3e-4
 FROM_SCRATCH_RATE = 2e-3
 
-Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]  # inputs, a row each, and targets
 
 
 def use_seed(seed: int) -> None:

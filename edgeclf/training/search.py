@@ -37,7 +37,6 @@ from edgeclf.training.backbones import BACKBONES, Backbone, build_classifier
 from edgeclf.training.fit import (
     FINE_TUNING_RATE,
     FROM_SCRATCH_RATE,
-    Examples,
     TrainingRun,
     fine_tune,
     fit_from_scratch,
@@ -80,11 +79,8 @@ class Search:
         spec: How photos become the input of every network tried.
         weights: Where each trial starts, as for `build_classifier`; ``none`` is from nothing.
         download: Whether Keras may fetch ImageNet weights.
-        epochs: Passes over augmented photos.
-        seed: Decides the proposals and all that happens in a trial.
-        recipe: The settings that were asked for.
-        examples: Images uint8 [N, H, W, 3] and targets int64 [N] to train on.
-        validation: Others, to judge by.
+        asked: The run that was asked for. Its seed decides the proposals too, and its validation is
+            what the trials are judged by.
         config: All that decides how a trial ends, as nested dictionaries of plain JSON types.
             Trials of another one are kept apart.
         path: The SQLite file; the table of the trials lies beside it as ``.csv``.
@@ -95,11 +91,7 @@ class Search:
     spec: ImageSpec
     weights: str | os.PathLike[str]
     download: bool
-    epochs: int
-    seed: int
-    recipe: Recipe
-    examples: Examples
-    validation: Examples
+    asked: TrainingRun
     config: dict[str, Any]
     path: Path
     _heads: dict[float, list[npt.NDArray[Any]]] = field(default_factory=dict, init=False)
@@ -131,7 +123,7 @@ class Search:
         name = f"{self.path.stem}-{digest[:12]}"
         known = optuna.get_all_study_names(storage)
         # Until the rate has warmed up, losses tell little.
-        pruner = optuna.pruners.MedianPruner(n_warmup_steps=1 + self.epochs // 3)
+        pruner = optuna.pruners.MedianPruner(n_warmup_steps=1 + self.asked.epochs // 3)
         study = optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner
         )
@@ -145,23 +137,24 @@ class Search:
             changed = differences(other.user_attrs.get("config", {}), self.config)
             say(f"{self.path} keeps a search with other settings; searching anew: {changed}")
         study.set_user_attr("config", self.config)
+        assert self.asked.validation is not None
         widths = self._widths
         width = f"width {', '.join(widths)}" if widths[1:] else f"no width, {widths[0]} has one"
         say(
             f"search {name} in {self.path}: learning rate {self._rate / _RATE_FACTOR:g} to "
             f"{self._rate * _RATE_FACTOR:g}, augmentation {', '.join(map(str, self._strengths))}, "
-            f"{width}; judged by {len(self.validation[1])} training photos set aside"
+            f"{width}; judged by {len(self.asked.validation[1])} training photos set aside"
         )
         return study
 
     @property
     def _rate(self) -> float:
         default = FROM_SCRATCH_RATE if self.weights == "none" else FINE_TUNING_RATE
-        return self.recipe.learning_rate or default
+        return self.asked.recipe.learning_rate or default
 
     @property
     def _strengths(self) -> tuple[float, ...]:
-        return tuple(sorted({*_STRENGTHS, self.recipe.augmentation}))
+        return tuple(sorted({*_STRENGTHS, self.asked.recipe.augmentation}))
 
     @property
     def _widths(self) -> tuple[str, ...]:
@@ -173,7 +166,7 @@ class Search:
         """The settings that were asked for, by Optuna's names."""
         return {
             "learning_rate": self._rate,
-            "augmentation": self.recipe.augmentation,
+            "augmentation": self.asked.recipe.augmentation,
             "backbone": self.backbone.name,
         }
 
@@ -181,7 +174,7 @@ class Search:
         """The trial that comes after `done` others."""
         if done == 0 and not study.get_trials(states=(TrialState.WAITING,)):
             study.enqueue_trial(self._first)
-        seed = np.random.SeedSequence((self.seed, done)).generate_state(1)[0]
+        seed = np.random.SeedSequence((self.asked.seed, done)).generate_state(1)[0]
         study.sampler = optuna.samplers.TPESampler(seed=int(seed))
         trial = study.ask()
         rate = self._rate
@@ -195,7 +188,7 @@ class Search:
         backbone, recipe = self._settings(trial.params)
         title = f"trial {done + 1} of {trials}"
         say(f"{title}: {self._flags(backbone, recipe)}")
-        start, watcher, parameters = time.perf_counter(), Watcher(trial, self.epochs), None
+        start, watcher, parameters = time.perf_counter(), Watcher(trial, self.asked.epochs), None
         try:
             parameters = self._train(backbone, recipe, watcher)
         except TrainingError as exc:
@@ -206,7 +199,7 @@ class Search:
                 outcome, note = "stopped", ": behind the median of the trials before"
         # A run that stops early keeps its best weights, any other one its last.
         results = watcher.results
-        stops = self.recipe.early_stopping is not None
+        stops = self.asked.recipe.early_stopping is not None
         loss, accuracy = (min(results) if stops else results[-1]) if results else (None, None)
         result = {
             "outcome": outcome,
@@ -226,14 +219,12 @@ class Search:
 
     def _train(self, backbone: Backbone, recipe: Recipe, watcher: Watcher) -> int:
         """Trains a network as `edgeclf.train` would; returns how many weights it has."""
-        use_seed(self.seed)
+        use_seed(self.asked.seed)
         with computing_in(recipe):
             model = build_classifier(
                 backbone, self.classes, self.spec, weights=self.weights, download=self.download
             )
-        run = TrainingRun(
-            self.examples, self.epochs, self.seed, recipe, self.validation, callbacks=(watcher,)
-        )
+        run = dataclasses.replace(self.asked, recipe=recipe, callbacks=(watcher,))
         if self.weights == "none":
             fit_from_scratch(model, run)
         else:
@@ -243,7 +234,7 @@ class Search:
                 fit_head(model, run)
                 self._heads[recipe.augmentation] = head.get_weights()
             head.set_weights(self._heads[recipe.augmentation])
-            use_seed(self.seed)  # the same with a head from before
+            use_seed(self.asked.seed)  # the same with a head from before
             fine_tune(model, run, unfreeze_from=backbone.unfreeze_from)
         return int(model.count_params())
 
@@ -253,7 +244,7 @@ class Search:
         if rate != self._rate:
             rate = float(f"{rate:.2g}")
         recipe = dataclasses.replace(
-            self.recipe, learning_rate=rate, augmentation=params["augmentation"]
+            self.asked.recipe, learning_rate=rate, augmentation=params["augmentation"]
         )
         return BACKBONES[params["backbone"]], recipe
 
@@ -281,7 +272,7 @@ class Search:
         say(f"the trials are in {self._table}")
         if best.params == self._first:
             say(f"best: {result}: the settings that were asked for, which are kept")
-            return self.backbone, self.recipe
+            return self.backbone, self.asked.recipe
         first, before = ended[0], "failed"
         if first in complete:
             before = f"{first.value:.4f}, {first.user_attrs[_RESULT]['validation_accuracy']:.1%}"
