@@ -88,27 +88,32 @@ def task_of_worker(task: Task, run: str) -> Task:
     return dataclasses.replace(task, folder=folder)
 
 
-def prepare_for_workers(trainer: keras.Model, batch: tuple[Any, Any]) -> None:
-    """Makes `fit` of a compiled model work over several machines, where Keras 3 does not.
+def prepare_for_replicas(trainer: keras.Model, batch: tuple[Any, Any]) -> None:
+    """Makes `fit` of a compiled model right over several devices or machines; Keras 3 errs there.
 
-    Keras's own step reduces scalars along an axis they do not have, and to build the metrics it
-    reads a batch in a way that this strategy forbids (keras-team/keras#20585). Both are replaced
-    on this one model; other strategies are left alone.
+    To build the metrics Keras reads a batch: over several devices every epoch then gets the photos
+    of the next one's order, over several machines the strategy forbids it. They are built here
+    instead. Over several machines Keras's own step also reduces scalars along an axis that they do
+    not have (keras-team/keras#20585), and is replaced. On one device nothing changes.
 
     Args:
         trainer: Made and compiled in the strategy's scope.
         batch: Inputs and targets of a few examples.
     """
     strategy = trainer.distribute_strategy
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    machines = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if not machines and strategy.num_replicas_in_sync == 1:
+        return
+    with strategy.scope():
+        trainer._symbolic_build(data_batch=tuple(map(tf.constant, batch)))
+    trainer._maybe_symbolic_build = lambda **_: None
+    if not machines:
         return
 
     def step(iterator: Any) -> dict[str, tf.Tensor]:
         logs = strategy.run(trainer.train_step, args=(next(iterator),))
         return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
-    trainer._symbolic_build(data_batch=tuple(map(tf.constant, batch)))
-    trainer._maybe_symbolic_build = lambda **_: None
     trainer.train_function = tf.function(step, reduce_retracing=True)
 
 

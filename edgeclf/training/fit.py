@@ -17,7 +17,7 @@ from edgeclf.progress import say, track
 from edgeclf.recipe import Recipe
 from edgeclf.training.augment import augmentation
 from edgeclf.training.backbones import part
-from edgeclf.training.distribution import open_strategy, prepare_for_workers, twin_of
+from edgeclf.training.distribution import open_strategy, prepare_for_replicas, twin_of
 from edgeclf.training.feed import BATCH_SIZE, Feed, in_batches
 from edgeclf.training.keeper import Keeper
 from edgeclf.training.optimization import balanced_weights, classification_loss, cosine_adam
@@ -190,7 +190,7 @@ def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title:
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,
     )
-    prepare_for_workers(trainer, (inputs[:2], targets[:2]))
+    prepare_for_replicas(trainer, (inputs[:2], targets[:2]))
     judged = run.validation
     keeper = Keeper(run.folder, title, recipe.early_stopping if judged is not None else None)
     done = keeper.restore(trainer)
