@@ -3,7 +3,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
-sys.path.append(str(Path(__file__).parent))  # where the helpers are
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,12 +14,11 @@ from edgeclf.errors import OptionError, TrainingError
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from shades import SPEC, pictures  # noqa: E402
-from training_runs import going_wrong, interrupted, weights_of  # noqa: E402
-
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.distill import Teaching, fit_student  # noqa: E402
 from edgeclf.training.lessons import Lessons  # noqa: E402
+from shades import SPEC, pictures  # noqa: E402
+from training_runs import going_wrong, interrupted, weights_of  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,12 @@ from edgeclf.photos import find_photos
 
 pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from shades import LABELS, SPEC, by_brightness, pictures
-from training_runs import no_feed_left
-
 from edgeclf.training.distill import Teaching, fit_student
 from edgeclf.training.lessons import LessonCache, Lessons, teach_views
 from edgeclf.training.live_lessons import LiveLessons
 from edgeclf.training.teachers import Answers, KerasTeacher
+from shades import LABELS, SPEC, by_brightness, pictures
+from training_runs import no_feed_left
 
 
 def test_answers_are_kept_for_the_next_student(

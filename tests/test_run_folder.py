@@ -24,14 +24,13 @@ from edgeclf.train import train
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 tf = pytest.importorskip("tensorflow", reason="needs edgeclf[train]")
 
-from training_runs import going_wrong, interrupted, no_feed_left, weights_of  # noqa: E402
-
 from edgeclf.training import run_lock  # noqa: E402
 from edgeclf.training.backbones import build_classifier, find_backbone  # noqa: E402
 from edgeclf.training.feed import Feed  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fit_pretrained  # noqa: E402
 from edgeclf.training.optimization import balanced_weights, classification_loss  # noqa: E402
 from edgeclf.training.run_folder import COLUMNS, RunFolder, discard  # noqa: E402
+from training_runs import going_wrong, interrupted, no_feed_left, weights_of  # noqa: E402
 
 SMALL: dict[str, Any] = {"backbone": "student-xs", "weights": "none", "input_size": 32}
 CONFIG = {"settings": {"epochs": 5, "seed": 0}}

@@ -13,12 +13,11 @@ from edgeclf.errors import ArtifactError, OptionError
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from shades import LABELS, SPEC, by_brightness, pictures  # noqa: E402
-
 from edgeclf.converters.sources import open_model  # noqa: E402
 from edgeclf.training.distill import Teaching, fit_student  # noqa: E402
 from edgeclf.training.lessons import teach_views  # noqa: E402
 from edgeclf.training.teachers import open_teacher, teacher_logits  # noqa: E402
+from shades import LABELS, SPEC, by_brightness, pictures  # noqa: E402
 
 
 @pytest.mark.parametrize("ending", ["keras", "fp32.tflite", "fp32.onnx"])
