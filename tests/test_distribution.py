@@ -85,7 +85,7 @@ def trained(out: Path) -> keras.Model:
 
 def assert_alike(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
