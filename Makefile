@@ -29,7 +29,7 @@ demo: $(READY)  ## mugs example from photos to report: train, distil, convert, v
 	$(BIN)/edgeclf demo
 
 test: $(READY)  ## run the tests, with coverage
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --durations 20
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
