@@ -19,9 +19,9 @@ _BARE = ("LiteRT, Pillow", "LiteRT, Pillow's scaled decode", "ONNX Runtime, Pill
 _OF_THE_BARE = {
     "cold start": "the bare engine is what edgeclf starts too; edgeclf's own modules, with "
     "dataclasses, pathlib, json and OpenSSL's SHA-256 for the seal, are imported as well",
-    "memory": "the same engine without edgeclf's modules, 4 MB",
-    "peak memory": "the same engine without edgeclf's modules, 4 MB, and OpenSSL's library, "
-    "which resident memory counts in full, 4 MB",
+    "memory": "the same engine without edgeclf's modules, 3 MB",
+    "peak memory": "the same engine without edgeclf's modules, 3 MB, and without OpenSSL's "
+    "library, which resident memory counts in full",
     "installed size": "the same packages without edgeclf",
 }
 CAUSES = {f"{peer}: {figure}": why for peer in _BARE for figure, why in _OF_THE_BARE.items()}
@@ -31,7 +31,7 @@ CAUSES["LiteRT, Pillow's scaled decode: 640x480"] = (
     "timings; the part after decoding takes 0.04 ms"
 )
 CAUSES["ONNX Runtime, Pillow: memory"] = (
-    "the same engine without edgeclf's modules, 4 MB, and without the bytes of the file: given "
+    "the same engine without edgeclf's modules, 3 MB, and without the bytes of the file: given "
     "them instead of a path, ONNX Runtime's session keeps them beside its own copy (13.6 MB of "
     "mugs-teacher.fp32.onnx, measured by letting go of them)"
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ DEVICE_SCRIPTS = (
     "call_overhead", "peers", "batch_throughput", "device_memory", "install_footprint",
     "decoded_frames", "runtime_agreement",
 )  # fmt: skip
-LONGEST_NOTE = 60  # characters; longer ones are in the results
+MEASURING_SCRIPTS = ("repeatability", "harness_cost", "method_soundness", "training_feed")
 
 
 def fill(page: Path, marker: str, body: str) -> None:
@@ -45,10 +46,18 @@ def demo_table(path: Path) -> str:
     return "\n\n".join([words, main_table(results, summary), environment_line(results)])
 
 
-def device_table(folder: Path) -> str:
+def figure_table(folder: Path, scripts: Sequence[str], link: str, longest_note: int) -> str:
+    """The figures of some scripts.
+
+    Args:
+        folder: Of the results.
+        scripts: Their names, in the order of the table.
+        link: The folder as the page sees it.
+        longest_note: In characters; longer ones are in the results alone.
+    """
     lines = ["| What | Measured | Wanted | |", "|---|---:|---:|---|"]
     machines = set()
-    for script in DEVICE_SCRIPTS:
+    for script in scripts:
         for path in sorted(folder.glob(f"{script}.*.json")):
             document = json.loads(path.read_text(encoding="utf-8"))
             found = document["environment"]
@@ -57,27 +66,29 @@ def device_table(folder: Path) -> str:
                 f"{found['cpu']} ({' '.join(found['cpu_flags'])}), {found['cpus_available']} CPUs, "
                 f"Python {found['python']}, {libraries}"
             )
-            lines += [row(figure) for figure in document["figures"]]
+            lines += [row(figure, longest_note) for figure in document["figures"]]
     return "\n".join([*lines, "", f"Measured on {'; and on '.join(sorted(machines))}. Conditions "
-                      "and methods are in [benchmarks/results](benchmarks/results)."])  # fmt: skip
+                      f"and methods are in [{link}]({link})."])  # fmt: skip
 
 
-def row(figure: dict[str, Any]) -> str:
+def row(figure: dict[str, Any], longest_note: int) -> str:
     limit = {True: "yes", False: "**missed**", None: ""}[figure["met"]]
+    unit = f" {figure['unit']}" * bool(figure["unit"])
     wanted = ""
     if figure["at_most"] is not None:
-        wanted = f"≤ {figure['at_most']:g}"
+        wanted = f"≤ {figure['at_most']:g}{unit}"
     if figure["at_least"] is not None:
-        wanted = f"≥ {figure['at_least']:g}"
-    unit = f" {figure['unit']}" * bool(figure["unit"])
-    note = f" ({figure['note']})" * (0 < len(figure["note"]) <= LONGEST_NOTE)
-    return f"| {figure['what']}{note} | {figure['value']:.3g}{unit} | {wanted}{unit} | {limit} |"
+        wanted = f"≥ {figure['at_least']:g}{unit}"
+    note = f" ({figure['note']})" * (0 < len(figure["note"]) <= longest_note)
+    return f"| {figure['what']}{note} | {figure['value']:.3g}{unit} | {wanted} | {limit} |"
 
 
 def main() -> int:
     source = Path(sys.argv[1])
     if source.is_dir():
-        fill(README, "device-table", device_table(source))
+        of_device = figure_table(source, DEVICE_SCRIPTS, "benchmarks/results", 60)
+        fill(README, "device-table", of_device)
+        fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, "results", 200))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
     else:
