@@ -10,8 +10,6 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import NamedTuple
 
-from edgeclf.errors import ArtifactError
-
 _END = Struct("<4s2H2H2LH")  # mark, disks, members here and in all, size, position, comment
 _ENTRY = Struct("<4s4x2H8x2L3H8xL")  # mark, flags, method, sizes, lengths, position of the header
 _HEADER = Struct("<4s22x2H")  # mark, lengths of name and extra field, which the content follows
@@ -41,27 +39,27 @@ def read_members(content: bytes, comment_size: int) -> list[Member]:
         comment_size: Length of the archive's comment, which is what the file ends with.
 
     Raises:
-        ArtifactError: There is no such archive.
+        ValueError: There is no such archive.
     """
     end = len(content) - comment_size - _END.size
     try:
         mark, _, _, _, count, size, position, _ = _END.unpack_from(content, max(0, end))
         if mark != b"PK\5\6" or position + size != end:
-            raise ArtifactError("The file's archive is damaged: its end is not where it should be.")
+            raise ValueError("its end is not where it should be")
         members = []
         for _ in range(count):
             mark, flags, method, packed, full, *lengths, header = _ENTRY.unpack_from(
                 content, position
             )
             if mark != b"PK\1\2":
-                raise ArtifactError("The file's archive is damaged: an entry has no mark.")
+                raise ValueError("an entry has no mark")
             start = position + _ENTRY.size
             name = content[start : start + lengths[0]].decode(errors="replace")
             stored = method == 0 and not flags & 1 and packed == full
             members.append(Member(name, header, packed, stored))
             position = start + sum(lengths)
     except error as exc:
-        raise ArtifactError(f"The file's archive is damaged: {exc}.") from exc
+        raise ValueError(f"it is cut short ({exc})") from exc
     return members
 
 
@@ -69,13 +67,13 @@ def read_stored(content: bytes, member: Member) -> bytes:
     """The content of a member that is stored as it is.
 
     Raises:
-        ArtifactError: It is not all there.
+        ValueError: It is not all there.
     """
     try:
         mark, *lengths = _HEADER.unpack_from(content, member.position)
     except error as exc:
-        raise ArtifactError(f"The file's archive is damaged: {exc}.") from exc
+        raise ValueError(f"it is cut short ({exc})") from exc
     start = member.position + _HEADER.size + sum(lengths)
     if mark != b"PK\3\4" or start + member.size > len(content):
-        raise ArtifactError(f"The file's archive is damaged: {member.name!r} is not where it says.")
+        raise ValueError(f"{member.name!r} is not where it says")
     return content[start : start + member.size]

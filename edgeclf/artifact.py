@@ -376,15 +376,21 @@ def _check_seal(content: bytes, digest: bytes, name: str) -> None:
 
 def _stored_member(content: bytes, name: str) -> bytes | None:
     """Our JSON in the zip archive; never unpacked, as a small file could unpack to gigabytes."""
-    found = [m for m in read_members(content, _SEAL_LENGTH) if m.name == _JSON_NAME]
-    if not found:
-        return None
-    if not found[0].stored:
+    try:
+        members = {member.name: member for member in read_members(content, _SEAL_LENGTH)}
+        ours = members.get(_JSON_NAME)
+        if ours is None:
+            return None
+        if not ours.stored:
+            raise ArtifactError(
+                f"{name} holds compressed metadata, which edgeclf never writes. Convert the model "
+                "again."
+            )
+        return read_stored(content, ours)
+    except ValueError as exc:
         raise ArtifactError(
-            f"{name} holds compressed metadata, which edgeclf never writes. Convert the model "
-            "again."
-        )
-    return read_stored(content, found[0])
+            f"{name} is sealed but its archive is damaged: {exc}. Convert the model again."
+        ) from exc
 
 
 def _detect_format(content: bytes) -> Format:
@@ -421,7 +427,10 @@ def _marked_flatbuffer(model: bytes) -> bytes:
     Buffers outside the flatbuffer, which are found by absolute offsets, must have been taken in.
     """
     if model[8:24] == _MARK:  # sealed before: the flatbuffer ends where the zip begins
-        return model[: min(member.position for member in read_members(model, _SEAL_LENGTH))]
+        try:
+            return model[: min(member.position for member in read_members(model, _SEAL_LENGTH))]
+        except ValueError as exc:
+            raise ArtifactError(f"The sealed model's archive is damaged: {exc}.") from exc
     root = int.from_bytes(model[:4], "little") + len(_MARK)
     return root.to_bytes(4, "little") + model[4:8] + _MARK + model[8:]
 

@@ -20,7 +20,7 @@ MEASURING = (
 )  # fmt: skip
 _CODE = (
     *(f"measurement/{name}.py" for name in MEASURING),
-    *(f"{name}.py" for name in ("archive", "artifact", "classifier", "cpu", "image")),
+    *(f"{name}.py" for name in ("archive", "artifact", "classifier", "cpu", "image", "prediction")),
     "runtimes/*.py",
 )
 _MACHINE = (
