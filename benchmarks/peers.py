@@ -307,8 +307,8 @@ def main() -> int:
         if precision in peer.precisions and peer.environment in wanted
     ]
     load = os.getloadavg()[0]
-    # What was just installed lies in the page cache in larger pieces than what was read from a
-    # disk, and counts as up to 9 MB more: all environments have to be read from there.
+    # A process counts as up to 9 MB more while the libraries that it maps lie in the page cache as
+    # pip wrote them: all environments have to be read from the disk.
     for name in wanted:
         if environments.find(name) is not None:
             found = (environments.FOLDER / name).rglob("*")

@@ -19,7 +19,7 @@ _BARE = ("LiteRT, Pillow", "LiteRT, Pillow's scaled decode", "ONNX Runtime, Pill
 _OF_THE_BARE = {
     "cold start": "the bare engine is what edgeclf starts too; edgeclf's own modules, with "
     "dataclasses, pathlib, json and OpenSSL's SHA-256 for the seal, are imported as well",
-    "memory": "the same engine without edgeclf's modules, 3 MB",
+    "memory": "the same engine without edgeclf's modules, 3 to 5 MB",
     "peak memory": "the same engine without edgeclf's modules, 3 MB, and without OpenSSL's "
     "library, which resident memory counts in full",
     "installed size": "the same packages without edgeclf",

@@ -110,8 +110,8 @@ class RowMaker:
                 }
             )
             cold_start = self._cold_start(job)
-            # After the files were dropped and read again: what has just been installed lies in
-            # the page cache in larger pieces, and counts as several megabytes more.
+            # After the files were dropped and read again: what has just been installed counts as
+            # some megabytes more while the page cache holds it as it was written.
             memory = measure({**job, "measure": "memory"})
             start_ms = memory.pop("start_ms")
             if timed["probabilities"] is not None:
