@@ -18,8 +18,8 @@ import numpy as np
 from shared import Figure, enlarged, finish, parse, photos
 
 from edgeclf import Classifier
-from edgeclf.cpu import available_cpus
-from edgeclf.prediction import Prediction
+from edgeclf.inference.prediction import Prediction
+from edgeclf.system.cpu import available_cpus
 
 MODEL = "mugs.int8.tflite"
 COUNT = 500

@@ -18,8 +18,8 @@ from shared import Figure, finish, interleaved_ms, parse
 
 from edgeclf import Classifier
 from edgeclf.artifact import load_artifact
-from edgeclf.cpu import available_cpus
 from edgeclf.runtimes import import_runtime
+from edgeclf.system.cpu import available_cpus
 
 ALLOWED_MS = 0.06
 BURST = 10

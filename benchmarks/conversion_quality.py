@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 import edgeclf
-from edgeclf import Classifier, Conventions, ImageSpec, load_image
+from edgeclf import Classifier, ImageSpec, SourceSpec, load_image
 
 CROPS = 200
 SIDE = 224
@@ -69,13 +69,13 @@ def write_crops(paths: list[Path], folder: Path, seed: int) -> None:
 
 def write_model(path: Path) -> None:
     """EfficientNet-Lite0 with all its ImageNet weights, from normalised floats."""
-    from edgeclf.training.backbones import (
+    from edgeclf.networks.builder import (
         build_classifier,
         find_backbone,
         part,
     )
-    from edgeclf.training.torch_weights import read_state_dict
-    from edgeclf.training.weights import weights_file
+    from edgeclf.networks.torch_weights import read_state_dict
+    from edgeclf.networks.weights import weights_file
 
     backbone = find_backbone("efficientnet-lite0")
     model = build_classifier(backbone, 1000, ImageSpec(SIDE, SIDE), weights="imagenet")
@@ -100,7 +100,7 @@ def main() -> int:
             calibration=folder / "calibration",
             to=["fp32.onnx", "int8.tflite", "int8.onnx"],
             tolerance=0.1,
-            conventions=Conventions(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
+            source_spec=SourceSpec(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
         )
         spec = artifacts[0].metadata.image
         files = sorted((folder / "evaluation").iterdir())

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeclf import Conventions
+from edgeclf import SourceSpec
 
 IMAGES = 200
 SIDE = 224
@@ -52,7 +52,7 @@ def main() -> int:
             calibration=folder / "calibration",
             to=["int8.tflite"],
             tolerance=1.0,
-            conventions=Conventions(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
+            source_spec=SourceSpec(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
         )
         seconds = time.monotonic() - start
     size = artifact.size_bytes / 1e6

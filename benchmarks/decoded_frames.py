@@ -15,7 +15,7 @@ from PIL import Image
 from shared import Figure, enlarged, finish, parse, photos
 
 from edgeclf import Classifier, load_image
-from edgeclf.progress import track
+from edgeclf.system.progress import track
 
 MODEL = "mugs.int8.tflite"
 MEAN_LEVELS = 1.0

@@ -39,8 +39,8 @@ from PIL import Image
 
 from edgeclf.errors import ImageError
 from edgeclf.image import ImageSpec, load_image
-from edgeclf.measurement.memory import peak_rss_bytes
-from edgeclf.progress import Progress
+from edgeclf.measurement.probes.memory import peak_rss_bytes
+from edgeclf.system.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ImageSpec(96, 96)
@@ -182,7 +182,7 @@ class Child:
 def corpus() -> dict[str, bytes]:
     """One intact file of every kind, by name."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import pictures
+    from support import pictures
 
     return {name: picture.content for name, picture in pictures.pictures().items()}
 
@@ -343,7 +343,7 @@ def bombs() -> dict[str, bytes]:
 
 def png_bomb(width: int, height: int) -> bytes:
     """A PNG of black grey pixels, compressed piece by piece."""
-    import pictures
+    from support import pictures
 
     deflate = zlib.compressobj(9)
     left, piece = height * (1 + width), bytes(MEGABYTE)

@@ -24,9 +24,9 @@ from typing import Any
 
 from shared import Figure, finish, parse, photos, registered_runtime
 
-from edgeclf.measurement.process import measure
-from edgeclf.measurement.statistics import paired_ratio
-from edgeclf.measurement.turns import orders
+from edgeclf.measurement.harness.interleave import orders
+from edgeclf.measurement.harness.process import measure
+from edgeclf.metrics.statistics import paired_ratio
 
 MODELS = ("mugs.int8.tflite", "mugs-teacher.int8.tflite")
 ALLOWED_PERCENT = 2.0
@@ -57,7 +57,7 @@ def loop_by_hand(job: dict[str, Any]) -> None:
 
 
 def memory_by_harness(job: dict[str, Any]) -> None:
-    from edgeclf.measurement.worker import measure_memory
+    from edgeclf.measurement.harness.worker import measure_memory
 
     found = measure_memory({**job, "started_s": time.monotonic()})
     print(json.dumps({**found["phases"]["steady"], "peak": found["peak_rss_bytes"]}), flush=True)

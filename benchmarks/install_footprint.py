@@ -19,7 +19,7 @@ import environments
 from environments import pip
 from shared import ROOT, Figure, finish, parse
 
-from edgeclf.progress import track
+from edgeclf.system.progress import track
 
 ALLOWED_KB = 200
 OURS = {"edgeclf", "numpy", "pillow"}

@@ -56,7 +56,7 @@ def epochs_in(log: Path) -> int:
 
 
 def weights(path: Path) -> np.ndarray:
-    from edgeclf.training.models import load_model
+    from edgeclf.networks.keras_model import load_model
 
     return np.concatenate([w.ravel() for w in load_model(load_artifact(path)).get_weights()])
 

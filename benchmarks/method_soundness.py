@@ -30,10 +30,16 @@ from pathlib import Path
 import numpy as np
 from shared import Figure, finish, parse, registered_runtime
 
-from edgeclf.measurement.ab import ROUNDS, SECONDS, Judgement, compare_ab, judge
-from edgeclf.measurement.process import measure
-from edgeclf.measurement.statistics import wilson_interval
-from edgeclf.measurement.turns import orders
+from edgeclf.measurement.harness.interleave import orders
+from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.matrix.ab import (
+    ROUNDS,
+    SECONDS,
+    LatencyVerdict,
+    compare_ab,
+    compare_latencies,
+)
+from edgeclf.metrics.statistics import wilson_interval
 
 SLOWDOWN = 1.10
 AT_LEAST = 0.95  # of the comparisons
@@ -92,7 +98,7 @@ def simulate(
 
 def in_turns(
     rng: np.random.Generator, noise: Noise, slowdown: float, rounds: int = ROUNDS
-) -> Judgement:
+) -> LatencyVerdict:
     """A comparison as edgeclf makes it."""
     names = [name for order in orders("AB", rounds + 1) for name in order]
     return judged(simulate(rng, noise, names, slowdown)[2:])
@@ -100,7 +106,7 @@ def in_turns(
 
 def one_after_the_other(
     rng: np.random.Generator, noise: Noise, slowdown: float, rounds: int = ROUNDS
-) -> Judgement:
+) -> LatencyVerdict:
     """A comparison as it is made by hand: all of A, then all of B."""
     return judged(simulate(rng, noise, ["A"] * rounds + ["B"] * rounds, slowdown))
 
@@ -116,9 +122,9 @@ def bootstrapped(rng: np.random.Generator, noise: Noise, slowdown: float, rounds
     return "no difference shown" if low <= 1 <= high else "a difference shown"
 
 
-def judged(measured: Sequence[tuple[str, float]]) -> Judgement:
+def judged(measured: Sequence[tuple[str, float]]) -> LatencyVerdict:
     a, b = ([ms for name, ms in measured if name == wanted] for wanted in "AB")
-    return judge(a, b)
+    return compare_latencies(a, b)
 
 
 def share(verdicts: Sequence[str], wanted: str) -> tuple[float, str]:

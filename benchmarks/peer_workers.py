@@ -3,7 +3,7 @@
 Each `open_...` loads a model the way the peer's own documentation does it and returns what answers
 a photo. What it imports is all that the process imports, until the first answer is there. A job
 comes as JSON through stdin, the result leaves as the last line of stdout; see
-`edgeclf.measurement.process.measure`.
+`edgeclf.measurement.harness.process.measure`.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def measure_start(job: Job) -> dict[str, Any]:
     answer(read(next(iter(job["photos"].values()))[0]))
     cold_start_ms = (time.monotonic() - job["started_s"]) * 1e3
 
-    from edgeclf.measurement.memory import memory_use, peak_rss_bytes
+    from edgeclf.measurement.probes.memory import memory_use, peak_rss_bytes
 
     memory = {}
     for size, paths in job["photos"].items():

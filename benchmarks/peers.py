@@ -27,10 +27,10 @@ import environments
 from shared import ROOT, Figure, enlarged, finish, parse, photos
 
 from edgeclf.artifact import load_artifact
-from edgeclf.cpu import available_cpus
-from edgeclf.measurement.page_cache import drop_from_page_cache
-from edgeclf.measurement.statistics import MIN_ROUNDS, paired_ratio
-from edgeclf.measurement.turns import measure_in_turns
+from edgeclf.measurement.harness.interleave import measure_interleaved
+from edgeclf.measurement.probes.page_cache import drop_from_page_cache
+from edgeclf.metrics.statistics import MIN_ROUNDS, paired_ratio
+from edgeclf.system.cpu import available_cpus
 
 WORKER = Path(__file__).with_name("peer_workers.py")
 MODELS = ("mugs", "mugs-teacher")
@@ -82,7 +82,7 @@ PEERS = (
 
 
 @dataclass(frozen=True)
-class Cell:
+class BenchmarkCase:
     """One model in one precision on one peer."""
 
     model: str
@@ -109,14 +109,14 @@ class Measured:
         errors: Why the other cells have nothing.
     """
 
-    labels: Mapping[Cell, Mapping[str, Sequence[str]]]
-    latency: Mapping[Cell, Sequence[Mapping[str, Any]]]
-    starts: Mapping[Cell, Sequence[Mapping[str, Any]]]
-    errors: Mapping[Cell, str]
+    labels: Mapping[BenchmarkCase, Mapping[str, Sequence[str]]]
+    latency: Mapping[BenchmarkCase, Sequence[Mapping[str, Any]]]
+    starts: Mapping[BenchmarkCase, Sequence[Mapping[str, Any]]]
+    errors: Mapping[BenchmarkCase, str]
 
 
 def measure_all(
-    cells: Sequence[Cell],
+    cells: Sequence[BenchmarkCase],
     artifacts: Path,
     interpreter: str,
     sets: Mapping[str, Mapping[str, Sequence[str]]],
@@ -132,7 +132,7 @@ def measure_all(
         rounds: How often each measurement is made.
     """
     results: dict[str, Any] = {}
-    errors: dict[Cell, str] = {}
+    errors: dict[BenchmarkCase, str] = {}
     if not interpreter:
         errors = {cell: MISSING for cell in cells
                   if environments.find(cell.peer.environment) is None}  # fmt: skip
@@ -155,7 +155,7 @@ def measure_all(
             for cell in cells
             if cell not in errors
         }
-        results[what], failed = measure_in_turns(jobs, rounds=times, title=what)
+        results[what], failed = measure_interleaved(jobs, rounds=times, title=what)
         # Of a path the file's name: results belong to a machine, not to a folder on it.
         own = f"{artifacts.resolve()}{os.sep}"
         errors.update({cell: reason.replace(own, "") for cell, reason in failed.items()})
@@ -168,7 +168,7 @@ def labels_of(artifacts: Path, model: str) -> tuple[str, ...]:
     return load_artifact(artifacts / f"{model}.int8.tflite").metadata.labels
 
 
-def row(cell: Cell, measured: Measured, truth: Sequence[str]) -> dict[str, Any]:
+def row(cell: BenchmarkCase, measured: Measured, truth: Sequence[str]) -> dict[str, Any]:
     """One line of the table, as plain JSON types.
 
     Args:
@@ -194,7 +194,7 @@ def row(cell: Cell, measured: Measured, truth: Sequence[str]) -> dict[str, Any]:
     alike = {size: share_alike(answers[size], measured.labels[base][size]) if base else None
              for size in answers}  # fmt: skip
 
-    def compared(size: str, figures: Callable[[Cell], list[float]]) -> dict[str, Any]:
+    def compared(size: str, figures: Callable[[BenchmarkCase], list[float]]) -> dict[str, Any]:
         own = figures(cell)
         found: dict[str, Any] = {"p50_ms": statistics.median(own), "rounds_ms": own, "ratio": None}
         if base and min(alike[AS_THEY_ARE] or 0, alike[size] or 0) >= SAME_ANSWERS:
@@ -300,7 +300,7 @@ def main() -> int:
             f"{MIN_ROUNDS} of each, as fewer carry no interval."
         )
     cells = [
-        Cell(model, precision, peer)
+        BenchmarkCase(model, precision, peer)
         for model in args.models.split(",")
         for precision in ("int8", "fp32")
         for peer in PEERS

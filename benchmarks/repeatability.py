@@ -17,7 +17,7 @@ from pathlib import Path
 from shared import PHOTOS, Figure, finish, parse
 
 import edgeclf
-from edgeclf.cpu import available_cpus
+from edgeclf.system.cpu import available_cpus
 
 MODEL = "mugs.int8.tflite"
 SPREAD_PERCENT = 5.0

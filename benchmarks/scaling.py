@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from shared import Figure, finish, parse, results_path
 
-from edgeclf import files
-from edgeclf.cpu import available_cpus
-from edgeclf.measurement.turns import measure_in_turns
+from edgeclf.measurement.harness.interleave import measure_interleaved
+from edgeclf.system import files
+from edgeclf.system.cpu import available_cpus
 
 BACKBONE = "student"
 SIDE, CLASSES = 96, 4
@@ -49,7 +49,7 @@ MARKERS = {"litert": "o", "onnxruntime": "s"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class BenchmarkCase:
     """One measured point."""
 
     sweep: str
@@ -64,17 +64,17 @@ class Cell:
         return f"{self.sweep} {self.value:,} on {self.runtime}"
 
 
-def all_cells() -> list[Cell]:
+def all_cells() -> list[BenchmarkCase]:
     cpus = available_cpus()
     threads = [1 << n for n in range((2 * cpus).bit_length())]
     return [
         cell
         for runtime in RUNTIMES
         for cell in (
-            *(Cell("input size", n, runtime, side=n, threads=cpus) for n in SIDES),
-            *(Cell("batch", n, runtime, batch=n, threads=cpus) for n in BATCHES),
-            *(Cell("threads", n, runtime, side=THREADS_SIDE, threads=n) for n in threads),
-            *(Cell("classes", n, runtime, classes=n, threads=cpus) for n in CLASS_COUNTS),
+            *(BenchmarkCase("input size", n, runtime, side=n, threads=cpus) for n in SIDES),
+            *(BenchmarkCase("batch", n, runtime, batch=n, threads=cpus) for n in BATCHES),
+            *(BenchmarkCase("threads", n, runtime, side=THREADS_SIDE, threads=n) for n in threads),
+            *(BenchmarkCase("classes", n, runtime, classes=n, threads=cpus) for n in CLASS_COUNTS),
         )
     ]
 
@@ -85,7 +85,7 @@ def write_models(folder: Path, side: int, classes: int) -> None:
     from edgeclf.converters import find_converter
     from edgeclf.converters.base import Recipe, Source, TensorFlowGraph
     from edgeclf.image import ImageSpec
-    from edgeclf.training.backbones import build_classifier, find_backbone, part
+    from edgeclf.networks.builder import build_classifier, find_backbone, part
     from edgeclf.training.fit import use_seed
 
     use_seed(0)
@@ -122,7 +122,7 @@ def measure_cell(job: Mapping[str, Any]) -> dict[str, Any]:
         job: ``model``, ``runtime``, ``threads``, ``side``, ``batch``, ``seconds``.
     """
     from edgeclf import Classifier
-    from edgeclf.measurement.memory import memory_use
+    from edgeclf.measurement.probes.memory import memory_use
 
     shape = (job["batch"], job["side"], job["side"], 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -219,7 +219,7 @@ def main() -> int:
             }
             for cell in cells
         }
-        results, errors = measure_in_turns(jobs, rounds=args.rounds, title="scaling")
+        results, errors = measure_interleaved(jobs, rounds=args.rounds, title="scaling")
     for cell, reason in errors.items():
         print(f"{cell} FAILED: {reason}")
     rows = [

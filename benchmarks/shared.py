@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgeclf import files
-from edgeclf.cpu import available_cpus, cpu_model
-from edgeclf.measurement.environment import environment, library_versions
+from edgeclf.system import files
+from edgeclf.system.cpu import available_cpus, cpu_model
+from edgeclf.system.environment import environment, library_versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

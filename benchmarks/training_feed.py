@@ -26,11 +26,11 @@ from typing import Any
 
 from shared import ROOT, Figure, enlarged, finish, interleaved_ms, parse, photos
 
-from edgeclf.cpu import available_cpus
+from edgeclf.datasets.cache import cache_photos
+from edgeclf.datasets.photos import find_photos
 from edgeclf.image import ImageSpec
-from edgeclf.measurement.statistics import paired_ratio
-from edgeclf.photo_cache import cache_photos
-from edgeclf.photos import find_photos
+from edgeclf.metrics.statistics import paired_ratio
+from edgeclf.system.cpu import available_cpus
 
 WIDTH, HEIGHT = 2304, 1728
 SIZE = 96
@@ -78,8 +78,8 @@ def student_trainer(steps: int) -> Any:
     """A student as `edgeclf train --backbone student --weights none` trains it."""
     import keras
 
+    from edgeclf.networks.builder import build_classifier, find_backbone, part
     from edgeclf.training.augment import augmentation
-    from edgeclf.training.backbones import build_classifier, find_backbone, part
     from edgeclf.training.optimization import classification_loss, cosine_adam
 
     model = build_classifier(find_backbone("student"), 4, ImageSpec(SIZE, SIZE), weights="none")
@@ -97,7 +97,7 @@ def student_trainer(steps: int) -> Any:
 def waiting(folder: Path, rounds: int) -> Figure:
     import tensorflow as tf
 
-    from edgeclf.training.feed import shuffled_batches
+    from edgeclf.training.batch_loader import shuffled_batches
 
     found = find_photos(ROOT / "examples" / "mugs" / "train")
     images = cache_photos(found, ImageSpec(SIZE, SIZE), folder)
@@ -121,7 +121,8 @@ def side_by_side(folder: Path, count: int, rounds: int) -> list[Figure]:
     import keras
     import tensorflow as tf
 
-    from edgeclf.training.feed import BATCH_SIZE, shuffled_batches
+    from edgeclf.networks.keras_model import BATCH_SIZE
+    from edgeclf.training.batch_loader import shuffled_batches
 
     large = folder / "large"
     for path in photos(count):
@@ -173,9 +174,10 @@ def frozen_features(folder: Path) -> Figure:
     import keras
     import numpy as np
 
+    from edgeclf.networks.builder import build_classifier, find_backbone, input_spec, part
+    from edgeclf.networks.keras_model import in_batches
     from edgeclf.training.augment import augmentation
-    from edgeclf.training.backbones import build_classifier, find_backbone, input_spec, part
-    from edgeclf.training.feed import in_batches, shuffled_batches
+    from edgeclf.training.batch_loader import shuffled_batches
     from edgeclf.training.optimization import classification_loss, cosine_adam
 
     backbone = find_backbone("efficientnet-lite0")

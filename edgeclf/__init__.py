@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact, Metadata, load_artifact
+    from edgeclf.autotune import autotune
     from edgeclf.backbones import backbones
     from edgeclf.benchmark import benchmark
-    from edgeclf.classifier import Classifier
     from edgeclf.classify import classify
     from edgeclf.compare import compare
     from edgeclf.convert import convert
-    from edgeclf.converters.conventions import Conventions
+    from edgeclf.converters.source_spec import SourceSpec
     from edgeclf.demo import demo
     from edgeclf.distill import distill
     from edgeclf.doctor import doctor
@@ -47,20 +47,19 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from edgeclf.image import ImageSpec, load_image
+    from edgeclf.inference.classifier import Classifier
+    from edgeclf.inference.prediction import Failure, Frame, Prediction, Score, Timing
     from edgeclf.inspect import inspect
-    from edgeclf.prediction import Failure, Frame, Prediction, Score, Timing
     from edgeclf.profile import profile
-    from edgeclf.recipe import Recipe
     from edgeclf.report import report
     from edgeclf.train import train
-    from edgeclf.tune import tune
+    from edgeclf.training.config import TrainingConfig
     from edgeclf.verify import verify
 
 __all__ = [
     "Artifact",
     "ArtifactError",
     "Classifier",
-    "Conventions",
     "ConversionError",
     "DataError",
     "EdgeclfError",
@@ -76,12 +75,14 @@ __all__ = [
     "OptionError",
     "Prediction",
     "QualityGateError",
-    "Recipe",
     "RuntimeLoadError",
     "Score",
+    "SourceSpec",
     "Timing",
+    "TrainingConfig",
     "TrainingError",
     "VerificationError",
+    "autotune",
     "backbones",
     "benchmark",
     "classify",
@@ -96,7 +97,6 @@ __all__ = [
     "profile",
     "report",
     "train",
-    "tune",
     "verify",
 ]
 
@@ -105,9 +105,9 @@ _VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower()
 _MODULES = {
     "artifact": ("Artifact", "Metadata", "load_artifact"),
     "classifier": ("Classifier",),
-    "converters.conventions": ("Conventions",),
+    "converters.conventions": ("SourceSpec",),
     "image": ("ImageSpec", "load_image"),
-    "recipe": ("Recipe",),
+    "recipe": ("TrainingConfig",),
     "prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{verb: (verb,) for verb in _VERBS},
 }

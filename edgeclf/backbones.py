@@ -10,8 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeclf.catalogue import WeightsState, keras_cache, match_name, read_table, weights_state
 from edgeclf.errors import OptionError
+from edgeclf.networks.registry import (
+    WeightsState,
+    keras_cache,
+    match_name,
+    read_table,
+    weights_state,
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ def backbones(
 def _info(name: str, row: dict[str, Any], input_size: int | None) -> BackboneInfo:
     figures = row
     if input_size is not None:
-        from edgeclf.training.backbones import find_backbone
-        from edgeclf.training.figures import backbone_figures
+        from edgeclf.networks.builder import find_backbone
+        from edgeclf.networks.model_stats import backbone_figures
 
         figures = backbone_figures(find_backbone(name), input_size)
     package, file = row["weights_package"], row["weights_file"]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import OptionError
-from edgeclf.measurement.gates import add_gate_arguments, gates_from
-from edgeclf.measurement.judgement import judge
-from edgeclf.measurement.recommendation import add_limit_arguments, limits_from
+from edgeclf.measurement.matrix.gates import add_gate_arguments, gates_from
+from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
+from edgeclf.measurement.matrix.verdict import check_gates
 
 if TYPE_CHECKING:
     from edgeclf.runtimes import Device
@@ -86,9 +86,9 @@ def benchmark(
     batches = _numbers("batch", batch)
     if arrivals_per_s is not None and not arrivals_per_s > 0:
         raise OptionError(f"arrivals_per_s is {arrivals_per_s:g}; expected more than 0, or None.")
-    from edgeclf.measurement.matrix import Request, measure_matrix
+    from edgeclf.measurement.matrix.run import BenchmarkRequest, measure_matrix
 
-    request = Request(
+    request = BenchmarkRequest(
         tuple(Path(model) for model in models),
         None if images is None else Path(images),
         tuple(runtimes) if runtimes else None,
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         return _run_compare(args)
     _refuse(args, _OF_COMPARE, "the matrix", "Add --compare A B")
-    from edgeclf.cpu import cpu_model
+    from edgeclf.system.cpu import cpu_model
 
     limits, gates = limits_from(args), gates_from(args, cpu_model())  # before anything is measured
     out = args.out or _OUT
@@ -162,13 +162,13 @@ def run(args: argparse.Namespace) -> int:
         quick=args.quick,
         fresh=args.fresh,
     )
-    passed = judge(results, Path(out), limits, gates)
+    passed = check_gates(results, Path(out), limits, gates)
     print(out)
     return 1 if not passed or any(row["error"] for row in results["rows"]) else 0
 
 
 def _run_compare(args: argparse.Namespace) -> int:
-    from edgeclf.measurement import ab
+    from edgeclf.measurement.matrix import ab
 
     _refuse(args, _OF_MATRIX, "--compare A B", "Leave out --compare")
     if args.threads and len(args.threads) > 1:

@@ -13,7 +13,7 @@ from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
-    from edgeclf.prediction import Prediction, Score, Timing
+    from edgeclf.inference.prediction import Prediction, Score, Timing
     from edgeclf.runtimes import Device
 
 
@@ -37,7 +37,7 @@ def classify(
         ImageError: The picture cannot be read.
         RuntimeLoadError: The runtime cannot load the model as asked.
     """
-    from edgeclf.classifier import Classifier
+    from edgeclf.inference.classifier import Classifier
 
     with Classifier(model, runtime=runtime, device=device) as classifier:
         return classifier.classify(image)
@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    from edgeclf.classifier import Classifier
-    from edgeclf.prediction import Failure
+    from edgeclf.inference.classifier import Classifier
+    from edgeclf.inference.prediction import Failure
 
     if args.top < 1:
         raise OptionError(f"--top is {args.top}; expected at least 1.")

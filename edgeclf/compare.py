@@ -1,4 +1,4 @@
-"""`edgeclf compare`: what students lose against their master, and what they gain."""
+"""`edgeclf compare`: what students lose against their teacher, and what they gain."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgeclf.errors import DataError, EdgeclfError, OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
-    from edgeclf.measurement.comparison import Latencies, Model, Student
-    from edgeclf.photos import Photos
+    from edgeclf.datasets.photos import Photos
+    from edgeclf.measurement.matrix.comparison import Latencies, Model, Student
 
 _SCHEMA = "edgeclf.comparison/1"
 
@@ -26,8 +26,8 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        master: The model that the students are held against.
-        students: Each with its ratios, master over student.
+        teacher: The model that the students are held against.
+        students: Each with its ratios, teacher over student.
         labels: The classes, in the models' order.
         images: How many photos all of them answered.
         data_sha256: Of these photos.
@@ -35,7 +35,7 @@ class Comparison:
         path: The JSON file; ``.md`` and ``.html`` lie beside it.
     """
 
-    master: Model
+    teacher: Model
     students: tuple[Student, ...]
     labels: tuple[str, ...]
     images: int
@@ -45,25 +45,25 @@ class Comparison:
 
 
 def compare(
-    master: str | os.PathLike[str],
+    teacher: str | os.PathLike[str],
     students: Sequence[str | os.PathLike[str]],
     data: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
     threads: int | None = None,
 ) -> Comparison:
-    """Compares students with their master: size, arithmetic, speed, accuracy and answers.
+    """Compares students with their teacher: size, arithmetic, speed, accuracy and answers.
 
     Latency is measured in turns, each time in a fresh process, and only on the same runtime: if
     the formats differ, a conversion that lies beside one of the files stands in for it, and the
     report says so; without one there is no ratio.
 
     Args:
-        master: An artifact of any format.
+        teacher: An artifact of any format.
         students: Artifacts with the same classes.
         data: Labelled photos that none of them was trained on: a folder that holds one folder a
             class, or a CSV.
-        out: Folder for ``NAME.comparison.json``, ``.md`` and ``.html``, NAME being the master's;
+        out: Folder for ``NAME.comparison.json``, ``.md`` and ``.html``, NAME being the teacher's;
             by default the first student's.
         threads: Threads for one call; by default the CPUs this process may use.
 
@@ -81,19 +81,19 @@ def compare(
             f"{len(students)} students and threads {threads}; expected at least one student, and "
             "one thread or more."
         )
-    from edgeclf import files
     from edgeclf.artifact import load_artifact
-    from edgeclf.measurement import comparison as measured
-    from edgeclf.measurement.environment import environment
-    from edgeclf.reporting import comparison as pages
+    from edgeclf.measurement.matrix import comparison as measured
+    from edgeclf.reporting import comparison_page as pages
     from edgeclf.reporting.html import write_pages
+    from edgeclf.system import files
+    from edgeclf.system.environment import environment
 
-    artifacts = [load_artifact(path) for path in (master, *students)]
+    artifacts = [load_artifact(path) for path in (teacher, *students)]
     photos = _open_photos(data, artifacts)
     answers = measured.all_answers(artifacts, photos, threads)
     pairs = [measured.find_pair(artifacts[0], artifact) for artifact in artifacts[1:]]
     timed = [measured.timed(artifact) for artifact in artifacts]
-    timed += [t for p in pairs if not isinstance(p, str) for t in (p.master, p.student)]
+    timed += [t for p in pairs if not isinstance(p, str) for t in (p.teacher, p.student)]
     latencies = measured.measure_latencies(
         list(dict.fromkeys(timed)), threads, rounds=measured.ROUNDS, seconds=measured.SECONDS
     )
@@ -128,8 +128,8 @@ def compare(
 
 
 def _open_photos(data: str | os.PathLike[str], artifacts: Sequence[Artifact]) -> Photos:
-    from edgeclf.photo_check import check_contents
-    from edgeclf.photos import find_photos
+    from edgeclf.datasets.photos import find_photos
+    from edgeclf.datasets.validation import check_contents
 
     labels = artifacts[0].metadata.labels
     for artifact in artifacts[1:]:
@@ -145,9 +145,9 @@ def _open_photos(data: str | os.PathLike[str], artifacts: Sequence[Artifact]) ->
 
 
 def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:
-    from edgeclf.converters.multiply_adds import count_multiply_adds
-    from edgeclf.measurement import comparison as measured
-    from edgeclf.measurement.accuracy import accuracy_record
+    from edgeclf.measurement.matrix import comparison as measured
+    from edgeclf.metrics.accuracy import accuracy_record
+    from edgeclf.networks.artifact_stats import count_multiply_adds
     from edgeclf.runtimes import DEFAULT_RUNTIME
 
     metadata, timed = artifact.metadata, measured.timed(artifact)
@@ -180,7 +180,7 @@ def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Laten
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("master", help="the artifact that the others are held against")
+    parser.add_argument("teacher", help="the artifact that the others are held against")
     parser.add_argument("students", nargs="+", metavar="STUDENT",
                         help="artifacts: .keras, .tflite, .onnx")  # fmt: skip
     parser.add_argument("--data", metavar="DIR", required=True,
@@ -192,7 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    result = compare(args.master, args.students, args.data, out=args.out, threads=args.threads)
+    result = compare(args.teacher, args.students, args.data, out=args.out, threads=args.threads)
     for words in result.sentences:
         print(words)
     for ending in (".json", ".md", ".html"):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.converters.base import DEFAULT_TARGETS
-from edgeclf.converters.conventions import (
-    Conventions,
-    add_convention_arguments,
-    conventions_from,
-)
 from edgeclf.converters.gate import DEFAULT_TOLERANCE
+from edgeclf.converters.source_spec import (
+    SourceSpec,
+    add_source_arguments,
+    source_spec_from,
+)
 from edgeclf.errors import OptionError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def convert(
     out: str | os.PathLike[str] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     seed: int = 0,
-    conventions: Conventions | None = None,
+    source_spec: SourceSpec | None = None,
     c_array: bool = False,
     scaled_decode: bool = True,
 ) -> tuple[Artifact, ...]:
@@ -54,7 +54,7 @@ def convert(
         out: Folder for the artifacts; by default the model's.
         tolerance: How much top-1 a result may lose, 0..1.
         seed: Decides which calibration photos are used.
-        conventions: What a model from elsewhere expects and answers.
+        source_spec: What a model from elsewhere expects and answers.
         c_array: Whether ``int8-full`` is also written as C source that firmware includes.
         scaled_decode: Whether devices may decode JPEGs at a reduced scale, which is up to four
             times as fast. Without, a file and the same picture as an array give the same answer
@@ -74,10 +74,12 @@ def convert(
     if not 0 <= tolerance <= 1:
         raise OptionError(f"tolerance is {tolerance}; expected 0 to 1, 0.01 being one point.")
     from edgeclf.converters.base import Target
-    from edgeclf.converters.pipeline import Request, convert_all
+    from edgeclf.converters.pipeline import ConversionRequest, convert_all
+    from edgeclf.reporting.conversion_page import to_html, to_markdown
+    from edgeclf.reporting.html import write_pages
 
-    return convert_all(
-        Request(
+    result = convert_all(
+        ConversionRequest(
             model=Path(model),
             evaluation=evaluation,
             calibration=calibration,
@@ -85,11 +87,15 @@ def convert(
             folder=Path(out) if out is not None else Path(model).parent,
             tolerance=tolerance,
             seed=seed,
-            conventions=conventions or Conventions(),
+            source_spec=source_spec or SourceSpec(),
             c_array=c_array,
             scaled_decode=scaled_decode,
         )
     )
+    write_pages(result.path, result.report, to_markdown, to_html)
+    if result.error is not None:
+        raise result.error
+    return result.artifacts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="write int8-full also as C source for firmware")  # fmt: skip
     parser.add_argument("--full-decode", action="store_true",
                         help="let devices decode JPEGs at full size, never scaled")  # fmt: skip
-    add_convention_arguments(parser)
+    add_source_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         tolerance=args.tolerance,
         seed=args.seed,
-        conventions=conventions_from(args),
+        source_spec=source_spec_from(args),
         c_array=args.c_array,
         scaled_decode=not args.full_decode,
     )

@@ -42,9 +42,9 @@ def demo(
     from edgeclf.converters.base import DEFAULT_TARGETS
     from edgeclf.converters.gate import DEFAULT_TOLERANCE
     from edgeclf.distill import distill
-    from edgeclf.progress import say
     from edgeclf.report import report
-    from edgeclf.stages import Stages
+    from edgeclf.system.progress import log
+    from edgeclf.system.stages import Stages
     from edgeclf.train import train
     from edgeclf.verify import verify
 
@@ -71,7 +71,11 @@ def demo(
         "train the teacher",
         lambda: train(train_photos, evaluation=eval_photos, out=out, **fewer),
         settings=fewer,
-        inputs=[train_photos, eval_photos, *_sources("training", "task", "image", "train")],
+        inputs=[
+            train_photos,
+            eval_photos,
+            *_sources("training", "networks", "datasets", "artifact", "image", "train"),
+        ],
         outputs=[teacher],
     )
     stages.run(
@@ -82,7 +86,7 @@ def demo(
             teacher,
             train_photos,
             eval_photos,
-            *_sources("training", "task", "image", "distill"),
+            *_sources("training", "networks", "datasets", "artifact", "image", "distill"),
         ],
         outputs=[student],
     )
@@ -97,25 +101,30 @@ def demo(
             f"convert {model.stem}",
             convert_model,
             settings=[DEFAULT_TARGETS, tolerance],
-            inputs=[model, train_photos, eval_photos, *_sources("converters", "certificate")],
+            inputs=[
+                model,
+                train_photos,
+                eval_photos,
+                *_sources("converters", "trust", "artifact", "image"),
+            ],
             outputs=artifacts[model],
         )
-    say("== verify every artifact against its certificate")
+    log("== verify every artifact against its certificate")
     for path in itertools.chain(*artifacts.values()):
         verified = verify(path)
-        say(f"  {path.name:<28} repeats its {verified.images} golden answers")
+        log(f"  {path.name:<28} repeats its {verified.images} golden answers")
     models = [p for m in (teacher, student) for p in (m, *artifacts.get(m, ()))]
     results = out / "benchmark.json"
     stages.run(
         "benchmark",
         lambda: benchmark(models, eval_photos, out=results, quick=True),
         settings={},
-        inputs=[*models, *_sources("measurement", "runtimes", "classifier")],
+        inputs=[*models, *_sources("measurement", "runtimes", "inference")],
         outputs=[results],
     )
-    say("== report")
+    log("== report")
     page = report(results, out=out)
-    say(f"done in {time.monotonic() - start:.0f} s: open {page}")
+    log(f"done in {time.monotonic() - start:.0f} s: open {page}")
     return page
 
 

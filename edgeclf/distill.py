@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.converters.conventions import (
-    Conventions,
-    add_convention_arguments,
-    conventions_from,
+from edgeclf.converters.source_spec import (
+    SourceSpec,
+    add_source_arguments,
+    source_spec_from,
 )
 from edgeclf.errors import MissingDependencyError, OptionError
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeclf.artifact import Artifact
-    from edgeclf.converters.sources import Opened
+    from edgeclf.converters.sources import SourceModel
     from edgeclf.image import ImageSpec
-    from edgeclf.task import Task
+    from edgeclf.training.data import TrainingData
 
 _LEARNING_RATE = 2e-3
 _LEAST_SEEDS = 3
@@ -51,7 +51,7 @@ def distill(
     seeds: int = 1,
     int8: bool = False,
     skip_unreadable: bool = False,
-    conventions: Conventions | None = None,
+    source_spec: SourceSpec | None = None,
 ) -> Artifact:
     """Trains a small student on a teacher's answers.
 
@@ -89,7 +89,7 @@ def distill(
             too. They lie with the students in the folder ``NAME.students``.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
-        conventions: What a teacher from elsewhere expects and answers, and its classes' names.
+        source_spec: What a teacher from elsewhere expects and answers, and its classes' names.
 
     Returns:
         The artifact ``NAME.keras``, the first seed's; its metadata tell how well it does.
@@ -116,25 +116,25 @@ def distill(
         )
     if int8 and importlib.util.find_spec("litert_quantizer") is None:
         raise MissingDependencyError("litert_quantizer", "convert", "Comparing int8 students")
-    from edgeclf.catalogue import check_start
-    from edgeclf.progress import say
-    from edgeclf.task import open_task
+    from edgeclf.networks.registry import check_start
+    from edgeclf.system.progress import log
+    from edgeclf.training.data import open_training_data
 
     check_start(student)
-    model_of_teacher = _read_teacher(Path(teacher), conventions)  # before the photos
-    task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
-    from edgeclf.training.backbones import find_backbone, input_spec
-    from edgeclf.training.distill import Teaching, start_student, teach_student
-    from edgeclf.training.ending import finished, keeping_good_weights
+    model_of_teacher = _read_teacher(Path(teacher), source_spec)  # before the photos
+    training_data = open_training_data(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
+    from edgeclf.networks.builder import find_backbone, input_spec
+    from edgeclf.training.distillation import DistillationConfig, distill_student, start_student
     from edgeclf.training.fit import use_seed
-    from edgeclf.training.lessons import LessonCache, Lessons, teach_views
-    from edgeclf.training.live_lessons import LiveLessons
     from edgeclf.training.models import save_model
+    from edgeclf.training.online_distillation import OnlineSoftTargets
+    from edgeclf.training.recovery import finished, keeping_good_weights
     from edgeclf.training.run_folder import RunFolder, run_config
+    from edgeclf.training.soft_targets import SoftTargetCache, SoftTargets, compute_soft_targets
     from edgeclf.training.teachers import open_teacher
 
     use_seed(seed)
-    source = open_teacher(model_of_teacher, task.photos.labels)
+    source = open_teacher(model_of_teacher, training_data.photos.labels)
     if features and source.feature_width is None:
         raise OptionError(
             f"features is {features} and the teacher {teacher}, which shows only its "
@@ -142,51 +142,69 @@ def distill(
         )
     backbone = find_backbone(student)
     spec = input_spec(backbone)
-    teaching = Teaching(epochs, temperature, label_weight, features, learning_rate)
+    distillation_config = DistillationConfig(
+        epochs, temperature, label_weight, features, learning_rate
+    )
     settings = {
         "backbone": backbone.name,
         "teacher_sha256": source.sha256,
         "teacher_answers": teacher_answers,
         "views": views,
-        **dataclasses.asdict(teaching),
+        **dataclasses.asdict(distillation_config),
         "seed": seed,
     }
-    photos = task.images(task.photos, source.spec), task.images(task.photos, spec)
+    photos = (
+        training_data.images(training_data.photos, source.spec),
+        training_data.images(training_data.photos, spec),
+    )
 
-    def kept_lessons() -> Lessons:
-        return teach_views(
+    def kept_targets() -> SoftTargets:
+        return compute_soft_targets(
             source,
             *photos,
-            task.photos.targets,
+            training_data.photos.targets,
             student_spec=spec,
             views=views,
             seed=seed,
             features=features > 0,
-            cache=LessonCache(task.folder / "cache", task.photos),
+            cache=SoftTargetCache(training_data.folder / "cache", training_data.photos),
         )
 
     if seeds > 1:
-        lessons = kept_lessons()
-        from edgeclf.training.study import Study
+        soft_targets = kept_targets()
+        from edgeclf.training.seed_study import SeedStudy
 
-        as_int8 = _int8_converter(task, spec) if int8 else None
-        return Study(task, source, backbone, spec, lessons, teaching, settings, as_int8).run(seeds)
-    folder = RunFolder(task.folder / f"{task.name}.run", run_config(task, settings))
-    given: Lessons | LiveLessons = (
-        LiveLessons(source, *photos, task.photos.targets, views)
+        as_int8 = _int8_converter(training_data, spec) if int8 else None
+        return SeedStudy(
+            training_data,
+            source,
+            backbone,
+            spec,
+            soft_targets,
+            distillation_config,
+            settings,
+            as_int8,
+        ).run(seeds)
+    folder = RunFolder(
+        training_data.folder / f"{training_data.name}.run", run_config(training_data, settings)
+    )
+    given: SoftTargets | OnlineSoftTargets = (
+        OnlineSoftTargets(source, *photos, training_data.photos.targets, views)
         if teacher_answers == "fly"
-        else kept_lessons()
+        else kept_targets()
     )
     model, inherited = start_student(backbone, spec, source, seed=seed)
-    say(f"{inherited} layers of the student start from the teacher's")
+    log(f"{inherited} layers of the student start from the teacher's")
     told = {**settings, "inherited_layers": inherited}
 
     def save(name: str, more: dict[str, Any]) -> Artifact:
-        return save_model(task, name, model, spec, {**told, **more})
+        return save_model(training_data, name, model, spec, {**told, **more})
 
-    with keeping_good_weights(folder, partial(save, f"{task.name}-last-good")):
-        teach_student(model, backbone, inherited, given, teaching, seed=seed, folder=folder)
-    return finished(folder, save(task.name, {}))
+    with keeping_good_weights(folder, partial(save, f"{training_data.name}-last-good")):
+        distill_student(
+            model, backbone, inherited, given, distillation_config, seed=seed, folder=folder
+        )
+    return finished(folder, save(training_data.name, {}))
 
 
 def _check_answers(teacher_answers: str, seeds: int) -> None:
@@ -233,18 +251,18 @@ def _check_rate(learning_rate: float) -> None:
         )
 
 
-def _int8_converter(task: Task, spec: ImageSpec) -> Callable[[Artifact], Artifact]:
+def _int8_converter(training_data: TrainingData, spec: ImageSpec) -> Callable[[Artifact], Artifact]:
     """Writes the int8 file of a student; all of them are calibrated on the same photos."""
     from edgeclf.converters.calibration import CALIBRATION_IMAGES
-    from edgeclf.converters.direct import convert_directly
-    from edgeclf.photos import sample_photos
+    from edgeclf.converters.unchecked import convert_unchecked
+    from edgeclf.datasets.photos import sample_photos
 
-    photos = sample_photos(task.photos, CALIBRATION_IMAGES, seed=0)
-    images = task.images(photos, spec)
-    return lambda artifact: convert_directly(artifact, "int8", images)
+    photos = sample_photos(training_data.photos, CALIBRATION_IMAGES, seed=0)
+    images = training_data.images(photos, spec)
+    return lambda artifact: convert_unchecked(artifact, "int8", images)
 
 
-def _read_teacher(path: Path, conventions: Conventions | None) -> Artifact | Opened:
+def _read_teacher(path: Path, source_spec: SourceSpec | None) -> Artifact | SourceModel:
     """An artifact; or a model from elsewhere, of which must be said what its file does not."""
     from edgeclf.artifact import is_artifact, load_artifact
 
@@ -252,7 +270,7 @@ def _read_teacher(path: Path, conventions: Conventions | None) -> Artifact | Ope
     if foreign and (path.is_dir() or not is_artifact(path.read_bytes())):
         from edgeclf.converters.sources import open_model
 
-        return open_model(path, conventions or Conventions())
+        return open_model(path, source_spec or SourceSpec())
     return load_artifact(path)
 
 
@@ -294,7 +312,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "as int8 TFLite files too")  # fmt: skip
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
-    add_convention_arguments(parser)
+    add_source_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -316,7 +334,7 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         int8=args.int8,
         skip_unreadable=args.skip_unreadable,
-        conventions=conventions_from(args),
+        source_spec=source_spec_from(args),
     )
     print(artifact.path)
     return 0

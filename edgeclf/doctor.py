@@ -98,8 +98,8 @@ def doctor(*models: str | os.PathLike[str], device: Device = "cpu") -> Diagnosis
         ArtifactError: A model is no artifact.
     """
     from edgeclf.artifact import load_artifact
-    from edgeclf.measurement.environment import environment
     from edgeclf.runtimes import runtime_names, runtimes_for
+    from edgeclf.system.environment import environment
 
     artifacts = [load_artifact(model) for model in models]
     found = environment()
@@ -165,7 +165,7 @@ def _has_nvidia_card() -> bool:
 
 def _check(name: str) -> RuntimeCheck:
     from edgeclf.errors import MeasurementError
-    from edgeclf.measurement.process import measure
+    from edgeclf.measurement.harness.process import measure
 
     try:
         result = measure({"measure": "import", "runtime": name})
@@ -178,7 +178,7 @@ def _check(name: str) -> RuntimeCheck:
 
 def _measure(path: Path, runtime: str, device: Device) -> ModelCheck:
     from edgeclf.errors import MeasurementError
-    from edgeclf.measurement.process import measure
+    from edgeclf.measurement.harness.process import measure
 
     job = {
         "measure": "inference",

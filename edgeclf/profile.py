@@ -109,10 +109,10 @@ def profile(
         OptionError: The runtime has no profiler for this format, or a number is too small.
         MeasurementError: The engine is not installed, has no profiler, or cannot run the model.
     """
-    from edgeclf import files
-    from edgeclf.cpu import available_cpus
-    from edgeclf.measurement.environment import environment
-    from edgeclf.measurement.process import measure
+    from edgeclf.measurement.harness.process import measure
+    from edgeclf.system import files
+    from edgeclf.system.cpu import available_cpus
+    from edgeclf.system.environment import environment
 
     path = Path(model)
     file = _describe_file(path)
@@ -160,7 +160,7 @@ def profile(
 
 def _describe_file(path: Path) -> dict[str, Any]:
     from edgeclf.artifact import is_artifact, load_artifact
-    from edgeclf.files import sha256_of
+    from edgeclf.system.files import sha256_of
 
     try:
         content = path.read_bytes()

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf import files
 from edgeclf.errors import OptionError
-from edgeclf.measurement.recommendation import add_limit_arguments, limits_from
+from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
+from edgeclf.system import files
 
 if TYPE_CHECKING:
-    from edgeclf.measurement.recommendation import Limits
+    from edgeclf.measurement.matrix.recommendation import Limits
     from edgeclf.reporting.summary import Summary
 
 SCHEMA = "edgeclf.report/2"
@@ -56,10 +56,10 @@ def _write(
     """The page, and what was derived from each device."""
     if not paths:
         raise OptionError("No benchmark was given; expected at least one file.")
-    from edgeclf.measurement.results import read_results
-    from edgeclf.reporting.benchmark import to_html, to_markdown
+    from edgeclf.measurement.matrix.schema import read_results
+    from edgeclf.reporting.benchmark_page import to_html, to_markdown
+    from edgeclf.reporting.csv_export import to_csv
     from edgeclf.reporting.devices import group_by_device
-    from edgeclf.reporting.spreadsheet import to_csv
     from edgeclf.reporting.summary import summarize
 
     devices = group_by_device(map(read_results, paths))

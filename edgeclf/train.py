@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MissingDependencyError, OptionError
-from edgeclf.recipe import Recipe, add_recipe_arguments, recipe_from
+from edgeclf.training.config import TrainingConfig, add_training_arguments, training_config_from
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
     from edgeclf.image import ImageSpec
-    from edgeclf.task import Task
+    from edgeclf.training.data import TrainingData
     from edgeclf.training.fit import Examples
 
 _VALIDATION = 0.15  # of the training photos, for early stopping and for the search
@@ -34,8 +34,8 @@ def train(
     epochs: int = 5,
     seed: int = 0,
     skip_unreadable: bool = False,
-    recipe: Recipe | None = None,
-    tune: int | None = None,
+    training_config: TrainingConfig | None = None,
+    search: int | None = None,
 ) -> Artifact:
     """Trains a classifier on photos by transfer learning, or from scratch.
 
@@ -58,11 +58,11 @@ def train(
         seed: Decides order, augmentation and any split.
         skip_unreadable: Leaves out files that cannot be read and counts them, in a printed line
             and in the artifact, instead of refusing the whole set.
-        recipe: Batch size, learning rate, early stopping and the like.
-        tune: How many trials search learning rate, augmentation and, for a student from nothing,
+        training_config: Batch size, learning rate, early stopping and the like.
+        search: How many trials vary learning rate, augmentation and, for a student from nothing,
             the width, before the best of them is trained; the first trial is what was asked for.
             They are judged by 15 % of the training photos, set aside, and kept in
-            ``NAME-teacher.tune.db``, from where a search that was stopped goes on.
+            ``NAME-teacher.search.db``, from where a search that was stopped goes on.
 
     Returns:
         The artifact ``NAME-teacher.keras``; its metadata tell how well it does.
@@ -79,63 +79,66 @@ def train(
     """
     if epochs < 1:
         raise OptionError(f"epochs is {epochs}; expected at least 1.")
-    from edgeclf.catalogue import check_start
-    from edgeclf.task import open_task
+    from edgeclf.networks.registry import check_start
+    from edgeclf.training.data import open_training_data
 
     check_start(backbone, weights, input_size, download=download)
     # Before TensorFlow, which takes seconds to import.
-    recipe = Recipe() if recipe is None else recipe
-    if tune is not None:
-        _check_search(tune, recipe)
-    task = open_task(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
-    from edgeclf.training.backbones import build_classifier, find_backbone, input_spec
-    from edgeclf.training.distribution import task_of_worker
-    from edgeclf.training.ending import finished, keeping_good_weights
+    training_config = TrainingConfig() if training_config is None else training_config
+    if search is not None:
+        _check_search(search, training_config)
+    training_data = open_training_data(data, evaluation, out, seed, skip_unreadable=skip_unreadable)
+    from edgeclf.networks.builder import build_classifier, find_backbone, input_spec
+    from edgeclf.training.distribution import data_of_worker
     from edgeclf.training.fit import TrainingRun, fit_from_scratch, fit_pretrained, use_seed
     from edgeclf.training.models import save_model
     from edgeclf.training.precision import as_float32, computing_in, prepare
+    from edgeclf.training.recovery import finished, keeping_good_weights
     from edgeclf.training.run_folder import RunFolder, run_config
 
-    name = f"{task.name}-teacher"
-    prepare(recipe)
-    if recipe.distribute == "multi-worker":
-        task = task_of_worker(task, f"{name}.run")
+    name = f"{training_data.name}-teacher"
+    prepare(training_config)
+    if training_config.distribute == "multi-worker":
+        training_data = data_of_worker(training_data, f"{name}.run")
     chosen = find_backbone(backbone)
     spec = input_spec(chosen, input_size)
     common: dict[str, Any] = {"weights": Path(weights).name, "epochs": epochs, "seed": seed}
-    if tune is not None:
+    if search is not None:
         from edgeclf.training.search import Search
 
-        asked = {"backbone": chosen.name, **common, **recipe.settings()}
-        config = run_config(task, {**asked, "input_size": spec.height}, weights)
+        asked = {"backbone": chosen.name, **common, **training_config.settings()}
+        config = run_config(training_data, {**asked, "input_size": spec.height}, weights)
         del config["data"]["evaluation_sha256"]  # those photos decide nothing
-        examples, judges = _set_aside(task, spec, seed)
-        search = Search(
-            chosen, len(task.photos.labels), spec, weights, download,
-            TrainingRun(examples, epochs, seed, recipe, judges), config,
-            task.folder / f"{name}.tune.db",
+        examples, judges = _set_aside(training_data, spec, seed)
+        finder = Search(
+            chosen, len(training_data.photos.labels), spec, weights, download,
+            TrainingRun(examples, epochs, seed, training_config, judges), config,
+            training_data.folder / f"{name}.search.db",
         )  # fmt: skip
-        chosen, recipe = search.run(tune)
-        common["tune"] = tune
+        chosen, training_config = finder.run(search)
+        common["search"] = search
     use_seed(seed)
-    with computing_in(recipe):
+    with computing_in(training_config):
         model = build_classifier(
-            chosen, len(task.photos.labels), spec, weights=weights, download=download
+            chosen, len(training_data.photos.labels), spec, weights=weights, download=download
         )
-    settings = {"backbone": chosen.name, **common, **recipe.settings()}
+    settings = {"backbone": chosen.name, **common, **training_config.settings()}
     folder = RunFolder(
-        task.folder / f"{name}.run",
-        run_config(task, {**settings, "input_size": spec.height}, weights),
+        training_data.folder / f"{name}.run",
+        run_config(training_data, {**settings, "input_size": spec.height}, weights),
     )
-    if recipe.early_stopping is None:
-        examples, validation = (task.images(task.photos, spec), task.photos.targets), None
+    if training_config.early_stopping is None:
+        examples, validation = (
+            (training_data.images(training_data.photos, spec), training_data.photos.targets),
+            None,
+        )
     else:
-        examples, validation = _set_aside(task, spec, seed)
-    training = TrainingRun(examples, epochs, seed, recipe, validation, folder)
+        examples, validation = _set_aside(training_data, spec, seed)
+    training = TrainingRun(examples, epochs, seed, training_config, validation, folder)
 
     def save(name: str, more: dict[str, Any]) -> Artifact:
         plain = as_float32(model, chosen, spec)
-        return save_model(task, name, plain, spec, {**settings, **more})
+        return save_model(training_data, name, plain, spec, {**settings, **more})
 
     with keeping_good_weights(folder, partial(save, f"{name}-last-good")):
         if weights == "none":
@@ -145,7 +148,7 @@ def train(
     return finished(folder, save(name, {}))
 
 
-def _check_search(trials: int, recipe: Recipe) -> None:
+def _check_search(trials: int, training_config: TrainingConfig) -> None:
     """Refuses a search that cannot be made.
 
     Raises:
@@ -154,21 +157,26 @@ def _check_search(trials: int, recipe: Recipe) -> None:
     """
     if trials < 1:
         raise OptionError(f"The number of trials is {trials}; expected at least 1.")
-    if recipe.distribute == "multi-worker":
+    if training_config.distribute == "multi-worker":
         raise OptionError(
-            f"The way to distribute is {recipe.distribute}; expected none or mirrored beside a "
-            "search. Search on one machine, then train on several with what it found."
+            f"The way to distribute is {training_config.distribute}; expected none or mirrored "
+            "beside a search. Search on one machine, then train on several with what it found."
         )
     if importlib.util.find_spec("optuna") is None:
-        raise MissingDependencyError("optuna", "tune", "Searching settings")
+        raise MissingDependencyError("optuna", "search", "Searching settings")
 
 
-def _set_aside(task: Task, spec: ImageSpec, seed: int) -> tuple[Examples, Examples]:
+def _set_aside(
+    training_data: TrainingData, spec: ImageSpec, seed: int
+) -> tuple[Examples, Examples]:
     """The training photos without a part of each class, and that part to judge by."""
-    from edgeclf.photos import split_photos
+    from edgeclf.datasets.photos import split_photos
 
-    rest, judges = split_photos(task.photos, _VALIDATION, seed)
-    return (task.images(rest, spec), rest.targets), (task.images(judges, spec), judges.targets)
+    rest, judges = split_photos(training_data.photos, _VALIDATION, seed)
+    return (training_data.images(rest, spec), rest.targets), (
+        training_data.images(judges, spec),
+        judges.targets,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,10 +199,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave out files that cannot be read, and count them")  # fmt: skip
-    parser.add_argument("--tune", type=int, metavar="N", help="search learning rate, augmentation "
-                        "and, for a student from nothing, width by N trials, and train the best; "
+    parser.add_argument("--search", type=int, metavar="N", help="vary learning rate, augmentation "
+                        "and, for a student from nothing, width in N trials, and train the best; "
                         "judged by 15 %% of the training photos, set aside")  # fmt: skip
-    add_recipe_arguments(parser)
+    add_training_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -210,8 +218,8 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         seed=args.seed,
         skip_unreadable=args.skip_unreadable,
-        recipe=recipe_from(args),
-        tune=args.tune,
+        training_config=training_config_from(args),
+        search=args.search,
     )
     print(artifact.path)
     return 0

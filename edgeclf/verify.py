@@ -13,8 +13,8 @@ from edgeclf import errors
 from edgeclf.errors import EdgeclfError, RuntimeLoadError, VerificationError
 
 if TYPE_CHECKING:
-    from edgeclf.certificate import Verification
-    from edgeclf.classifier import Classifier
+    from edgeclf.inference.classifier import Classifier
+    from edgeclf.trust.certificate import Verification
 
 # Integer kernels round elsewhere from one CPU to the next, and then a near tie tips over.
 _TOP1_TOLERANCE = 0.01
@@ -50,8 +50,8 @@ def verify(
     """
     if isolated:
         return _verify_isolated(os.fspath(model), runtime, data)
-    from edgeclf.certificate import replay
-    from edgeclf.classifier import Classifier
+    from edgeclf.inference.classifier import Classifier
+    from edgeclf.trust.certificate import replay
 
     with Classifier(model, runtime=runtime) as classifier:
         result = replay(classifier)
@@ -61,9 +61,9 @@ def verify(
 
 
 def _measure(classifier: Classifier, data: str | os.PathLike[str]) -> dict[str, Any]:
-    from edgeclf.measurement.accuracy import accuracy_record
-    from edgeclf.photo_check import check_contents
-    from edgeclf.photos import find_photos
+    from edgeclf.datasets.photos import find_photos
+    from edgeclf.datasets.validation import check_contents
+    from edgeclf.metrics.accuracy import accuracy_record
 
     photos = find_photos(data, classifier.labels, partial=True)
     check_contents(photos)
@@ -83,7 +83,7 @@ def _measure(classifier: Classifier, data: str | os.PathLike[str]) -> dict[str, 
 
 def _verify_isolated(model: str, runtime: str, data: str | os.PathLike[str] | None) -> Verification:
     """Lets a child verify, with --json, and takes over its answer or its error."""
-    from edgeclf.isolation import run_isolated
+    from edgeclf.system.isolation import run_isolated
 
     words = [f"--runtime={runtime}", "--json"]
     if data is not None:
@@ -120,8 +120,8 @@ def _to_json(model: str, result: Verification | EdgeclfError) -> str:
 
 def _from_json(line: str) -> Verification:
     """Reads what `_to_json` wrote, and raises an error that it holds."""
-    from edgeclf.certificate import Verification
     from edgeclf.runtimes.base import RuntimeInfo
+    from edgeclf.trust.certificate import Verification
 
     document = json.loads(line)
     del document["model"]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark_results import make_results
+from support import REPOSITORY
+from support.benchmark_results import make_results
 
 if TYPE_CHECKING:
     from edgeclf import Classifier
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 # Read when TensorFlow is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 MUGS = REPOSITORY / "examples" / "mugs"
 
 
@@ -51,7 +51,7 @@ def photo(mugs: Path) -> Path:
 @pytest.fixture
 def check_page(tmp_path: Path) -> Callable[[str], object]:
     """Checks in a browser that a page can be read."""
-    import browser
+    from support import browser
 
     if browser.CHROMIUM is None:
         pytest.skip("there is no Chromium to look with")
@@ -93,7 +93,7 @@ def results() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bright and dark pictures: 24 of each to learn from, 12 of each to judge by."""
-    from shades import write_photos
+    from support.shades import write_photos
 
     root = tmp_path_factory.mktemp("shades")
     write_photos(root)
@@ -104,7 +104,7 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of a teacher that swaps the classes of `shades`: see `write_teachers` there."""
     pytest.importorskip("litert_quantizer", reason="needs edgeclf[convert]")
-    from shades import write_teachers
+    from support.shades import write_teachers
 
     folder = tmp_path_factory.mktemp("teachers")
     write_teachers(folder)
@@ -112,44 +112,44 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_folder(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a student that was barely trained, converted to every target."""
     pytest.importorskip("keras", reason="needs edgeclf[train]")
     folder = tmp_path_factory.mktemp("run")
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        fill_run(mugs, folder)
+        fill_models(mugs, folder)
         return folder
     # Made by the first of the processes that share the tests, copied by all.
     shared = tmp_path_factory.getbasetemp().parent / "run"
     with open(shared.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not shared.exists():
-            fill_run(mugs, folder)
+            fill_models(mugs, folder)
             shutil.copytree(folder, shared)
             return folder
     shutil.copytree(shared, folder, dirs_exist_ok=True)
     return folder
 
 
-def fill_run(mugs: Path, folder: Path) -> None:
+def fill_models(mugs: Path, folder: Path) -> None:
     import edgeclf
     from edgeclf.converters.onnx import OnnxConverter
     from edgeclf.converters.tflite import TFLiteConverter
     from edgeclf.image import ImageSpec
-    from edgeclf.task import open_task
-    from edgeclf.training.backbones import build_classifier, find_backbone
+    from edgeclf.networks.builder import build_classifier, find_backbone
+    from edgeclf.training.data import open_training_data
     from edgeclf.training.fit import TrainingRun, fit_augmented, use_seed
     from edgeclf.training.models import save_model
 
     use_seed(0)
-    task = open_task(mugs / "train", None, folder, seed=0)
+    training_data = open_training_data(mugs / "train", None, folder, seed=0)
     spec = ImageSpec(96, 96)
     model = build_classifier(find_backbone("student"), 4, spec)
-    examples = task.images(task.photos, spec), task.photos.targets
+    examples = training_data.images(training_data.photos, spec), training_data.photos.targets
     fit_augmented(
         model, TrainingRun(examples, epochs=25, seed=0), learning_rate=4e-3, title="train"
     )
-    artifact = save_model(task, "mugs", model, spec, {"epochs": 25})
+    artifact = save_model(training_data, "mugs", model, spec, {"epochs": 25})
     assert artifact.path is not None
     # Barely trained, int8 may lose more than it would on a finished model: the gate has its own
     # tests, here every target is wanted.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import edgeclf
-from edgeclf.training.backbones import BACKBONES, Backbone, build_classifier, input_spec
-from edgeclf.training.figures import backbone_figures
+from edgeclf.networks.builder import BACKBONES, Backbone, build_classifier, input_spec
+from edgeclf.networks.model_stats import backbone_figures
 
-TABLE = Path(edgeclf.__file__).parent / "training" / "backbones.json"
+TABLE = Path(edgeclf.__file__).parent / "networks" / "backbones.json"
 
 
 def row(backbone: Backbone) -> dict[str, Any]:

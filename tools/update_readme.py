@@ -15,7 +15,7 @@ from typing import Any
 
 import benchmark_tables
 
-from edgeclf.reporting.benchmark import environment_line, main_table
+from edgeclf.reporting.benchmark_page import environment_line, main_table
 from edgeclf.reporting.summary import summarize
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeclf.errors import OptionError
-from edgeclf.plugins import Plugins
+from edgeclf.system.plugins import Plugins
 
 _CONVERTERS = Plugins(
     "edgeclf.converters",

@@ -52,7 +52,7 @@ class Recipe:
     """One way to quantise. When a result misses the tolerance, the next recipe is tried.
 
     Attributes:
-        precision: What the result is; a rescue may be fp16 where int8 was asked for.
+        precision: What the result is; a fallback may be fp16 where int8 was asked for.
         calibration: How ranges are taken from the calibration images; None needs none.
         float_layers: How many of the layers with the largest error stay in float.
         activation_bits: 8 or 16.

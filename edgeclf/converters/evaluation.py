@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgeclf.files import sha256_of
+from edgeclf.datasets.cache import cache_photos
+from edgeclf.datasets.manifest import Split, is_table
+from edgeclf.datasets.photos import Photos, find_photos, find_unlabelled
+from edgeclf.datasets.validation import check_contents
 from edgeclf.image import ImageSpec, UInt8Array
-from edgeclf.photo_cache import cache_photos
-from edgeclf.photo_check import check_contents
-from edgeclf.photo_table import Split, is_table
-from edgeclf.photos import Photos, find_photos, find_unlabelled
+from edgeclf.system.files import sha256_of
 
 _GENERATED = 64
 

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeclf import files
 from edgeclf.artifact import Artifact
 from edgeclf.errors import OptionError
+from edgeclf.system import files
 
 _BYTES_A_LINE = 16
 

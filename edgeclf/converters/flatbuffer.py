@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeclf.artifact import Normalization
 from edgeclf.converters.calibration import Ranges
-from edgeclf.converters.rounding import Layer
+from edgeclf.converters.gptq import Layer
 from edgeclf.errors import ConversionError
 
 SIGNATURE = "serving_default"
@@ -423,7 +423,7 @@ def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 
-def lift_quiet_channels(model: bytes, ranges: Ranges) -> bytes:
+def raise_dead_channels(model: bytes, ranges: Ranges) -> bytes:
     """Keeps the biases of channels whose weights are all but zero from overflowing in int8.
 
     A trained network has channels that answer with their bias alone. Their weights' scale is

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.measurement.accuracy import Probabilities, agreement_record
+from edgeclf.metrics.accuracy import Probabilities, agreement_record
 
 DEFAULT_TOLERANCE = 0.01
 GENERATED_CHANGE = 0.02  # of a probability
@@ -18,7 +18,7 @@ _SHOWN_CHANGES = 100
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AnswerComparison:
     """Source against artifact on the same images.
 
     Attributes:
@@ -77,7 +77,7 @@ def compare(
     artifact: Probabilities,
     targets: npt.NDArray[np.int64] | None,
     labels: Sequence[str],
-) -> Comparison:
+) -> AnswerComparison:
     """Compares two models' answers to the same images.
 
     Args:
@@ -88,12 +88,12 @@ def compare(
     """
     alike = agreement_record(source, artifact)
     if targets is None:
-        return Comparison(len(source), None, None, per_class={}, **alike)
+        return AnswerComparison(len(source), None, None, per_class={}, **alike)
     right: dict[str, Any] = {
         "source": source.argmax(axis=1) == targets,
         "artifact": artifact.argmax(axis=1) == targets,
     }
-    return Comparison(
+    return AnswerComparison(
         images=len(targets),
         source_top1=float(right["source"].mean()),
         artifact_top1=float(right["artifact"].mean()),

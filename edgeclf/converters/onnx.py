@@ -23,8 +23,8 @@ from edgeclf.artifact import Format, Precision
 from edgeclf.converters import onnx_graph
 from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
-from edgeclf.converters.rounding import Layer
-from edgeclf.converters.static_int8 import StaticInt8, ladder
+from edgeclf.converters.gptq import Layer
+from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
@@ -66,7 +66,7 @@ class OnnxConverter:
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
-        return ladder(precision)
+        return fallback_recipes(precision)
 
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
@@ -99,7 +99,7 @@ class OnnxConverter:
 
 
 class _OnnxEngine:
-    """See `edgeclf.converters.static_int8.Engine`; a model is a ModelProto."""
+    """See `edgeclf.converters.ptq.Engine`; a model is a ModelProto."""
 
     def __init__(self) -> None:
         self._biases: dict[str, str] = {}  # the quantiser renames tensors; by the layer's output

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeclf.artifact import Normalization
 from edgeclf.converters.base import FileGraph
-from edgeclf.converters.rounding import Layer
+from edgeclf.converters.gptq import Layer
 from edgeclf.errors import ConversionError
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
 

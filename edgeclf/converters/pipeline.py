@@ -1,4 +1,4 @@
-"""From a model to artifacts: convert, compare, rescue, certify, write, report."""
+"""From a model to artifacts: convert, compare, fallback, certify, write, report."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgeclf import files
 from edgeclf.artifact import Artifact, Metadata, save_artifact, seal_artifact
-from edgeclf.certificate import make_certificate
-from edgeclf.classifier import Classifier
 from edgeclf.converters import find_converter
 from edgeclf.converters.base import CALIBRATED, Converted, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
-from edgeclf.converters.conventions import Conventions
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import write_c_source
-from edgeclf.converters.gate import Comparison, answer_changes, compare
-from edgeclf.converters.sources import Opened, open_model
+from edgeclf.converters.gate import AnswerComparison, answer_changes, compare
+from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.converters.sources import SourceModel, open_model
+from edgeclf.datasets.cache import cache_photos
+from edgeclf.datasets.photos import check_disjoint, sample_photos
 from edgeclf.errors import (
     ConversionError,
     EdgeclfError,
@@ -35,12 +34,13 @@ from edgeclf.errors import (
     QualityGateError,
 )
 from edgeclf.image import UInt8Array
-from edgeclf.measurement.accuracy import accuracy_record
-from edgeclf.measurement.environment import library_versions
-from edgeclf.photo_cache import cache_photos
-from edgeclf.photos import check_disjoint, sample_photos
-from edgeclf.progress import say, track
+from edgeclf.inference.classifier import Classifier
+from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.runtimes.base import Float32Array
+from edgeclf.system import files
+from edgeclf.system.environment import library_versions
+from edgeclf.system.progress import log, track
+from edgeclf.trust.certificate import make_certificate
 
 SCHEMA = "edgeclf.conversion/1"
 _TIMED_IMAGES = 30
@@ -51,7 +51,7 @@ _LIBRARIES = ("edgeclf", "tensorflow", "keras", "litert-quantizer", "ai-edge-lit
 
 
 @dataclass(frozen=True)
-class Request:
+class ConversionRequest:
     """What `edgeclf.convert` was asked; see there."""
 
     model: Path
@@ -61,7 +61,7 @@ class Request:
     folder: Path
     tolerance: float
     seed: int
-    conventions: Conventions
+    source_spec: SourceSpec
     c_array: bool
     scaled_decode: bool
 
@@ -83,8 +83,25 @@ class Attempt:
     converted: Converted
     metadata: Metadata
     answers: Float32Array
-    comparison: Comparison
+    comparison: AnswerComparison
     record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """What came of all targets.
+
+    Attributes:
+        artifacts: Those that hold, in the order of the targets.
+        report: What was tried and found, as plain JSON types.
+        path: Where the report is.
+        error: What to raise once the pages are written; None if every target holds.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    report: dict[str, Any]
+    path: Path
+    error: ConversionError | None
 
 
 class Conversion:
@@ -98,7 +115,7 @@ class Conversion:
         OptionError: int8 is wanted without calibration.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ConversionRequest) -> None:
         needs = [str(t) for t in request.targets if t.precision in CALIBRATED]
         if request.calibration is None and needs:
             raise OptionError(
@@ -107,8 +124,8 @@ class Conversion:
                 "--to."
             )
         self._request = request
-        self._opened: Opened = open_model(request.model, request.conventions)
-        self._metadata = self._opened.source.metadata
+        self._source_model: SourceModel = open_model(request.model, request.source_spec)
+        self._metadata = self._source_model.source.metadata
         if not request.scaled_decode:
             exact = dataclasses.replace(self._metadata.image, scaled_decode=False)
             self._metadata = dataclasses.replace(self._metadata, image=exact)
@@ -117,8 +134,10 @@ class Conversion:
             request.evaluation, self._metadata.labels, self._metadata.image, self._cache
         )
         self._manifest, calibration = self._calibrate()
-        self._source: Source = dataclasses.replace(self._opened.source, calibration=calibration)
-        self._answers = self._opened.answers(self._evaluation.images)
+        self._source: Source = dataclasses.replace(
+            self._source_model.source, calibration=calibration
+        )
+        self._answers = self._source_model.answers(self._evaluation.images)
         self._converters: dict[str, Converter] = {}
 
     def _calibrate(self) -> tuple[dict[str, Any] | None, UInt8Array | None]:
@@ -141,9 +160,9 @@ class Conversion:
             "source": {
                 "name": self._metadata.name,
                 "file": self._request.model.name,
-                "format": self._opened.format,
-                "sha256": self._opened.sha256,
-                "size_bytes": self._opened.size_bytes,
+                "format": self._source_model.format,
+                "sha256": self._source_model.sha256,
+                "size_bytes": self._source_model.size_bytes,
                 "parameters": self._metadata.parameters,
             },
             "labels": list(self._metadata.labels),
@@ -174,17 +193,17 @@ class Conversion:
             The written artifact, or None; and what the report says of it.
         """
         start = time.monotonic()
-        rungs: list[dict[str, Any]] = []
+        attempts: list[dict[str, Any]] = []
         taken = last = None
         try:
             converter = self._converter(target)
             for recipe in converter.recipes(target.precision):
-                attempt = self._attempt(converter, recipe, rungs)
+                attempt = self._attempt(converter, recipe, attempts)
                 last = attempt or last
                 if attempt is not None and attempt.record["passed"]:
                     taken = attempt
                     break
-            error = None if last else rungs[-1]["error"]
+            error = None if last else attempts[-1]["error"]
         except ConversionError as exc:
             error = str(exc)
         artifact = self._write(target, taken) if taken else None
@@ -195,7 +214,7 @@ class Conversion:
             "file": artifact.path.name if artifact and artifact.path else None,
             "size_bytes": artifact.size_bytes if artifact else None,
             "seconds": time.monotonic() - start,
-            "rungs": rungs,
+            "attempts": attempts,
             "arena_bytes": _of_quantization(artifact, "arena_bytes"),
             **(self._details(shown) if shown else {}),
         }
@@ -212,14 +231,14 @@ class Conversion:
         return converter
 
     def _attempt(
-        self, converter: Converter, recipe: Recipe, rungs: list[dict[str, Any]]
+        self, converter: Converter, recipe: Recipe, attempts: list[dict[str, Any]]
     ) -> Attempt | None:
         start = time.monotonic()
         figures = ("top1_drop", "top1_agreement", "max_change", "mean_change", "size_bytes",
                    "p50_ms")  # fmt: skip
         record: dict[str, Any] = {"recipe": str(recipe), "passed": False, "error": None,
                                   **dict.fromkeys(figures)}  # fmt: skip
-        rungs.append(record)
+        attempts.append(record)
         try:
             converted = converter.convert(recipe)
             metadata = dataclasses.replace(
@@ -268,7 +287,7 @@ class Conversion:
         with Classifier(seal_artifact(content, attempt.metadata)) as classifier:
             certificate = make_certificate(
                 classifier,
-                self._opened.answers,
+                self._source_model.answers,
                 evaluation.images,
                 (self._answers, attempt.answers),
             )
@@ -278,7 +297,7 @@ class Conversion:
             metadata = dataclasses.replace(
                 metadata, quantization={**(metadata.quantization or {}), "arena_bytes": arena}
             )
-        # A rescue may have another precision than was asked for; the file's name tells the truth.
+        # A fallback may have another precision than was asked for; the file's name tells the truth.
         written = dataclasses.replace(target, precision=attempt.recipe.precision)
         format_ = self._converters[target.converter].format
         suffix = "" if target.converter == format_ else f".{format_}"
@@ -319,11 +338,12 @@ class Conversion:
         ]
 
 
-def convert_all(request: Request) -> tuple[Artifact, ...]:
-    """The body of `edgeclf.convert`; see there."""
-    from edgeclf.reporting.conversion import to_html, to_markdown
-    from edgeclf.reporting.html import write_pages
+def convert_all(request: ConversionRequest) -> ConversionResult:
+    """Converts to every target and writes ``NAME.conversion.json`` beside the artifacts.
 
+    Raises:
+        ConversionError: The model cannot be read, or its photos cannot be used.
+    """
     start = time.monotonic()
     conversion = Conversion(request)
     artifacts: list[Artifact] = []
@@ -341,23 +361,23 @@ def convert_all(request: Request) -> tuple[Artifact, ...]:
             failures.append(f"{name}: {results[name]['error']}")
         else:
             only_errors = False
-            comparison = Comparison(**results[name]["comparison"])
+            comparison = AnswerComparison(**results[name]["comparison"])
             failures.append(f"{name} {comparison.verdict(conversion.evaluation_kind)}")
     report = {
         **conversion.report(), "seconds": time.monotonic() - start, "results": results
     }  # fmt: skip
     path = request.folder / f"{conversion.name}.conversion.json"
     files.write_json(path, report)
-    write_pages(path, report, to_markdown, to_html)
     _say_results(results)
+    error: ConversionError | None = None
     if failures and only_errors:
-        raise ConversionError("; ".join(failures))
-    if failures:
-        raise QualityGateError(
+        error = ConversionError("; ".join(failures))
+    elif failures:
+        error = QualityGateError(
             f"{'; '.join(failures)} (allowed: {request.tolerance:.1%}) and was not written. {path} "
             "holds what was tried; take other calibration photos, or allow more with --tolerance."
         )
-    return tuple(artifacts)
+    return ConversionResult(tuple(artifacts), report, path, error)
 
 
 def _arena_bytes(artifact: Artifact) -> int | None:
@@ -367,7 +387,7 @@ def _arena_bytes(artifact: Artifact) -> int | None:
     try:
         return arena_bytes(artifact)
     except MissingDependencyError as exc:
-        say(f"  the arena was not measured: {exc}")
+        log(f"  the arena was not measured: {exc}")
         return None
 
 
@@ -395,16 +415,16 @@ def _say_results(results: dict[str, dict[str, Any]]) -> None:
     for name, result in results.items():
         comparison = result.get("comparison")
         if comparison is None:
-            say(f"  {name:<28} FAILED  {result['error']}")
+            log(f"  {name:<28} FAILED  {result['error']}")
             continue
         top1 = ""
         if comparison["source_top1"] is not None:
             top1 = f"top-1 {comparison['source_top1']:.1%} -> {comparison['artifact_top1']:.1%}  "
-        say(
+        log(
             f"  {name:<28} {'passed' if result['passed'] else 'FAILED'}  {top1}"
             f"agreement {comparison['top1_agreement']:.1%}  "
             f"max change {comparison['max_change']:.4f}"
         )
-        if result["passed"] and len(result["rungs"]) > 1:
-            say(f"    after {len(result['rungs'])} attempts: {result['rungs'][-1]['recipe']} "
+        if result["passed"] and len(result["attempts"]) > 1:
+            log(f"    after {len(result['attempts'])} attempts: {result['attempts'][-1]['recipe']} "
                 f"-> {result['file']}")  # fmt: skip

@@ -18,11 +18,11 @@ import numpy as np
 
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import FileGraph, Graph, Source, TensorFlowGraph
-from edgeclf.converters.conventions import Conventions
+from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
-from edgeclf.files import sha256_of
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.runtimes.base import Float32Array
+from edgeclf.system.files import sha256_of
 
 _BATCH = 32
 _SUM_TOLERANCE = 0.02  # of the probabilities of one image
@@ -34,7 +34,7 @@ _SIGNATURES = ("serving_default", "default", "image_classifier")
 
 
 @dataclass(frozen=True)
-class Opened:
+class SourceModel:
     """A model that is ready to be converted.
 
     Attributes:
@@ -54,13 +54,13 @@ class Opened:
     scores: str = "probabilities"
 
 
-def open_model(path: Path, conventions: Conventions) -> Opened:
+def open_model(path: Path, source_spec: SourceSpec) -> SourceModel:
     """Reads a model of any kind that can be converted.
 
     Args:
         path: A ``.keras`` artifact of edgeclf, or from elsewhere ``.keras``, ``.h5``,
             ``.tflite``, ``.onnx`` or the folder of a SavedModel.
-        conventions: What a model from elsewhere expects; not used for an artifact.
+        source_spec: What a model from elsewhere expects; not used for an artifact.
 
     Raises:
         ArtifactError: There is no such file, or it cannot be read as what it claims to be.
@@ -70,7 +70,7 @@ def open_model(path: Path, conventions: Conventions) -> Opened:
     if not path.exists():
         raise ArtifactError(f"There is no model {path}.")
     if path.is_dir():
-        return _open_foreign(path, conventions, *_saved_model(path, conventions))
+        return _open_foreign(path, source_spec, *_saved_model(path, source_spec))
     content = path.read_bytes()
     if is_artifact(content):
         return _open_artifact(load_artifact(path))
@@ -80,7 +80,7 @@ def open_model(path: Path, conventions: Conventions) -> Opened:
             f"{path} is neither an artifact of edgeclf nor a model that can be converted; expected "
             ".keras, .h5, .tflite, .onnx or the folder of a SavedModel."
         )
-    return _open_foreign(path, conventions, *readers[path.suffix](path, conventions))
+    return _open_foreign(path, source_spec, *readers[path.suffix](path, source_spec))
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -114,22 +114,21 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(names[index] for index in range(len(names)))
 
 
-def _open_artifact(artifact: Artifact) -> Opened:
+def _open_artifact(artifact: Artifact) -> SourceModel:
     if artifact.format != "keras":
         raise ArtifactError(
             f"{artifact.path} is an artifact already, in {artifact.format}; convert the .keras one "
             "that it was made from."
         )
-    from edgeclf.training.backbones import part
-    from edgeclf.training.fit import predict_probabilities
-    from edgeclf.training.models import load_model
+    from edgeclf.networks.builder import part
+    from edgeclf.networks.keras_model import load_model, predict_probabilities
 
     model = load_model(artifact)
     core = part(model, "normalize", "probabilities")
     graph = TensorFlowGraph(
         lambda image: core(image, training=False), [variable.value for variable in model.variables]
     )
-    return Opened(
+    return SourceModel(
         Source(graph, artifact.metadata),
         lambda images: predict_probabilities(model, images),
         artifact.format,
@@ -140,36 +139,36 @@ def _open_artifact(artifact: Artifact) -> Opened:
 
 def _open_foreign(
     path: Path,
-    conventions: Conventions,
+    source_spec: SourceSpec,
     graph: Graph,
     predict: Callable[[Any], Any],
     shape: Sequence[int | None],
     parameters: int,
     format_: str,
-) -> Opened:
+) -> SourceModel:
     """What all models from elsewhere share.
 
     Args:
         path: Where it was read from.
-        conventions: What the user said of it.
+        source_spec: What the user said of it.
         graph: The network in the form that the converters take.
         predict: The original, from float32 in its own layout to its own scores.
         shape: Of its input.
         parameters: How many weights it has.
         format_: What it was read from.
     """
-    if conventions.labels is None:
+    if source_spec.labels is None:
         raise OptionError(
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "
             "line in the order of the output, or a CSV file with the columns id and name."
         )
-    labels, sha256 = read_labels(conventions.labels), _hash(path)
-    height, width = _input_size(path, shape, conventions)
+    labels, sha256 = read_labels(source_spec.labels), _hash(path)
+    height, width = _input_size(path, shape, source_spec)
     metadata = Metadata(
         name=path.stem,
         labels=labels,
         image=ImageSpec(height, width),
-        normalization=conventions.normalization(),
+        normalization=source_spec.normalization(),
         parameters=parameters,
         training={"origin": {"file": path.name, "sha256": sha256}},
     )
@@ -179,29 +178,29 @@ def _open_foreign(
         rows = []
         for start in range(0, len(images), _BATCH):
             values = scheme.apply(images[start : start + _BATCH])
-            if conventions.layout == "nchw":
+            if source_spec.layout == "nchw":
                 values = values.transpose(0, 3, 1, 2)
             rows.append(np.asarray(predict(np.ascontiguousarray(values)), np.float32))
-        return _checked(np.concatenate(rows), path, labels, conventions)
+        return _checked(np.concatenate(rows), path, labels, source_spec)
 
     answers(np.zeros((1, height, width, 3), np.uint8))  # says now what does not fit
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     size = sum(file.stat().st_size for file in files)
-    return Opened(Source(graph, metadata), answers, format_, sha256, size, conventions.scores)
+    return SourceModel(Source(graph, metadata), answers, format_, sha256, size, source_spec.scores)
 
 
 def _input_size(
-    path: Path, shape: Sequence[int | None], conventions: Conventions
+    path: Path, shape: Sequence[int | None], source_spec: SourceSpec
 ) -> tuple[int, int]:
-    spatial, channels = (shape[1:3], shape[3:]) if conventions.layout == "nhwc" else (
+    spatial, channels = (shape[1:3], shape[3:]) if source_spec.layout == "nhwc" else (
         shape[2:4], shape[1:2])  # fmt: skip
     if len(shape) != 4 or tuple(channels) not in ((3,), (None,)):
-        other = "nchw" if conventions.layout == "nhwc" else "nhwc"
+        other = "nchw" if source_spec.layout == "nhwc" else "nhwc"
         raise ConversionError(
             f"{path} takes the shape {tuple(shape)}; expected RGB images in the layout "
-            f"{conventions.layout}. If its channels come elsewhere, add --layout {other}."
+            f"{source_spec.layout}. If its channels come elsewhere, add --layout {other}."
         )
-    given = conventions.input_size
+    given = source_spec.input_size
     if None in spatial:
         if given is None:
             raise OptionError(
@@ -215,14 +214,14 @@ def _input_size(
 
 
 def _checked(
-    scores: Float32Array, path: Path, labels: Sequence[str], conventions: Conventions
+    scores: Float32Array, path: Path, labels: Sequence[str], source_spec: SourceSpec
 ) -> Float32Array:
     if scores.ndim != 2 or scores.shape[1] != len(labels):
         raise OptionError(
             f"{path} answers with the shape {scores.shape}, but there are {len(labels)} labels. "
             "Expected one label for each score."
         )
-    if conventions.scores == "logits":
+    if source_spec.scores == "logits":
         exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
         softmax: Float32Array = exponents / exponents.sum(axis=1, keepdims=True)
         return softmax
@@ -248,26 +247,24 @@ def _names_and_files(folder: Path) -> Iterator[str | Path]:
 
 
 def _tensorflow_graph(
-    function: Callable[[Any], Any], variables: Sequence[Any], conventions: Conventions
+    function: Callable[[Any], Any], variables: Sequence[Any], source_spec: SourceSpec
 ) -> TensorFlowGraph:
     import tensorflow as tf
 
     def core(image: Any) -> Any:
-        if conventions.layout == "nchw":
+        if source_spec.layout == "nchw":
             image = tf.transpose(image, (0, 3, 1, 2))
         scores = function(image)
-        return tf.nn.softmax(scores) if conventions.scores == "logits" else scores
+        return tf.nn.softmax(scores) if source_spec.scores == "logits" else scores
 
     return TensorFlowGraph(core, variables)
 
 
-def _keras(path: Path, conventions: Conventions) -> tuple[Any, ...]:
-    import keras
-
-    import edgeclf.training  # noqa: F401 - sets Keras up, or says what is missing
+def _keras(path: Path, source_spec: SourceSpec) -> tuple[Any, ...]:
+    from edgeclf.networks.backend import keras
 
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=not conventions.trust)
+        model = keras.saving.load_model(path, compile=False, safe_mode=not source_spec.trust)
     except ValueError as exc:
         if "Lambda" in str(exc) or "safe_mode" in str(exc):
             raise ConversionError(
@@ -287,15 +284,14 @@ def _keras(path: Path, conventions: Conventions) -> tuple[Any, ...]:
         return model(image, training=False)
 
     variables = [variable.value for variable in model.variables]
-    graph = _tensorflow_graph(function, variables, conventions)
+    graph = _tensorflow_graph(function, variables, source_spec)
     return graph, function, model.input_shape, int(model.count_params()), path.suffix.strip(".")
 
 
-def _saved_model(path: Path, conventions: Conventions) -> tuple[Any, ...]:
-    import tensorflow as tf
+def _saved_model(path: Path, source_spec: SourceSpec) -> tuple[Any, ...]:
     from tensorflow.core.protobuf import saved_model_pb2
 
-    import edgeclf.training  # noqa: F401 - says what is missing
+    from edgeclf.networks.backend import tf
 
     if not (path / "saved_model.pb").is_file():
         raise ArtifactError(f"{path} is a folder without saved_model.pb; expected a SavedModel.")
@@ -305,7 +301,7 @@ def _saved_model(path: Path, conventions: Conventions) -> tuple[Any, ...]:
     except Exception as exc:  # protobuf's errors share no base class below Exception
         raise ArtifactError(f"{path} is no readable SavedModel: {exc}") from exc
     unsafe = sorted(_UNSAFE_OPERATIONS & set(_operations(proto)))
-    if unsafe and not conventions.trust:
+    if unsafe and not source_spec.trust:
         raise ConversionError(
             f"{path} holds operations that reach outside of the network: {', '.join(unsafe)}. "
             "If you know where it comes from, add --trust."
@@ -335,7 +331,7 @@ def _saved_model(path: Path, conventions: Conventions) -> tuple[Any, ...]:
 
     variables = list(signature.variables)
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
-    graph = _tensorflow_graph(function, [loaded, *variables], conventions)
+    graph = _tensorflow_graph(function, [loaded, *variables], source_spec)
     return graph, function, spec.shape.as_list(), parameters, "saved_model"
 
 
@@ -347,7 +343,7 @@ def _operations(proto: Any) -> Iterator[str]:
             yield from (node.op for node in function.node_def)
 
 
-def _tflite(path: Path, conventions: Conventions) -> tuple[Any, ...]:
+def _tflite(path: Path, source_spec: SourceSpec) -> tuple[Any, ...]:
     from edgeclf.runtimes.litert import LiteRTRuntime
 
     engine, library = LiteRTRuntime.import_engine()
@@ -373,12 +369,12 @@ def _tflite(path: Path, conventions: Conventions) -> tuple[Any, ...]:
     stored = constant_tensors(content)
     parameters = sum(int(np.prod(d["shape"])) for d in details
                      if d["index"] in stored and d["dtype"] == np.float32)  # fmt: skip
-    logits = conventions.scores == "logits"
-    graph = FileGraph("tflite", content, conventions.layout == "nchw", logits)
+    logits = source_spec.scores == "logits"
+    graph = FileGraph("tflite", content, source_spec.layout == "nchw", logits)
     return graph, predict, given["shape"].tolist(), parameters, "tflite"
 
 
-def _onnx(path: Path, conventions: Conventions) -> tuple[Any, ...]:
+def _onnx(path: Path, source_spec: SourceSpec) -> tuple[Any, ...]:
     from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
     onnxruntime: Any = OnnxRuntime.import_engine()
@@ -399,5 +395,5 @@ def _onnx(path: Path, conventions: Conventions) -> tuple[Any, ...]:
     stored = onnx.load_from_string(content).graph.initializer
     parameters = sum(int(np.prod(t.dims)) for t in stored if t.data_type == onnx.TensorProto.FLOAT)
     shape = [size if isinstance(size, int) else None for size in given.shape]
-    graph = FileGraph("onnx", content, conventions.layout == "nchw", conventions.scores == "logits")
+    graph = FileGraph("onnx", content, source_spec.layout == "nchw", source_spec.scores == "logits")
     return graph, predict, shape, parameters, "onnx"

@@ -24,8 +24,8 @@ from edgeclf.artifact import Format, Normalization, Precision
 from edgeclf.converters import flatbuffer
 from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
-from edgeclf.converters.rounding import Layer
-from edgeclf.converters.static_int8 import StaticInt8, ladder
+from edgeclf.converters.gptq import Layer
+from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError
 from edgeclf.runtimes.base import Float32Array
@@ -62,7 +62,7 @@ class TFLiteConverter:
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
-        return ladder(precision)
+        return fallback_recipes(precision)
 
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
@@ -114,7 +114,7 @@ class TFLiteConverter:
 
 
 class _TFLiteEngine:
-    """See `edgeclf.converters.static_int8.Engine`; a model is a flatbuffer."""
+    """See `edgeclf.converters.ptq.Engine`; a model is a flatbuffer."""
 
     def __init__(self, scheme: Normalization) -> None:
         self._scheme = scheme
@@ -167,7 +167,7 @@ class _TFLiteEngine:
         self, core: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> bytes:
         logits = flatbuffer.logits_layer(core)
-        core = flatbuffer.lift_quiet_channels(core, ranges)
+        core = flatbuffer.raise_dead_channels(core, ranges)
         return _quantize(core, _static_recipe(recipe, in_float, self._scheme, logits), ranges)
 
     def linear_layers(self, core: bytes, quantized: bytes) -> list[str]:

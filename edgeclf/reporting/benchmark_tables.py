@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgeclf.measurement.results import (
+from edgeclf.measurement.matrix.schema import (
     METRICS,
     Row,
     is_unstable,
@@ -174,7 +174,7 @@ def arrivals_table(results: Results) -> list[Table]:
     rows = results["rows"]
     lines = []
     for row in rows:
-        if stream := row.get("arrivals"):
+        if stream := row.get("open_loop"):
             latency = stream["latency_ms"] or {}
             lines.append(
                 (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeclf.measurement.results import Row, row_threads
+from edgeclf.measurement.matrix.schema import Row, row_threads
 
 Results = Mapping[str, Any]
 

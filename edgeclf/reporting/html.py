@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MissingDependencyError
-from edgeclf.files import write_text
-from edgeclf.progress import say
+from edgeclf.system.files import write_text
+from edgeclf.system.progress import log
 
 if TYPE_CHECKING:
     import jinja2
@@ -46,4 +46,4 @@ def write_pages(
     try:
         write_text(path.with_suffix(".html"), to_html(record))
     except MissingDependencyError as exc:
-        say(f"  no page was written: {exc}")
+        log(f"  no page was written: {exc}")

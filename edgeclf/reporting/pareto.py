@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeclf.measurement.results import METRICS, Row, is_unstable, row_name
+from edgeclf.measurement.matrix.schema import METRICS, Row, is_unstable, row_name
 from edgeclf.reporting import text
-from edgeclf.reporting.figures import COLOURS, Plot, by_first_seen, figure, legend, log_axis, svg
+from edgeclf.reporting.svg_plots import COLOURS, Plot, by_first_seen, figure, legend, log_axis, svg
 
 _MARKERS = "os^Dv*"
 # A float model's mark is a ring around that of its quantised twin where the two coincide.

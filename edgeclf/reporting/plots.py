@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.measurement.results import METRICS, Row, row_threads
+from edgeclf.measurement.matrix.schema import METRICS, Row, row_threads
 from edgeclf.reporting import text
-from edgeclf.reporting.figures import (
+from edgeclf.reporting.pareto import draw_fronts
+from edgeclf.reporting.svg_plots import (
     COLOURS,
     MODEL_COLOURS,
     Plot,
     by_first_seen,
-    is_shaky,
+    is_unreliable,
     legend,
     log_axis,
     panels,
@@ -21,7 +22,6 @@ from edgeclf.reporting.figures import (
     svg,
     value,
 )
-from edgeclf.reporting.pareto import draw_fronts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def _reading_help(shown: Sequence[Row], of: int) -> str:
     words = " Of each file and runtime, the fastest row." if len(shown) < of else ""
     several = len({row_threads(row) for row in shown}) > 1
     words += " 2T: two threads." * several
-    return words + " †: unstable or throttled." * any(map(is_shaky, shown))
+    return words + " †: unstable or throttled." * any(map(is_unreliable, shown))
 
 
 def _distributions(rows: Sequence[Row], colours: Mapping[str, str], name: str) -> Plot:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeclf.measurement.recommendation import Limits, Recommendation, recommend
-from edgeclf.measurement.results import Row, is_unstable, row_threads, steady_pss_bytes, total
+from edgeclf.measurement.matrix.recommendation import Limits, Recommendation, recommend
+from edgeclf.measurement.matrix.schema import Row, is_unstable, row_threads, steady_pss_bytes, total
 from edgeclf.reporting import text
 
 _ALIKE = 0.05  # medians of two processes closer than this are not called faster or slower
@@ -72,7 +72,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Failure:
+class RowFailure:
     """A row that has no figures, and why."""
 
     model: str
@@ -105,7 +105,7 @@ class Summary:
     student: str | None
     headline: Comparison | None
     like_with_like: tuple[Comparison, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[RowFailure, ...]
     sentences: tuple[str, ...]
 
 
@@ -124,7 +124,7 @@ def summarize(results: Mapping[str, Any], limits: Limits | None = None) -> Summa
     headline = _headline(measured, teacher, student)
     same = _like_with_like(measured, teacher, student) if teacher != student else ()
     failures = tuple(
-        Failure(row["model"], row["file"], row["precision"], row["runtime"]["name"],
+        RowFailure(row["model"], row["file"], row["precision"], row["runtime"]["name"],
                 " ".join(row["error"].split()))
         for row in rows if row["error"]
     )  # fmt: skip
@@ -249,7 +249,7 @@ def _sentences(
     student: str | None,
     headline: Comparison | None,
     same: tuple[Comparison, ...],
-    failures: tuple[Failure, ...],
+    failures: tuple[RowFailure, ...],
 ) -> Iterable[str]:
     if headline:
         yield from _headline_sentences(results, headline, teacher, student)

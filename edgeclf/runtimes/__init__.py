@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from edgeclf.artifact import Artifact, Format
 from edgeclf.errors import EdgeclfError, RuntimeLoadError
-from edgeclf.plugins import Plugins
 from edgeclf.runtimes.base import Device, Runtime, RuntimeInfo
+from edgeclf.system.plugins import Plugins
 
 __all__ = [
     "DEFAULT_RUNTIME",

@@ -1,7 +1,7 @@
 """What ``runtime="auto"`` means for a file on this machine, and why.
 
-First what `edgeclf tune` measured here, if the file and the machine are still the same; then the
-usual runtime of the file's format; then any other installed one that takes it.
+First what `edgeclf autotune` measured here, if the file and the machine are still the same; then
+the usual runtime of the file's format; then any other installed one that takes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.artifact import Artifact
-from edgeclf.cpu import available_cpus, cpu_model
 from edgeclf.errors import MissingDependencyError
 from edgeclf.runtimes import (
     DEFAULT_RUNTIME,
@@ -21,6 +20,7 @@ from edgeclf.runtimes import (
     runtime_names,
     runtimes_for,
 )
+from edgeclf.system.cpu import available_cpus, cpu_model
 
 TUNING_VERSION = 1
 
@@ -41,7 +41,7 @@ class Choice:
 
 
 def tuning_path(artifact_path: Path) -> Path:
-    """Where `edgeclf tune` keeps what it found about an artifact."""
+    """Where `edgeclf autotune` keeps what it found about an artifact."""
     return artifact_path.with_name(artifact_path.name + ".tuning.json")
 
 
@@ -90,7 +90,10 @@ def _tuned(artifact: Artifact, device: Device) -> tuple[Choice | None, str]:
     except (OSError, ValueError, KeyError, TypeError):
         return None, f"; {path.name} cannot be read and was passed over"
     if conditions != tuning_conditions(artifact, device):
-        return None, f"; {path.name} is of another file, device or machine: tune again"
+        return None, f"; {path.name} is of another file, device or machine: run autotune again"
     if choice.runtime not in runtime_names():
-        return None, f"; {path.name} names {choice.runtime}, which is not installed: tune again"
+        return (
+            None,
+            f"; {path.name} names {choice.runtime}, which is not installed: run autotune again",
+        )
     return choice, ""

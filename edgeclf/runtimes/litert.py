@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
-from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.system.cpu import available_cpus
 
 # (module with an Interpreter, distribution), the current engine first.
 _ENGINES = (

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact
-from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.system.cpu import available_cpus
 
 _PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import EdgeclfError, RuntimeLoadError
-from edgeclf.isolation import run_isolated
 from edgeclf.runtimes import Device, load_runtime
+from edgeclf.system.isolation import run_isolated
 
 _OK = "ok"
 

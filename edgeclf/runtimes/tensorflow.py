@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.artifact import Artifact
-from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.system.cpu import available_cpus
 
 _DEVICES = ("cpu", "cuda")
 

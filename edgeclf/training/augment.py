@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
-from keras import layers, ops
 
 from edgeclf.image import UInt8Array
+from edgeclf.networks.backend import keras, layers, ops
 
 POLICY_VERSION = 1  # raise when the same seed varies the same photo in another way
 _ZOOM = (0.75, 1.1)  # the side of the source area, relative to the image

@@ -12,12 +12,10 @@ import json
 import os
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from edgeclf.errors import OptionError
-from edgeclf.progress import say
-from edgeclf.task import Task
+from edgeclf.networks.backend import keras, tf
+from edgeclf.system.progress import log
+from edgeclf.training.data import TrainingData
 from edgeclf.training.run_folder import discard
 
 _EXPECTED = (
@@ -31,8 +29,8 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     """The strategy of that name; several machines must be joined before TensorFlow does anything.
 
     Args:
-        name: One of `edgeclf.recipe.STRATEGIES`: ``none``, ``mirrored`` (the devices of this
-            machine) or ``multi-worker`` (the machines that TF_CONFIG lists, one process each).
+        name: One of `edgeclf.training.config.STRATEGIES`: ``none``, ``mirrored`` (the devices of
+            this machine) or ``multi-worker`` (the machines that TF_CONFIG lists, one process each).
 
     Raises:
         OptionError: The devices or machines for it are not there.
@@ -71,21 +69,21 @@ def worker_index() -> int:
     return index
 
 
-def task_of_worker(task: Task, run: str) -> Task:
+def data_of_worker(training_data: TrainingData, run: str) -> TrainingData:
     """The task of this process among several: all but the first write into folders of their own.
 
     Epochs end on all machines together, but are saved by each for itself: machines that were
     stopped in between could go on from different ones. So what an earlier run left is removed.
 
     Args:
-        task: What all of them work on.
+        training_data: What all of them work on.
         run: Name of the run folder.
     """
     index = worker_index()
-    folder = task.folder / f"worker-{index}" if index else task.folder
+    folder = training_data.folder / f"worker-{index}" if index else training_data.folder
     if discard(folder / run):
-        say(f"starting anew: what an earlier run left in {folder / run} is removed")
-    return dataclasses.replace(task, folder=folder)
+        log(f"starting anew: what an earlier run left in {folder / run} is removed")
+    return dataclasses.replace(training_data, folder=folder)
 
 
 def prepare_for_replicas(trainer: keras.Model, batch: tuple[Any, Any]) -> None:

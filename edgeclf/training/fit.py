@@ -8,18 +8,19 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from edgeclf.image import UInt8Array
-from edgeclf.progress import say, track
-from edgeclf.recipe import Recipe
+from edgeclf.networks.backend import keras
+from edgeclf.networks.builder import part
+from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
+from edgeclf.system.progress import log, track
 from edgeclf.training.augment import augmentation
-from edgeclf.training.backbones import part
+from edgeclf.training.batch_loader import BatchLoader
+from edgeclf.training.checkpoint import CheckpointCallback
+from edgeclf.training.config import TrainingConfig
 from edgeclf.training.distribution import open_strategy, prepare_for_replicas, twin_of
-from edgeclf.training.feed import BATCH_SIZE, Feed, in_batches
-from edgeclf.training.keeper import Keeper
 from edgeclf.training.optimization import balanced_weights, classification_loss, cosine_adam
 from edgeclf.training.progress_callback import ProgressCallback
 from edgeclf.training.run_folder import RunFolder
@@ -47,7 +48,7 @@ class TrainingRun:
         examples: Images uint8 [N, H, W, 3] of the model's input size, and targets int64 [N].
         epochs: Passes over augmented photos.
         seed: Decides order and augmentation.
-        recipe: The other settings.
+        training_config: The other settings.
         validation: Other examples to judge each epoch by; early stopping needs them.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
         callbacks: More to call as it learns from augmented photos.
@@ -56,7 +57,7 @@ class TrainingRun:
     examples: Examples
     epochs: int
     seed: int
-    recipe: Recipe = field(default_factory=Recipe)
+    training_config: TrainingConfig = field(default_factory=TrainingConfig)
     validation: Examples | None = None
     folder: RunFolder | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -89,10 +90,10 @@ def fit_head(model: keras.Model, run: TrainingRun) -> None:
     images, targets = run.examples
     rows = run.folder.features() if run.folder is not None else None
     if rows is None:
-        rows = _features(model, images, run.seed, run.recipe.augmentation)
+        rows = _features(model, images, run.seed, run.training_config.augmentation)
         if run.folder is not None:
             run.folder.save_features(rows)
-    say(f"features of {len(rows)} views computed once instead of {_HEAD_EPOCHS} times")
+    log(f"features of {len(rows)} views computed once instead of {_HEAD_EPOCHS} times")
     inputs = keras.Input(rows.shape[1:])
     on_features = replace(
         run,
@@ -117,13 +118,13 @@ def fine_tune(model: keras.Model, run: TrainingRun, *, unfreeze_from: str) -> No
     for layer in model.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached and not isinstance(layer, keras.layers.BatchNormalization)
-    rate = run.recipe.learning_rate or FINE_TUNING_RATE
+    rate = run.training_config.learning_rate or FINE_TUNING_RATE
     fit_augmented(model, run, learning_rate=rate, title="fine-tune the upper layers")
 
 
 def fit_from_scratch(model: keras.Model, run: TrainingRun) -> None:
     """Trains a whole network from `build_classifier` that knows nothing yet, in place."""
-    rate = run.recipe.learning_rate or FROM_SCRATCH_RATE
+    rate = run.training_config.learning_rate or FROM_SCRATCH_RATE
     fit_augmented(model, run, learning_rate=rate, title="train from scratch")
 
 
@@ -141,15 +142,15 @@ def fit_augmented(
         learning_rate: The peak rate, which falls to zero along a cosine.
         title: For the progress bar and the log.
     """
-    recipe = run.recipe
-    if recipe.tensorboard and run.folder is not None:
+    training_config = run.training_config
+    if training_config.tensorboard and run.folder is not None:
         logs = str(run.folder.path / "tensorboard")
         writer = keras.callbacks.TensorBoard(logs, write_graph=False)
         run = replace(run, callbacks=(*run.callbacks, writer))
-    with open_strategy(recipe.distribute).scope():
-        taught = model if recipe.distribute == "none" else twin_of(model)
+    with open_strategy(training_config.distribute).scope():
+        taught = model if training_config.distribute == "none" else twin_of(model)
         image = keras.Input(run.examples[0].shape[1:], dtype="uint8")
-        vary = augmentation(run.seed, recipe.augmentation)
+        vary = augmentation(run.seed, training_config.augmentation)
         normalized = taught.get_layer("normalize")(vary(image))
         trainer = keras.Model(image, part(taught, "normalize", "logits")(normalized))
         try:
@@ -178,26 +179,36 @@ def _features(
 
 def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title: str) -> None:
     """Trains `trainer`, which answers logits, from where the run's folder says it was."""
-    (inputs, targets), recipe, classes = run.examples, run.recipe, trainer.output_shape[-1]
-    steps = run.epochs * math.ceil(len(targets) / recipe.batch_size)
+    (inputs, targets), training_config, classes = (
+        run.examples,
+        run.training_config,
+        trainer.output_shape[-1],
+    )
+    steps = run.epochs * math.ceil(len(targets) / training_config.batch_size)
     optimizer = cosine_adam(learning_rate, steps)
-    if recipe.mixed_precision:
+    if training_config.mixed_precision:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    weights = balanced_weights(targets, classes) if recipe.balanced else None
+    weights = balanced_weights(targets, classes) if training_config.balanced else None
     trainer.compile(
         optimizer=optimizer,
-        loss=classification_loss(classes, recipe.label_smoothing, weights),
+        loss=classification_loss(classes, training_config.label_smoothing, weights),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,
     )
     prepare_for_replicas(trainer, (inputs[:2], targets[:2]))
     judged = run.validation
-    keeper = Keeper(run.folder, title, recipe.early_stopping if judged is not None else None)
-    done = keeper.restore(trainer)
-    feed = Feed((inputs,), targets, run.seed, recipe.batch_size, first_epoch=done)
-    judge = Feed(judged[:1], judged[1], None, recipe.batch_size) if judged is not None else None
-    with keeper.watching(trainer, feed), closing(judge) if judge else nullcontext():
-        if done < run.epochs and not keeper.stopped(done):
+    checkpoints = CheckpointCallback(
+        run.folder, title, training_config.early_stopping if judged is not None else None
+    )
+    done = checkpoints.restore(trainer)
+    feed = BatchLoader((inputs,), targets, run.seed, training_config.batch_size, first_epoch=done)
+    judge = (
+        BatchLoader(judged[:1], judged[1], None, training_config.batch_size)
+        if judged is not None
+        else None
+    )
+    with checkpoints.watching(trainer, feed), closing(judge) if judge else nullcontext():
+        if done < run.epochs and not checkpoints.stopped(done):
             trainer.fit(
                 feed.dataset,
                 epochs=run.epochs,
@@ -205,11 +216,6 @@ def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title:
                 shuffle=False,
                 verbose=0,
                 validation_data=judge.dataset if judge else None,
-                callbacks=[ProgressCallback(title), keeper, *run.callbacks],
+                callbacks=[ProgressCallback(title), checkpoints, *run.callbacks],
             )
-    keeper.take_best(trainer)
-
-
-def predict_probabilities(model: keras.Model, images: UInt8Array) -> npt.NDArray[np.float32]:
-    """Probabilities float32 [N, classes] for uint8 [N, H, W, 3]."""
-    return np.concatenate([model.predict_on_batch(batch) for batch in in_batches(images)])
+    checkpoints.take_best(trainer)

@@ -6,22 +6,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from edgeclf.artifact import Artifact, Metadata, save_artifact, seal_artifact
-from edgeclf.errors import ArtifactError
 from edgeclf.image import ImageSpec
-from edgeclf.measurement.accuracy import accuracy_record
-from edgeclf.measurement.environment import library_versions
-from edgeclf.progress import say
-from edgeclf.task import Task
-from edgeclf.training.backbones import normalization_of
-from edgeclf.training.fit import predict_probabilities
+from edgeclf.metrics.accuracy import accuracy_record
+from edgeclf.networks.backend import keras
+from edgeclf.networks.builder import normalization_of
+from edgeclf.networks.keras_model import predict_probabilities
+from edgeclf.system.environment import library_versions
+from edgeclf.system.progress import log
+from edgeclf.training.data import TrainingData
 from edgeclf.training.run_folder import LIBRARIES
 
 
 def save_model(
-    task: Task,
+    training_data: TrainingData,
     name: str,
     model: keras.Model,
     spec: ImageSpec,
@@ -32,57 +30,44 @@ def save_model(
     """Evaluates a trained model and writes it as ``NAME.keras``.
 
     Args:
-        task: What it was trained on and is judged by.
+        training_data: What it was trained on and is judged by.
         name: The artifact's name.
         model: From `build_classifier`, trained.
         spec: How photos become its input.
         settings: What it was trained with, as plain JSON types.
         folder: Where it goes; the task's by default.
     """
-    probabilities = predict_probabilities(model, task.images(task.evaluation, spec))
-    record = accuracy_record(probabilities, task.evaluation)
+    probabilities = predict_probabilities(
+        model, training_data.images(training_data.evaluation, spec)
+    )
+    record = accuracy_record(probabilities, training_data.evaluation)
     metadata = Metadata(
         name=name,
-        labels=task.photos.labels,
+        labels=training_data.photos.labels,
         image=spec,
         normalization=normalization_of(model),
         parameters=int(model.count_params()),
         training={
-            "data_sha256": task.photos.sha256,
-            "images": len(task.photos),
-            **({} if task.skipped is None else {"skipped_unreadable": task.skipped}),
+            "data_sha256": training_data.photos.sha256,
+            "images": len(training_data.photos),
+            **(
+                {}
+                if training_data.skipped is None
+                else {"skipped_unreadable": training_data.skipped}
+            ),
             "settings": settings,
             "libraries": library_versions(LIBRARIES),
         },
         accuracy={"source": record},
     )
-    artifact = save_artifact(_seal(model, metadata), (folder or task.folder) / f"{name}.keras")
-    say(
+    artifact = save_artifact(
+        _seal(model, metadata), (folder or training_data.folder) / f"{name}.keras"
+    )
+    log(
         f"{artifact.path}: top-1 {record['top1']:.1%} on {record['images']} evaluation photos, "
         f"{metadata.parameters:,} parameters"
     )
     return artifact
-
-
-def load_model(artifact: Artifact) -> keras.Model:
-    """The Keras model in a ``.keras`` artifact.
-
-    Raises:
-        ArtifactError: The artifact has another format, or Keras cannot read it.
-    """
-    name = artifact.path or "The model"
-    if artifact.format != "keras":
-        raise ArtifactError(
-            f"{name} is a .{artifact.format} artifact; expected the .keras one that "
-            "'edgeclf train' or 'edgeclf distill' wrote."
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.keras"
-        file.write_bytes(artifact.content)
-        try:
-            return keras.saving.load_model(file, compile=False)
-        except (ValueError, TypeError, OSError, KeyError) as exc:
-            raise ArtifactError(f"Keras cannot load {name}: {exc}") from exc
 
 
 def _seal(model: keras.Model, metadata: Metadata) -> Artifact:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.recipe import Recipe
+from edgeclf.networks.backend import keras
+from edgeclf.training.config import TrainingConfig
 
 
 def cosine_adam(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
@@ -30,7 +30,7 @@ def cosine_adam(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
 
 def classification_loss(
     classes: int,
-    label_smoothing: float = Recipe.label_smoothing,
+    label_smoothing: float = TrainingConfig.label_smoothing,
     weights: npt.NDArray[np.float32] | None = None,
 ) -> Any:
     """Cross-entropy of logits against class indices, with label smoothing.

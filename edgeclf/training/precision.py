@@ -6,41 +6,39 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import keras
-import tensorflow as tf
-
 from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.image import ImageSpec
-from edgeclf.recipe import Recipe
-from edgeclf.training.backbones import Backbone, build_classifier
+from edgeclf.networks.backend import keras, tf
+from edgeclf.networks.builder import Backbone, build_classifier
+from edgeclf.training.config import TrainingConfig
 from edgeclf.training.distribution import open_strategy
 
 
-def prepare(recipe: Recipe) -> None:
-    """Sets TensorFlow up for a recipe.
+def prepare(training_config: TrainingConfig) -> None:
+    """Sets TensorFlow up for a training_config.
 
     Raises:
         OptionError: Mixed precision was asked for, and TensorFlow sees no GPU; or the devices or
             machines to distribute over are not there.
         MissingDependencyError: TensorBoard's events were asked for, and it is not installed.
     """
-    if recipe.tensorboard and importlib.util.find_spec("tensorboard") is None:
+    if training_config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingDependencyError("tensorboard", "tensorboard", "Writing its events")
-    if recipe.mixed_precision and not tf.config.list_physical_devices("GPU"):
+    if training_config.mixed_precision and not tf.config.list_physical_devices("GPU"):
         raise OptionError(
             "Mixed precision was asked for, and TensorFlow sees no GPU here; on a CPU it would "
             "only be slower. Leave it out, or install edgeclf[tensorflow-gpu] where there is one."
         )
-    open_strategy(recipe.distribute)
-    if recipe.deterministic:
+    open_strategy(training_config.distribute)
+    if training_config.deterministic:
         tf.config.experimental.enable_op_determinism()
 
 
 @contextmanager
-def computing_in(recipe: Recipe) -> Iterator[None]:
+def computing_in(training_config: TrainingConfig) -> Iterator[None]:
     """Networks built in this block compute in what the recipe says; their weights are float32."""
     before = keras.mixed_precision.dtype_policy()
-    if recipe.mixed_precision:
+    if training_config.mixed_precision:
         keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
         yield

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import keras
-
 from edgeclf.errors import TrainingError
-from edgeclf.progress import Progress
+from edgeclf.networks.backend import keras
+from edgeclf.system.progress import Progress
 
 
 class ProgressCallback(keras.callbacks.Callback):

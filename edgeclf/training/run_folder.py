@@ -16,11 +16,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf import files
-from edgeclf.measurement.environment import library_versions
-from edgeclf.progress import say
-from edgeclf.task import Task
+from edgeclf.system import files
+from edgeclf.system.environment import library_versions
+from edgeclf.system.progress import log
 from edgeclf.training import run_lock
+from edgeclf.training.data import TrainingData
 
 LIBRARIES = ("edgeclf", "tensorflow", "keras", "numpy", "pillow")  # that decide a run
 COLUMNS = (
@@ -62,7 +62,7 @@ class RunFolder:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
-        self._lock = run_lock.hold(path)
+        self._lock = run_lock.acquire(path)
         self.phase: str | None = None
         self.epoch = 0
         self.rows: list[dict[str, Any]] = []
@@ -157,10 +157,10 @@ class RunFolder:
         changed = differences(found, self._config)
         if changed:
             kind = "a finished run" if finished else "a run"
-            say(f"{self.path} holds {kind} with other settings; training anew: {changed}")
+            log(f"{self.path} holds {kind} with other settings; training anew: {changed}")
             return False
         if finished:
-            say(f"{self.path} holds a finished run of these settings; training anew")
+            log(f"{self.path} holds a finished run of these settings; training anew")
             return False
         state = self.load_arrays("checkpoint.npz")
         if _META in state:
@@ -168,7 +168,7 @@ class RunFolder:
             self.phase, self.epoch = meta["phase"], meta["epoch"]
             self.rows, self.extra, self._state = meta["rows"], meta["extra"], state
             self._write_log()
-            say(f"resuming at epoch {self.epoch + 1} of {self.phase!r}, from {self.path}")
+            log(f"resuming at epoch {self.epoch + 1} of {self.phase!r}, from {self.path}")
         self._remove(".*")  # what a run that was killed was writing
         return True
 
@@ -204,12 +204,14 @@ class RunFolder:
 
 
 def run_config(
-    task: Task, settings: dict[str, Any], weights: str | os.PathLike[str] | None = None
+    training_data: TrainingData,
+    settings: dict[str, Any],
+    weights: str | os.PathLike[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """All that decides how a run ends, as plain JSON types.
 
     Args:
-        task: What it learns and is judged by.
+        training_data: What it learns and is judged by.
         settings: What it was asked for.
         weights: What it starts from; a file counts by its content.
     """
@@ -217,8 +219,8 @@ def run_config(
     return {
         "settings": settings,
         "data": {
-            "train_sha256": task.photos.sha256,
-            "evaluation_sha256": task.evaluation.sha256,
+            "train_sha256": training_data.photos.sha256,
+            "evaluation_sha256": training_data.evaluation.sha256,
             "weights_sha256": files.sha256_of(given) if given and given.is_file() else None,
         },
         "libraries": library_versions(LIBRARIES),
@@ -236,7 +238,7 @@ def discard(path: Path) -> bool:
     """
     if not path.exists():
         return False
-    lock = run_lock.hold(path)
+    lock = run_lock.acquire(path)
     left = [file for file in path.iterdir() if file.name != run_lock.NAME]
     for file in left:
         if file.is_dir():

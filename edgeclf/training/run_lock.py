@@ -8,7 +8,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from edgeclf.errors import TrainingError
-from edgeclf.progress import say
+from edgeclf.system.progress import log
 
 NAME = "lock"  # in the folder; it stays there, as removing it would let two processes in
 
@@ -35,7 +35,7 @@ class RunLock:
                 "has ended, or give another folder with --out."
             ) from None
         except OSError as exc:  # a file system without locks
-            say(f"{path.parent} cannot be locked ({exc}): see to it that no other run uses it")
+            log(f"{path.parent} cannot be locked ({exc}): see to it that no other run uses it")
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()} on {os.uname().nodename}".encode(), 0)
 
@@ -57,7 +57,7 @@ class RunLock:
 _held: WeakValueDictionary[Path, RunLock] = WeakValueDictionary()
 
 
-def hold(folder: Path) -> RunLock:
+def acquire(folder: Path) -> RunLock:
     """Locks a folder for this process.
 
     Calls in one process share a lock: what is kept out are other processes.

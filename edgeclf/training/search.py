@@ -21,19 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from edgeclf import files
 from edgeclf.errors import TrainingError
 from edgeclf.image import ImageSpec
-from edgeclf.progress import say
-from edgeclf.recipe import Recipe
-from edgeclf.training.backbones import BACKBONES, Backbone, build_classifier
+from edgeclf.networks.backend import keras
+from edgeclf.networks.builder import BACKBONES, Backbone, build_classifier
+from edgeclf.networks.student import STUDENTS
+from edgeclf.system import files
+from edgeclf.system.progress import log
+from edgeclf.training.config import TrainingConfig
 from edgeclf.training.fit import (
     FINE_TUNING_RATE,
     FROM_SCRATCH_RATE,
@@ -45,7 +46,6 @@ from edgeclf.training.fit import (
 )
 from edgeclf.training.precision import computing_in
 from edgeclf.training.run_folder import differences
-from edgeclf.training.student import STUDENTS
 
 COLUMNS = (
     "trial",
@@ -96,7 +96,7 @@ class Search:
     path: Path
     _heads: dict[float, list[npt.NDArray[Any]]] = field(default_factory=dict, init=False)
 
-    def run(self, trials: int) -> tuple[Backbone, Recipe]:
+    def run(self, trials: int) -> tuple[Backbone, TrainingConfig]:
         """Makes as many trials as are left to make `trials`, and picks the best of all.
 
         Returns:
@@ -112,7 +112,7 @@ class Search:
                     self._make_trial(study, done, trials)
                     self._write_table(study)
             except KeyboardInterrupt:
-                say(f"\ninterrupted; the same command goes on with trial {done + 1} of {trials}")
+                log(f"\ninterrupted; the same command goes on with trial {done + 1} of {trials}")
                 raise
             self._write_table(study)
             return self._best(study)
@@ -130,17 +130,17 @@ class Search:
         if name in known:
             for trial in study.get_trials(states=(TrialState.RUNNING,)):  # when it was killed
                 study.tell(trial.number, state=TrialState.FAIL)
-            say(f"search {name} in {self.path}: trials made before: {len(_ended(study))}")
+            log(f"search {name} in {self.path}: trials made before: {len(_ended(study))}")
             return study
         if known:
             other = optuna.load_study(study_name=known[-1], storage=storage)
             changed = differences(other.user_attrs.get("config", {}), self.config)
-            say(f"{self.path} keeps a search with other settings; searching anew: {changed}")
+            log(f"{self.path} keeps a search with other settings; searching anew: {changed}")
         study.set_user_attr("config", self.config)
         assert self.asked.validation is not None
         widths = self._widths
         width = f"width {', '.join(widths)}" if widths[1:] else f"no width, {widths[0]} has one"
-        say(
+        log(
             f"search {name} in {self.path}: learning rate {self._rate / _RATE_FACTOR:g} to "
             f"{self._rate * _RATE_FACTOR:g}, augmentation {', '.join(map(str, self._strengths))}, "
             f"{width}; judged by {len(self.asked.validation[1])} training photos set aside"
@@ -150,11 +150,11 @@ class Search:
     @property
     def _rate(self) -> float:
         default = FROM_SCRATCH_RATE if self.weights == "none" else FINE_TUNING_RATE
-        return self.asked.recipe.learning_rate or default
+        return self.asked.training_config.learning_rate or default
 
     @property
     def _strengths(self) -> tuple[float, ...]:
-        return tuple(sorted({*_STRENGTHS, self.asked.recipe.augmentation}))
+        return tuple(sorted({*_STRENGTHS, self.asked.training_config.augmentation}))
 
     @property
     def _widths(self) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ class Search:
         """The settings that were asked for, by Optuna's names."""
         return {
             "learning_rate": self._rate,
-            "augmentation": self.asked.recipe.augmentation,
+            "augmentation": self.asked.training_config.augmentation,
             "backbone": self.backbone.name,
         }
 
@@ -185,12 +185,16 @@ class Search:
 
     def _make_trial(self, study: optuna.Study, done: int, trials: int) -> None:
         trial = self._propose(study, done)
-        backbone, recipe = self._settings(trial.params)
+        backbone, training_config = self._settings(trial.params)
         title = f"trial {done + 1} of {trials}"
-        say(f"{title}: {self._flags(backbone, recipe)}")
-        start, watcher, parameters = time.perf_counter(), Watcher(trial, self.asked.epochs), None
+        log(f"{title}: {self._flags(backbone, training_config)}")
+        start, watcher, parameters = (
+            time.perf_counter(),
+            PruningCallback(trial, self.asked.epochs),
+            None,
+        )
         try:
-            parameters = self._train(backbone, recipe, watcher)
+            parameters = self._train(backbone, training_config, watcher)
         except TrainingError as exc:
             outcome, note = "failed", f": {exc}"
         else:
@@ -199,7 +203,7 @@ class Search:
                 outcome, note = "stopped", ": behind the median of the trials before"
         # A run that stops early keeps its best weights, any other one its last.
         results = watcher.results
-        stops = self.asked.recipe.early_stopping is not None
+        stops = self.asked.training_config.early_stopping is not None
         loss, accuracy = (min(results) if stops else results[-1]) if results else (None, None)
         result = {
             "outcome": outcome,
@@ -215,53 +219,56 @@ class Search:
         else:
             study.tell(trial, state=TrialState.PRUNED)
         judged = "" if loss is None else f", validation loss {loss:.4f}, top-1 {accuracy:.1%}"
-        say(f"{title}: {outcome} after {len(results)} epochs{judged}{note}")
+        log(f"{title}: {outcome} after {len(results)} epochs{judged}{note}")
 
-    def _train(self, backbone: Backbone, recipe: Recipe, watcher: Watcher) -> int:
+    def _train(
+        self, backbone: Backbone, training_config: TrainingConfig, watcher: PruningCallback
+    ) -> int:
         """Trains a network as `edgeclf.train` would; returns how many weights it has."""
         use_seed(self.asked.seed)
-        with computing_in(recipe):
+        with computing_in(training_config):
             model = build_classifier(
                 backbone, self.classes, self.spec, weights=self.weights, download=self.download
             )
-        run = dataclasses.replace(self.asked, recipe=recipe, callbacks=(watcher,))
+        run = dataclasses.replace(self.asked, training_config=training_config, callbacks=(watcher,))
         if self.weights == "none":
             fit_from_scratch(model, run)
         else:
             # The head learns from frozen features, which only the augmentation changes.
             head = model.get_layer("logits")
-            if recipe.augmentation not in self._heads:
+            if training_config.augmentation not in self._heads:
                 fit_head(model, run)
-                self._heads[recipe.augmentation] = head.get_weights()
-            head.set_weights(self._heads[recipe.augmentation])
+                self._heads[training_config.augmentation] = head.get_weights()
+            head.set_weights(self._heads[training_config.augmentation])
             use_seed(self.asked.seed)  # the same with a head from before
             fine_tune(model, run, unfreeze_from=backbone.unfreeze_from)
         return int(model.count_params())
 
-    def _settings(self, params: dict[str, Any]) -> tuple[Backbone, Recipe]:
+    def _settings(self, params: dict[str, Any]) -> tuple[Backbone, TrainingConfig]:
         """A trial's network and recipe; the rate is rounded to what is printed."""
         rate = params["learning_rate"]
         if rate != self._rate:
             rate = float(f"{rate:.2g}")
-        recipe = dataclasses.replace(
-            self.asked.recipe, learning_rate=rate, augmentation=params["augmentation"]
+        training_config = dataclasses.replace(
+            self.asked.training_config, learning_rate=rate, augmentation=params["augmentation"]
         )
-        return BACKBONES[params["backbone"]], recipe
+        return BACKBONES[params["backbone"]], training_config
 
-    def _flags(self, backbone: Backbone, recipe: Recipe) -> str:
+    def _flags(self, backbone: Backbone, training_config: TrainingConfig) -> str:
         """The options of the command line that give these settings."""
         size = self.spec.height
         own = "" if size == backbone.input_size else f" --input-size {size}"
         width = f"--backbone {backbone.name}{own} " if self._widths[1:] else ""
-        return f"{width}--learning-rate {recipe.learning_rate} --augmentation {recipe.augmentation}"
+        rate, strength = training_config.learning_rate, training_config.augmentation
+        return f"{width}--learning-rate {rate} --augmentation {strength}"
 
-    def _best(self, study: optuna.Study) -> tuple[Backbone, Recipe]:
+    def _best(self, study: optuna.Study) -> tuple[Backbone, TrainingConfig]:
         ended = _ended(study)
         complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
         if not complete:
             raise TrainingError(
                 f"None of {len(ended)} trials came to its end; the reasons are above. Lower "
-                "--learning-rate, or train without --tune to see what is wrong."
+                "--learning-rate, or train without --search to see what is wrong."
             )
         best = min(complete, key=lambda trial: (trial.value, trial.number))
         number = ended.index(best) + 1
@@ -269,17 +276,17 @@ class Search:
             f"trial {number} of {len(ended)}, validation loss {best.value:.4f}, "
             f"top-1 {best.user_attrs[_RESULT]['validation_accuracy']:.1%}"
         )
-        say(f"the trials are in {self._table}")
+        log(f"the trials are in {self._table}")
         if best.params == self._first:
-            say(f"best: {result}: the settings that were asked for, which are kept")
-            return self.backbone, self.asked.recipe
+            log(f"best: {result}: the settings that were asked for, which are kept")
+            return self.backbone, self.asked.training_config
         first, before = ended[0], "failed"
         if first in complete:
             before = f"{first.value:.4f}, {first.user_attrs[_RESULT]['validation_accuracy']:.1%}"
-        backbone, recipe = self._settings(best.params)
-        say(f"best: {result}; with the settings that were asked for: {before}")
-        say(f"the same without --tune: {self._flags(backbone, recipe)}")
-        return backbone, recipe
+        backbone, training_config = self._settings(best.params)
+        log(f"best: {result}; with the settings that were asked for: {before}")
+        log(f"the same without --search: {self._flags(backbone, training_config)}")
+        return backbone, training_config
 
     @property
     def _table(self) -> Path:
@@ -290,18 +297,18 @@ class Search:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for number, trial in enumerate(_ended(study), 1):
-            backbone, recipe = self._settings(trial.params)
+            backbone, training_config = self._settings(trial.params)
             settings = {
                 "trial": number,
                 "backbone": backbone.name,
-                "learning_rate": recipe.learning_rate,
-                "augmentation": recipe.augmentation,
+                "learning_rate": training_config.learning_rate,
+                "augmentation": training_config.augmentation,
             }
             writer.writerow(settings | trial.user_attrs[_RESULT])
         files.write_text(self._table, text.getvalue())
 
 
-class Watcher(keras.callbacks.Callback):
+class PruningCallback(keras.callbacks.Callback):
     """Tells Optuna how a trial does, and stops it where it falls behind.
 
     Args:

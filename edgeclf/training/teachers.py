@@ -15,19 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
-from edgeclf.converters.sources import Opened
+from edgeclf.converters.sources import SourceModel
 from edgeclf.errors import ArtifactError
-from edgeclf.files import sha256_of
 from edgeclf.image import ImageSpec, UInt8Array
-from edgeclf.progress import say
+from edgeclf.networks.backend import keras
+from edgeclf.networks.keras_model import in_batches, load_model
 from edgeclf.runtimes import DEFAULT_RUNTIME, load_runtime
-from edgeclf.training.feed import in_batches
-from edgeclf.training.models import load_model
+from edgeclf.system.files import sha256_of
+from edgeclf.system.progress import log
 
 _LEAST = 1e-7  # of a probability: float32 tells 1 from 1 - 1e-7 just so
 
@@ -134,7 +133,7 @@ class ForeignTeacher:
     model = None
     feature_width = None
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: SourceModel) -> None:
         metadata = opened.source.metadata
         self.labels, self.spec = metadata.labels, metadata.image
         # Of the same file, another range or scale of the input gives other answers.
@@ -170,7 +169,7 @@ class ReorderedTeacher:
         return Answers(np.ascontiguousarray(answers.logits[:, self._order]), answers.features)
 
 
-def open_teacher(given: Artifact | Opened, labels: Sequence[str]) -> Teacher:
+def open_teacher(given: Artifact | SourceModel, labels: Sequence[str]) -> Teacher:
     """Opens any model as a teacher of the classes `labels`, in that order.
 
     Args:
@@ -181,7 +180,7 @@ def open_teacher(given: Artifact | Opened, labels: Sequence[str]) -> Teacher:
         ArtifactError: It does not know one of the classes, or Keras cannot read it.
         RuntimeLoadError: Its runtime cannot load it.
     """
-    if isinstance(given, Opened):
+    if isinstance(given, SourceModel):
         name, known = given.source.metadata.name, given.source.metadata.labels
     else:
         name, known = str(given.path or "The teacher"), given.metadata.labels
@@ -191,9 +190,9 @@ def open_teacher(given: Artifact | Opened, labels: Sequence[str]) -> Teacher:
             f"It cannot teach {', '.join(missing)}. Train the teacher on these photos first."
         )
     if extra := len(known) - len(labels):
-        say(f"{extra} classes of the teacher are left out, as there are no photos of them")
+        log(f"{extra} classes of the teacher are left out, as there are no photos of them")
     teacher: Teacher
-    if isinstance(given, Opened):
+    if isinstance(given, SourceModel):
         teacher = ForeignTeacher(given)
     elif given.format == "keras":
         model = load_model(given)

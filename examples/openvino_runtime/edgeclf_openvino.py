@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact
-from edgeclf.cpu import available_cpus
 from edgeclf.errors import InferenceError, RuntimeLoadError
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes import Device, RuntimeInfo
 from edgeclf.runtimes.base import Float32Array, as_probabilities, check_images
+from edgeclf.system.cpu import available_cpus
 
 _DEVICES: dict[Device, str] = {"cpu": "CPU", "gpu": "GPU"}
 _TELEMETRY = "openvino_telemetry"

@@ -11,7 +11,7 @@ import io
 import sys
 
 import edgeclf
-from edgeclf.measurement.memory import memory_use  # neither imports more than Python's own
+from edgeclf.measurement.probes.memory import memory_use  # neither imports more than Python's own
 
 ANSWERS = 200
 PHOTO_SIZE = (1600, 1200)

@@ -18,14 +18,14 @@ from typing import Any
 from make_stand_in import FOLDERS, draw_all
 
 import edgeclf
-from edgeclf import files
-from edgeclf.progress import say, track
-from edgeclf.stages import Stages
+from edgeclf.system import files
+from edgeclf.system.progress import log, track
+from edgeclf.system.stages import Stages
 
 MASTER = "resnet152"
-SIDE = 150  # pixels of the photos, and of the master's input
+SIDE = 150  # pixels of the photos, and of the teacher's input
 CLASSES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
-WANTED = {"size": 400.0, "parameters": 300.0, "latency_ms": 100.0}  # master / student
+WANTED = {"size": 400.0, "parameters": 300.0, "latency_ms": 100.0}  # teacher / student
 STAND_IN = {"train": 8, "eval": 4}  # scenes a class
 
 
@@ -37,7 +37,7 @@ class Plan:
     out: Path
     weights: str
     student: str
-    master_epochs: int
+    teacher_epochs: int
     views: int
     epochs: int
     formats: tuple[str, ...]
@@ -45,12 +45,12 @@ class Plan:
     seed: int
 
     @property
-    def master(self) -> Path:
-        return self.out / "scenes-master.keras"
+    def teacher(self) -> Path:
+        return self.out / "scenes-teacher.keras"
 
     @property
     def comparison(self) -> Path:
-        return self.out / f"{self.master.stem}.comparison.json"
+        return self.out / f"{self.teacher.stem}.comparison.json"
 
     def table(self, split: str) -> Path:
         # The name of the training table becomes the student's.
@@ -83,20 +83,20 @@ def run(plan: Plan, weights: Path | None) -> None:
     train_table, eval_table = plan.table("train"), plan.table("eval")
     photos = [train_table, eval_table, plan.photos("train"), plan.photos("eval")]
     student = plan.out / f"{train_table.stem}.keras"
-    masters = [plan.out / f"{plan.master.stem}.fp32.{format_}" for format_ in plan.formats]
+    teachers = [plan.out / f"{plan.teacher.stem}.fp32.{format_}" for format_ in plan.formats]
     students = [plan.out / f"{student.stem}.int8.{format_}" for format_ in plan.formats]
     stages = Stages(plan.out / "stages")
     stages.run(
-        "train the master",
+        "train the teacher",
         lambda: train_master(plan),
-        settings=[plan.weights, plan.master_epochs, plan.seed],
+        settings=[plan.weights, plan.teacher_epochs, plan.seed],
         inputs=[*photos, *([] if weights is None else [weights])],
-        outputs=[plan.master],
+        outputs=[plan.teacher],
     )
     stages.run(
         "distil the student",
         lambda: edgeclf.distill(
-            plan.master,
+            plan.teacher,
             train_table,
             evaluation=eval_table,
             out=plan.out,
@@ -106,20 +106,20 @@ def run(plan: Plan, weights: Path | None) -> None:
             seed=plan.seed,
         ),
         settings=[plan.student, plan.views, plan.epochs, plan.seed],
-        inputs=[plan.master, *photos],
+        inputs=[plan.teacher, *photos],
         outputs=[student],
     )
     stages.run(
-        "convert the master",
+        "convert the teacher",
         lambda: edgeclf.convert(
-            plan.master,
+            plan.teacher,
             evaluation=eval_table,
             to=[f"fp32.{format_}" for format_ in plan.formats],
             tolerance=plan.tolerance,
         ),
         settings=[plan.formats, plan.tolerance],
-        inputs=[plan.master, eval_table, plan.photos("eval")],
-        outputs=masters,
+        inputs=[plan.teacher, eval_table, plan.photos("eval")],
+        outputs=teachers,
     )
     stages.run(
         "convert the student",
@@ -135,12 +135,12 @@ def run(plan: Plan, weights: Path | None) -> None:
         inputs=[student, *photos],
         outputs=students,
     )
-    # For the student in ONNX, the master's ONNX file beside it is found by itself.
+    # For the student in ONNX, the teacher's ONNX file beside it is found by itself.
     stages.run(
         "compare",
-        lambda: edgeclf.compare(masters[0], students, eval_table, out=plan.out),
+        lambda: edgeclf.compare(teachers[0], students, eval_table, out=plan.out),
         settings=[],
-        inputs=[*masters, *students, eval_table, plan.photos("eval")],
+        inputs=[*teachers, *students, eval_table, plan.photos("eval")],
         outputs=[plan.comparison],
     )
 
@@ -156,19 +156,19 @@ def train_master(plan: Plan) -> None:
     import keras
     import numpy as np
 
-    from edgeclf.task import open_task
-    from edgeclf.training.backbones import build_classifier, find_backbone
-    from edgeclf.training.feed import BATCH_SIZE, in_batches
+    from edgeclf.networks.builder import build_classifier, find_backbone
+    from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
+    from edgeclf.training.data import open_training_data
     from edgeclf.training.fit import use_seed
     from edgeclf.training.models import save_model
     from edgeclf.training.progress_callback import ProgressCallback
 
     use_seed(plan.seed)
-    task = open_task(plan.table("train"), plan.table("eval"), plan.out, plan.seed)
+    training_data = open_training_data(plan.table("train"), plan.table("eval"), plan.out, plan.seed)
     spec = edgeclf.ImageSpec(SIDE, SIDE)
     model = build_classifier(find_backbone(MASTER), len(CLASSES), spec, weights=plan.weights)
     backbone = keras.Model(model.input, model.get_layer("features").output)
-    images = task.images(task.photos, spec)
+    images = training_data.images(training_data.photos, spec)
     steps = -(-len(images) // BATCH_SIZE)
     batches = track(in_batches(images), f"features of {MASTER}", steps)
     features = np.concatenate([backbone.predict_on_batch(batch) for batch in batches])
@@ -181,19 +181,19 @@ def train_master(plan: Plan) -> None:
     )
     head.fit(
         features,
-        task.photos.targets,
+        training_data.photos.targets,
         batch_size=BATCH_SIZE,
-        epochs=plan.master_epochs,
+        epochs=plan.teacher_epochs,
         verbose=0,
-        callbacks=[ProgressCallback("dense layer of the master")],
+        callbacks=[ProgressCallback("dense layer of the teacher")],
     )
     settings = {"backbone": MASTER, "weights": Path(plan.weights).name, "frozen": True,
-                "epochs": plan.master_epochs, "seed": plan.seed}  # fmt: skip
-    save_model(task, plan.master.stem, model, spec, settings)
+                "epochs": plan.teacher_epochs, "seed": plan.seed}  # fmt: skip
+    save_model(training_data, plan.teacher.stem, model, spec, settings)
 
 
 def find_master_weights(weights: str) -> Path | None:
-    """The file that the master starts from; None for none.
+    """The file that the teacher starts from; None for none.
 
     Raises:
         OptionError: It is not on this machine.
@@ -201,7 +201,7 @@ def find_master_weights(weights: str) -> Path | None:
     if weights == "none":
         return None
     (info,) = edgeclf.backbones([MASTER])
-    from edgeclf.catalogue import keras_cache
+    from edgeclf.networks.registry import keras_cache
 
     cached = keras_cache() / str(info.weights_source)
     file = cached if weights == "imagenet" else Path(weights)
@@ -213,11 +213,11 @@ def find_master_weights(weights: str) -> Path | None:
     )  # fmt: skip
     raise edgeclf.OptionError(
         f"{given}. Choose one:\n"
-        "  --master-weights imagenet  once Keras has fetched them; where there is a network:\n"
+        "  --teacher-weights imagenet  once Keras has fetched them; where there is a network:\n"
         "                             python -c 'import keras; "
         "keras.applications.ResNet152(include_top=False)'\n"
-        f"  --master-weights FILE      a copy of {info.weights_source}\n"
-        "  --master-weights none      random weights: sizes and times are right, answers are not"
+        f"  --teacher-weights FILE      a copy of {info.weights_source}\n"
+        "  --teacher-weights none      random weights: sizes and times are right, answers are not"
     )
 
 
@@ -240,7 +240,7 @@ def write_tables(plan: Plan) -> None:
             if len(labels[digest]) == 1 and (split == "eval" or splits[digest] == {"train"})
         ]
         if len(kept) < len(photos):
-            say(f"{len(photos) - len(kept)} photos of {plan.photos(split)} were left out: they "
+            log(f"{len(photos) - len(kept)} photos of {plan.photos(split)} were left out: they "
                 "lie in two classes, or in both sets")  # fmt: skip
         plan.out.mkdir(parents=True, exist_ok=True)
         with open(plan.table(split), "w", newline="", encoding="utf-8") as file:
@@ -266,19 +266,19 @@ def photos_of(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def print_metrics(comparison: dict[str, Any]) -> None:
-    """Master and student side by side, with what was wanted of the ratios."""
-    master = comparison["master"]
+    """Teacher and student side by side, with what was wanted of the ratios."""
+    teacher = comparison["teacher"]
     for student in comparison["students"]:
         latency, model = student["latency_ms"], student["model"]
-        print(f"\n{master['file']} and {model['file']}, {comparison['images']} photos")
+        print(f"\n{teacher['file']} and {model['file']}, {comparison['images']} photos")
         print(f"latency: {latency['note']}\n")
-        rows = [("", "master", "student", "ratio", "wanted", "")]
+        rows = [("", "teacher", "student", "ratio", "wanted", "")]
         rows += [
             ratio_row("size, bytes", student["size"], "{:,.0f}", WANTED["size"]),
             ratio_row("parameters", student["parameters"], "{:,.0f}", WANTED["parameters"]),
             ratio_row("multiply-adds", student["multiply_adds"], "{:,.0f}", None),
             ratio_row("latency, ms", latency, "{:.3g}", WANTED["latency_ms"]),
-            ("top-1", top1(master), top1(model), "", "", ""),
+            ("top-1", top1(teacher), top1(model), "", "", ""),
             ("same answer", "", share(student["agreement"], student["agreement_interval_95"]),
              "", "", ""),
         ]  # fmt: skip
@@ -292,7 +292,7 @@ def print_metrics(comparison: dict[str, Any]) -> None:
 def ratio_row(name: str, ratio: dict[str, Any], form: str, wanted: float | None) -> tuple[str, ...]:
     if ratio["value"] is None:
         return (name, "", "", "none", "" if wanted is None else f">= {wanted:.0f}", "unknown")
-    figures = (name, form.format(ratio["master"]), form.format(ratio["student"]))
+    figures = (name, form.format(ratio["teacher"]), form.format(ratio["student"]))
     if wanted is None:
         return (*figures, f"{ratio['value']:.0f}", "", "")
     # Of a measured ratio, the lower end of its interval decides.
@@ -311,12 +311,12 @@ def share(value: float, interval: list[float]) -> str:
 
 def make_plan(args: argparse.Namespace) -> Plan:
     out = args.out or Path("runs/scenes-smoke" if args.smoke else "runs/scenes")
-    weights = args.master_weights or ("none" if args.smoke else "imagenet")
+    weights = args.teacher_weights or ("none" if args.smoke else "imagenet")
     if args.smoke:
         # With random weights a model is right by chance, and int8 moves its answers about.
-        return Plan(out / "photos", out, weights, args.student, master_epochs=20, views=1,
+        return Plan(out / "photos", out, weights, args.student, teacher_epochs=20, views=1,
                     epochs=4, formats=("tflite",), tolerance=1.0, seed=args.seed)  # fmt: skip
-    return Plan(args.data, out, weights, args.student, master_epochs=20, views=args.views,
+    return Plan(args.data, out, weights, args.student, teacher_epochs=20, views=args.views,
                 epochs=args.epochs, formats=("tflite", "onnx"), tolerance=0.01,
                 seed=args.seed)  # fmt: skip
 
@@ -327,17 +327,17 @@ def parse_args() -> argparse.Namespace:
                         help="holds seg_train and seg_test (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="where results go (default: runs/scenes)")  # fmt: skip
-    parser.add_argument("--master-weights", metavar="imagenet|none|FILE",
-                        help="where the master starts (default: imagenet)")  # fmt: skip
+    parser.add_argument("--teacher-weights", metavar="imagenet|none|FILE",
+                        help="where the teacher starts (default: imagenet)")  # fmt: skip
     parser.add_argument("--student", default="student", metavar="NAME",
                         help="see 'edgeclf backbones' (default: %(default)s)")  # fmt: skip
     parser.add_argument("--views", type=int, default=4, help="variations of each photo that the "
-                        "master answers (default: %(default)s)")  # fmt: skip
+                        "teacher answers (default: %(default)s)")  # fmt: skip
     parser.add_argument("--epochs", type=int, default=10, help="the student's passes "
                         "over all views (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--smoke", action="store_true", help="see it run in minutes, on drawn "
-                        "scenes and random master weights")  # fmt: skip
+                        "scenes and random teacher weights")  # fmt: skip
     return parser.parse_args()
 
 

@@ -12,8 +12,8 @@ import edgeclf
 
 
 @pytest.fixture(scope="module")
-def model(run: Path) -> Path:
-    return run / "mugs.int8.tflite"
+def model(model_folder: Path) -> Path:
+    return model_folder / "mugs.int8.tflite"
 
 
 @pytest.fixture(scope="module")

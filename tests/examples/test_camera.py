@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import edgeclf
-from example_scripts import complaints, running, start, words
+from support.example_scripts import complaints, running, start, words
 
 NO_CV2 = "raise ImportError('not installed here')"
 # A camera that gives one frame for ever, and a window whose user presses s, then q. What happens

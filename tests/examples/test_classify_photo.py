@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgeclf
-from example_scripts import complaints, start
+from support.example_scripts import complaints, start
 
 
 def test_photos_get_a_table_each_and_a_bad_one_does_not_stop_them(

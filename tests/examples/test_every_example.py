@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from example_scripts import EXAMPLES, SCRIPTS, UNIT, start
+from support.example_scripts import EXAMPLES, SCRIPTS, UNIT, start
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import edgeclf
-from example_scripts import start, words
+from support.example_scripts import start, words
 
 
 def test_on_the_cpu_it_tells_the_first_call_from_the_later_ones(
-    run: Path, photos: list[Path]
+    model_folder: Path, photos: list[Path]
 ) -> None:
     pytest.importorskip("onnxruntime")
-    model = run / "mugs.fp32.onnx"
+    model = model_folder / "mugs.fp32.onnx"
     done = start("jetson", model, *photos[:2], "--device", "cpu", "--calls", 20)
     assert done.returncode == 0 and done.stderr == ""
     runtime, provider, *answers, load, first, later = done.stdout.splitlines()
@@ -30,13 +30,13 @@ def test_on_the_cpu_it_tells_the_first_call_from_the_later_ones(
     assert re.fullmatch(r"later +[\d.]+ ms inference, median of 20", later)
 
 
-def test_cuda_is_what_runs_or_an_error(run: Path, photos: list[Path]) -> None:
+def test_cuda_is_what_runs_or_an_error(model_folder: Path, photos: list[Path]) -> None:
     pytest.importorskip("onnxruntime")
     from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
     if "CUDAExecutionProvider" in OnnxRuntime.import_engine().get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
-    done = start("jetson", run / "mugs.fp32.onnx", photos[0])
+    done = start("jetson", model_folder / "mugs.fp32.onnx", photos[0])
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("jetson.py: The installed onnxruntime has no CUDAExecutionProvider")

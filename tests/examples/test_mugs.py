@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import edgeclf
-from example_scripts import EXAMPLES
+from support.example_scripts import EXAMPLES
 
 SCRIPT = EXAMPLES / "mugs" / "mugs.py"
 STAGES = ("train the teacher", "distil the student", "convert the student")

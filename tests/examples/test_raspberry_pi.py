@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from example_scripts import EXAMPLES, UNIT, rows, start
+from support.example_scripts import EXAMPLES, UNIT, rows, start
 
 
 def test_the_memory_budget_is_measured_by_phase(model: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from example_scripts import EXAMPLES
+from support.example_scripts import EXAMPLES
 
 SCRIPT = EXAMPLES / "scenes_distillation" / "scenes.py"
 RATIOS = ("size", "parameters", "multiply_adds", "latency_ms")
@@ -32,16 +32,16 @@ def test_weights_that_are_not_here_are_missed_at_once_and_the_choices_named(tmp_
     first, *choices = done.stderr.splitlines()
     assert first.startswith("scenes.py: the ImageNet weights of ResNet152 are not on this machine")
     for choice in ("imagenet", "FILE", "none"):
-        assert any(line.startswith(f"  --master-weights {choice}") for line in choices)
+        assert any(line.startswith(f"  --teacher-weights {choice}") for line in choices)
     assert "resnet152_weights_tf_dim_ordering_tf_kernels_notop.h5" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
-    done = scenes(tmp_path, "--master-weights", "nosuch.h5")
+    done = scenes(tmp_path, "--teacher-weights", "nosuch.h5")
     assert done.returncode == 2 and "'nosuch.h5' is no file. Choose one:" in done.stderr
 
 
 def test_photos_that_are_not_here_are_named_with_what_to_do(tmp_path: Path) -> None:
-    done = scenes(tmp_path, "--master-weights", "none", "--data", "nosuch")
+    done = scenes(tmp_path, "--teacher-weights", "none", "--data", "nosuch")
     assert done.returncode == 2
     assert "There is no .jpg in nosuch/seg_train/seg_train/buildings" in done.stderr
     assert "README.md" in done.stderr and "--smoke" in done.stderr
@@ -54,7 +54,7 @@ def test_the_smoke_run_ends_in_the_table_of_ratios_and_is_not_repeated(tmp_path:
     done = scenes(tmp_path, "--smoke")
     assert done.returncode == 0, done.stderr
     out = tmp_path / "runs" / "scenes-smoke"
-    report = json.loads((out / "scenes-master.comparison.json").read_text())
+    report = json.loads((out / "scenes-teacher.comparison.json").read_text())
     (student,) = report["students"]
     assert report["images"] == 24
     for name in RATIOS:
@@ -63,7 +63,7 @@ def test_the_smoke_run_ends_in_the_table_of_ratios_and_is_not_repeated(tmp_path:
     for name in ("size, bytes", "parameters", "multiply-adds", "latency, ms", "top-1"):
         assert sum(line.startswith(name) for line in done.stdout.splitlines()) == 1
     for ending in ("json", "md", "html"):
-        page = out / f"scenes-master.comparison.{ending}"
+        page = out / f"scenes-teacher.comparison.{ending}"
         assert page.is_file() and page.name in done.stdout
 
     again = scenes(tmp_path, "--smoke")

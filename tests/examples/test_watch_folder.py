@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import edgeclf
-from example_scripts import EXAMPLES, command, complaints, rows, running, start
+from support.example_scripts import EXAMPLES, command, complaints, rows, running, start
 
 
 def once(model: Path, folder: Path, results: Path, *more: object) -> list[dict[str, str]]:

@@ -1,0 +1,168 @@
+"""What an artifact knows about itself, as one JSON document. docs/artifact.md specifies it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.image import ImageSpec, UInt8Array
+
+FORMAT_VERSION = 1
+
+Format = Literal["tflite", "onnx", "keras"]
+Precision = Literal["fp32", "fp16", "dynamic", "int8", "int8-full"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The first step inside the graph: x -> (x - mean) / std on raw values 0..255.
+
+    The defaults map bytes to multiples of 1/128 in -0.992..1, which an int8 input expresses
+    exactly through its own scale and zero point.
+
+    Attributes:
+        mean: One number, or one for each of red, green and blue.
+        std: Likewise; none of them zero.
+    """
+
+    mean: float | tuple[float, float, float] = 127.0
+    std: float | tuple[float, float, float] = 128.0
+
+    def __post_init__(self) -> None:
+        numbers = (*self.means, *self.stds)
+        if not all(isinstance(n, int | float) for n in numbers) or 0 in self.stds:
+            raise OptionError(f"Mean and std are {self.mean} and {self.std}; expected numbers, "
+                              "and no std of zero.")  # fmt: skip
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """One number, or three."""
+        return self.mean if isinstance(self.mean, tuple) else (self.mean,)
+
+    @property
+    def stds(self) -> tuple[float, ...]:
+        """One number, or three."""
+        return self.std if isinstance(self.std, tuple) else (self.std,)
+
+    def apply(self, images: UInt8Array) -> npt.NDArray[np.float32]:
+        """The same outside of a graph: uint8 [..., 3] to float32 of that shape."""
+        return ((images.astype(np.float32) - self.means) / self.stds).astype(np.float32)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether scale and zero point of a uint8 tensor say the same without any arithmetic."""
+        (*means,), (*stds,) = self.means, self.stds
+        return len(means) == len(stds) == 1 and means[0] in range(256) and stds[0] > 0
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an artifact knows about itself.
+
+    Attributes:
+        name: The model's name, for example ``mugs``.
+        labels: Class names in the order of the model's output.
+        image: How a photo becomes the input uint8 [N, height, width, 3].
+        precision: How weights and activations are stored.
+        version: The model's version, free text.
+        normalization: What the graph does first with the bytes.
+        parameters: Number of weights of the source network.
+        quantization: Scheme, recipe and tool of anything but fp32; None for fp32.
+        calibration: Names, count, seed and hash of the calibration images; None without any.
+        training: Where the weights come from: data hash, settings, library versions.
+        accuracy: Top-1 of source and artifact, agreement and the largest probability change.
+        certificate: Golden images with the answers of source and artifact.
+        written_by: The program that wrote the file read; not compared, and replaced on writing.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    image: ImageSpec
+    precision: Precision = "fp32"
+    version: str = "1"
+    normalization: Normalization = field(default_factory=Normalization)
+    parameters: int | None = None
+    quantization: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    accuracy: Mapping[str, Any] | None = None
+    certificate: Mapping[str, Any] | None = None
+    written_by: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise OptionError(
+                f"Labels are {list(self.labels)}; expected at least two different names."
+            )
+        if any(len(label.splitlines()) != 1 or not label.strip() for label in self.labels):
+            raise OptionError("A label is empty or spans lines; labels.txt holds one a line.")
+        if self.precision not in get_args(Precision):
+            raise OptionError(
+                f"Precision is {self.precision!r}; expected one of {get_args(Precision)}."
+            )
+
+    def to_json(self) -> str:
+        """The metadata as one JSON document."""
+        header = {"format_version": FORMAT_VERSION, "written_by": f"edgeclf {_own_version()}"}
+        return json.dumps({**dataclasses.asdict(self), **header}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Metadata:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ArtifactError: The document is not ours, or from a later format version.
+        """
+        try:
+            document = json.loads(text)
+            format_version = document["format_version"]
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ArtifactError(f"The metadata is not edgeclf's JSON: {exc!r}.") from exc
+        if format_version != FORMAT_VERSION:
+            writer = str(document.get("written_by", "another edgeclf"))
+            raise ArtifactError(
+                f"The artifact has format version {format_version}, written by {writer}; this is "
+                f"edgeclf {_own_version()}, which reads version {FORMAT_VERSION}. Install the "
+                f"writer's version: pip install '{writer.replace(' ', '>=')}'"
+            )
+        _check_types(document)
+        # What a later edgeclf adds without a new format version is not needed to read the file.
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        fields = {key: value for key, value in document.items() if key in known}
+        try:
+            fields["labels"] = tuple(fields["labels"])
+            fields["image"] = ImageSpec(**fields["image"])
+            given = fields["normalization"].items()
+            fields["normalization"] = Normalization(
+                **{key: tuple(v) if isinstance(v, list) else v for key, v in given}
+            )
+            return cls(**fields)
+        except (KeyError, TypeError, OptionError) as exc:
+            raise ArtifactError(f"The artifact's metadata is incomplete: {exc}.") from exc
+
+
+def _check_types(document: Mapping[str, Any]) -> None:
+    """Refuses what JSON allows and the format does not."""
+    labels = document.get("labels")
+    records = ("quantization", "calibration", "training", "accuracy", "certificate")
+    wrong = [key for key in ("image", "normalization") if not isinstance(document.get(key), dict)]
+    wrong += [key for key in records if not isinstance(document.get(key), dict | None)]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        wrong.append("labels")
+    if not isinstance(document.get("parameters"), int | None):
+        wrong.append("parameters")
+    if wrong:
+        raise ArtifactError(f"The artifact's metadata have wrong types: {', '.join(wrong)}.")
+
+
+def _own_version() -> str:
+    from importlib.metadata import version  # slow to import, and rarely needed
+
+    return version("edgeclf")

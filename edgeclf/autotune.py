@@ -1,0 +1,213 @@
+"""`edgeclf autotune`: which runtime and how many threads answer fastest on this device."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.errors import MeasurementError, OptionError
+
+if TYPE_CHECKING:
+    from edgeclf.runtimes import Device
+
+_ROUNDS = 3
+_SECONDS = 0.7  # of measuring, for each candidate in each round
+# The usual runtime stays unless another is faster by more than this: less is noise, and the usual
+# one is what the artifact was certified on.
+_WORTH_IT = 0.95
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run an artifact, and what it took.
+
+    Attributes:
+        runtime: The runtime's name.
+        threads: Threads for one call.
+        p50_ms: Median over the rounds of each round's median time of one inference, without
+            decoding; None if it failed.
+        error: Why it failed, or None.
+    """
+
+    runtime: str
+    threads: int
+    p50_ms: float | None = None
+    error: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.runtime}, {self.threads} thread{'s' * (self.threads != 1)}"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `autotune` found.
+
+    Attributes:
+        runtime: The runtime that ``runtime="auto"`` takes from now on.
+        threads: Its number of threads.
+        reason: Why, in a sentence.
+        candidates: All that were measured, fastest first, failures last.
+        path: Where it is stored.
+    """
+
+    runtime: str
+    threads: int
+    reason: str
+    candidates: tuple[Candidate, ...]
+    path: Path
+
+
+def autotune(
+    model: str | os.PathLike[str],
+    *,
+    device: Device = "cpu",
+    runtimes: Sequence[str] | None = None,
+    threads: Sequence[int] | None = None,
+) -> Tuning:
+    """Measures the candidates in processes of their own, in turns, and stores the choice.
+
+    The choice is kept beside the artifact as ``FILE.tuning.json``; ``runtime="auto"`` follows it
+    as long as file, device and CPU stay the same. The artifact itself is not touched.
+
+    Args:
+        model: Path of an artifact.
+        device: Where it is to run.
+        runtimes: Names to try; by default all installed ones that take the file's format.
+        threads: Counts to try; by default 1, 2, 4 and so on, up to the CPUs of this process.
+
+    Returns:
+        The choice and what every candidate took.
+
+    Raises:
+        ArtifactError: The model is no artifact.
+        OptionError: Nothing to try, or fewer than one thread.
+        MeasurementError: No candidate runs; says why each does not.
+    """
+    from edgeclf.artifact import load_artifact
+    from edgeclf.runtimes import DEFAULT_RUNTIME, runtimes_for
+    from edgeclf.runtimes.choice import tuning_conditions, tuning_path
+    from edgeclf.system import files
+    from edgeclf.system.cpu import available_cpus
+    from edgeclf.system.environment import RUNTIME_LIBRARIES, library_versions
+
+    path = Path(model)
+    artifact = load_artifact(path)
+    names = tuple(runtimes or runtimes_for(artifact.format))
+    counts = tuple(threads or _thread_counts(available_cpus()))
+    if not names or min(counts) < 1:
+        raise OptionError(
+            f"Nothing to try: runtimes {list(names)}, threads {list(counts)}. Expected at least "
+            "one of each, and no count below 1."
+        )
+    usual = Candidate(DEFAULT_RUNTIME[artifact.format], max(counts))
+    measured = _measure_all(path, device, [Candidate(n, c) for n in names for c in counts])
+    working = [c for c in measured if c.p50_ms is not None]
+    if not working:
+        reasons = "; ".join(f"{c.runtime}: {c.error}" for c in measured)
+        raise MeasurementError(f"No candidate runs {path.name} here. {reasons}")
+    chosen, reason = _choose(working, usual)
+    where = tuning_path(path)
+    record = {
+        "conditions": tuning_conditions(artifact, device),
+        "runtime": chosen.runtime,
+        "threads": chosen.threads,
+        "reason": reason,
+        "candidates": [dataclasses.asdict(candidate) for candidate in measured],
+        "libraries": library_versions(RUNTIME_LIBRARIES),
+    }
+    files.write_json(where, record)
+    return Tuning(chosen.runtime, chosen.threads, reason, measured, where)
+
+
+def _thread_counts(cpus: int) -> list[int]:
+    """1, 2, 4 and so on, and all of them."""
+    powers = [2**n for n in range(cpus.bit_length()) if 2**n < cpus]
+    return [*powers, cpus]
+
+
+def _measure_all(
+    path: Path, device: Device, candidates: Sequence[Candidate]
+) -> tuple[Candidate, ...]:
+    """Fastest first; those that failed last, with the reason."""
+    from edgeclf.measurement.harness.interleave import measure_interleaved
+
+    jobs = {
+        candidate: {
+            "measure": "inference",
+            "model": str(path.resolve()),
+            "runtime": candidate.runtime,
+            "device": device,
+            "threads": candidate.threads,
+            "seconds": _SECONDS,
+        }
+        for candidate in candidates
+    }
+    results, errors = measure_interleaved(jobs, rounds=_ROUNDS, title=f"autotune {path.name}")
+    measured = [
+        dataclasses.replace(candidate, error=errors[candidate])
+        if candidate in errors
+        else dataclasses.replace(candidate, p50_ms=_median(results[candidate]))
+        for candidate in candidates
+    ]
+    return tuple(sorted(measured, key=lambda c: (c.p50_ms is None, c.p50_ms or 0.0)))
+
+
+def _median(rounds: Sequence[Mapping[str, Any]]) -> float:
+    medians: list[float] = [each["inference_ms"]["p50"] for each in rounds]
+    return round(statistics.median(medians), 4)
+
+
+def _choose(working: Sequence[Candidate], usual: Candidate) -> tuple[Candidate, str]:
+    """The fastest; or the usual one, where the difference is not worth a change."""
+    fastest = working[0]
+    base = next(
+        (c for c in working if (c.runtime, c.threads) == (usual.runtime, usual.threads)), None
+    )
+    assert fastest.p50_ms is not None
+    words = f"{fastest.runtime} with {fastest.threads} thread{'s' * (fastest.threads != 1)}"
+    if base is None or base is fastest:
+        return fastest, f"tuned on this device: {words} was the fastest, {fastest.p50_ms:.2f} ms"
+    assert base.p50_ms is not None
+    ratio = base.p50_ms / fastest.p50_ms
+    if fastest.p50_ms > _WORTH_IT * base.p50_ms:
+        return base, f"tuned on this device: nothing was faster by more than {ratio - 1:.0%}"
+    return fastest, (
+        f"tuned on this device: {words} took {fastest.p50_ms:.2f} ms, the usual {base.runtime} "
+        f"with {base.threads} {base.p50_ms:.2f} ms"
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("models", nargs="+", help="artifacts: .tflite, .onnx or .keras")
+    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
+    parser.add_argument("--runtimes", nargs="+", metavar="NAME",
+                        help="default: the installed ones that take the file")  # fmt: skip
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N",
+                        help="default: 1, 2, 4 ... up to this process's CPUs")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb on parsed arguments; returns the exit code."""
+    for model in args.models:
+        tuning = autotune(model, device=args.device, runtimes=args.runtimes, threads=args.threads)
+        for c in tuning.candidates:
+            result = f"{c.p50_ms:8.3f} ms" if c.p50_ms is not None else f"failed: {c.error}"
+            print(
+                f"{c.runtime:<14} {c.threads:>2} thread{'s' if c.threads != 1 else ' '}  {result}"
+            )
+        print(f"{tuning.reason}; stored in {tuning.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    from edgeclf.cli import main
+
+    raise SystemExit(main(["autotune", *sys.argv[1:]]))

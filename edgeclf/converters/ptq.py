@@ -1,0 +1,212 @@
+"""Static int8, the same steps for every format: measure ranges, round, quantise, correct, judge.
+
+A format brings an `Engine`, which runs its models and edits them; everything else is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.artifact import Precision
+from edgeclf.converters.base import LayerError, Recipe, Source
+from edgeclf.converters.calibration import (
+    CalibrationMethod,
+    Observations,
+    Ranges,
+    relative_error,
+    spread,
+)
+from edgeclf.converters.gptq import Layer, round_layers
+from edgeclf.image import UInt8Array
+from edgeclf.runtimes.base import Float32Array
+
+_METHODS: tuple[CalibrationMethod, ...] = ("mse", "min-max", "average", "percentile")
+_FLOAT_LAYERS = (2, 8)  # how many of the worst layers are left in float, one attempt each
+_ROUNDING_IMAGES = 128  # that the layers' inputs are taken from
+_CORRECTION_IMAGES = 64  # that a bias is corrected by
+_ERROR_IMAGES = 8  # that a layer's error is measured on
+
+Model = TypeVar("Model")
+Activations = Iterator[dict[str, npt.NDArray[Any]]]
+
+
+class Engine(Protocol[Model]):
+    """What a format has to bring: its models, run and edited."""
+
+    def input_name(self, core: Model) -> str:
+        """Name of the core's input tensor."""
+
+    def operators(self, core: Model) -> Mapping[str, str]:
+        """Each layer's output to the name of its operator, in the order they run."""
+
+    def activations(
+        self, model: Model, images: Iterable[Float32Array], wanted: Sequence[str] | None
+    ) -> Activations:
+        """For each normalised image [H, W, 3] the tensors by the core's names, in float.
+
+        Images inside are [1, H, W, C]; only `wanted` ones are given, if it is not None.
+        """
+
+    def weight_layers(self, core: Model) -> list[Layer]:
+        """The layers whose weights can be rounded."""
+
+    def levels(self, layer: Layer, recipe: Recipe) -> int:
+        """Positive levels of the grid that the quantiser will put a layer's weights on."""
+
+    def is_per_tensor(self, layer: Layer) -> bool:
+        """Whether all outputs of a layer share one grid."""
+
+    def with_weights(self, core: Model, weights: Mapping[str, npt.NDArray[np.float32]]) -> Model:
+        """The core with other weights, by the layer's name."""
+
+    def quantize(
+        self, core: Model, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
+    ) -> Model:
+        """Quantises, but for the layers whose outputs are named."""
+
+    def linear_layers(self, core: Model, quantized: Model) -> list[str]:
+        """Outputs of the quantised layers with a bias and no activation function, in order."""
+
+    def with_added_bias(self, quantized: Model, layer: str, amount: Any) -> Model:
+        """Adds float [channels] to the bias of the layer with that output."""
+
+
+class StaticInt8(Generic[Model]):
+    """Quantises one core by several recipes and keeps what they share.
+
+    Args:
+        engine: The format's.
+        core: The float network.
+        source: Where calibration images and normalisation come from.
+    """
+
+    def __init__(self, engine: Engine[Model], core: Model, source: Source) -> None:
+        self._engine, self._core, self._source = engine, core, source
+        self._ranges: dict[CalibrationMethod, Ranges] = {}
+        self._rounded: dict[tuple[int, ...], Model] = {}
+        self._worst: list[LayerError] = []
+
+    def quantize(self, recipe: Recipe) -> tuple[Model, tuple[LayerError, ...], list[str]]:
+        """Quantises by one recipe.
+
+        Returns:
+            The quantised core, each layer's error, and the outputs of the layers left in float.
+        """
+        in_float = self._layers_for_float(recipe)
+        quantized = self._engine.quantize(
+            self._round(recipe), self._calibrate(recipe), recipe, in_float
+        )
+        quantized = self._correct_biases(quantized)
+        errors = self._layer_errors(quantized)
+        if not self._worst:  # of the first, plain attempt: what a fallback goes by
+            self._worst = sorted(errors, key=lambda e: -e.error)
+        return quantized, tuple(errors), in_float
+
+    def _activations(
+        self, model: Model, images: UInt8Array, wanted: Sequence[str] | None = None
+    ) -> Activations:
+        normalized = (self._source.metadata.normalization.apply(image) for image in images)
+        return self._engine.activations(model, normalized, wanted)
+
+    def _images(self, count: int | None = None) -> UInt8Array:
+        images = self._source.calibration
+        assert images is not None  # the pipeline refuses int8 without
+        return images if count is None else spread(images, count)
+
+    def _calibrate(self, recipe: Recipe) -> Ranges:
+        method = recipe.calibration
+        assert method is not None
+        if method not in self._ranges:
+            observations = Observations(method)
+            for tensors in self._activations(self._core, self._images()):
+                observations.add(tensors)
+            ranges = observations.ranges()
+            # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
+            extremes = np.array([[0] * 3, [255] * 3], np.uint8)
+            values = self._source.metadata.normalization.apply(extremes)
+            name = self._engine.input_name(self._core)
+            ranges[name] = (float(values.min()), float(values.max()))
+            self._ranges[method] = ranges
+        return self._ranges[method]
+
+    def _layers_for_float(self, recipe: Recipe) -> list[str]:
+        if recipe.float_layers and not self._worst:
+            self.quantize(Recipe(recipe.precision, recipe.calibration))
+        return [layer.tensor for layer in self._worst[: recipe.float_layers]]
+
+    def _round(self, recipe: Recipe) -> Model:
+        """The core with its weights on int8's grid; made once for each grid."""
+        layers = self._engine.weight_layers(self._core)
+        levels = {layer.name: self._engine.levels(layer, recipe) for layer in layers}
+        key = tuple(levels.values())
+        if key not in self._rounded:
+            given = [layer.given for layer in layers]
+            seen = self._activations(self._core, self._images(_ROUNDING_IMAGES), given)
+            shared = [layer.name for layer in layers if self._engine.is_per_tensor(layer)]
+            rounded = round_layers(layers, _without_batch(seen), levels, shared)
+            self._rounded[key] = self._engine.with_weights(self._core, rounded)
+        return self._rounded[key]
+
+    def _correct_biases(self, quantized: Model) -> Model:
+        """Takes the mean error of each linear layer's channels out of its bias, front to back.
+
+        Rounded weights and clipped activations no longer sum to what they did, and images are
+        mostly smooth: so a channel is off by nearly the same everywhere. After Nagel et al.,
+        "Data-Free Quantization through Weight Equalization and Bias Correction" (2019), section
+        4.2, with means measured instead of derived. Layers with a ReLU in them are left alone; the
+        next linear one makes up for it.
+        """
+        layers = self._engine.linear_layers(self._core, quantized)
+        if not layers:  # ONNX Runtime does not run a model for no tensor at all
+            return quantized
+        targets = self._channel_means(self._core, layers)
+        for layer in layers:
+            error = targets[layer] - self._channel_means(quantized, [layer])[layer]
+            quantized = self._engine.with_added_bias(quantized, layer, error)
+        return quantized
+
+    def _channel_means(self, model: Model, layers: Sequence[str]) -> dict[str, Any]:
+        images = self._images(_CORRECTION_IMAGES)
+        sums: dict[str, Any] = dict.fromkeys(layers, 0.0)
+        for tensors in self._activations(model, images, layers):
+            for layer in layers:
+                values = tensors[layer]
+                sums[layer] += values.reshape(-1, values.shape[-1]).mean(axis=0)
+        return {layer: total / len(images) for layer, total in sums.items()}
+
+    def _layer_errors(self, quantized: Model) -> list[LayerError]:
+        """Each layer's error in the whole network, with the errors of those before it."""
+        images = self._images(_ERROR_IMAGES)
+        operators = self._engine.operators(self._core)
+        errors: dict[str, list[float]] = {}
+        for reference, other in zip(
+            self._activations(self._core, images), self._activations(quantized, images), strict=True
+        ):
+            for name in operators.keys() & reference.keys() & other.keys():
+                if reference[name].shape == other[name].shape:
+                    errors.setdefault(name, []).append(relative_error(reference[name], other[name]))
+        return [LayerError(name, operator, float(np.mean(errors[name])))
+                for name, operator in operators.items() if name in errors]  # fmt: skip
+
+
+def fallback_recipes(precision: Precision) -> list[Recipe]:
+    """The ways to a precision, in the order to try them; the same for every format."""
+    if precision == "int8-full":  # what a microcontroller takes has no float layers
+        return [Recipe(precision, method) for method in _METHODS]
+    if precision != "int8":
+        return [Recipe(precision)]
+    return [
+        *(Recipe("int8", method) for method in _METHODS),
+        *(Recipe("int8", _METHODS[0], float_layers=count) for count in _FLOAT_LAYERS),
+        Recipe("int8", _METHODS[0], activation_bits=16),
+        Recipe("fp16"),
+    ]
+
+
+def _without_batch(activations: Activations) -> Iterable[dict[str, npt.NDArray[Any]]]:
+    for tensors in activations:
+        yield {name: v[0] if v.ndim == 4 else v for name, v in tensors.items()}

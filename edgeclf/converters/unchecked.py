@@ -1,0 +1,40 @@
+"""A conversion by the usual recipe that is not judged here: of many models to be compared later."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from edgeclf.artifact import Artifact, Precision, save_artifact, seal_artifact
+from edgeclf.converters import find_converter
+from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.converters.sources import open_model
+from edgeclf.image import UInt8Array
+
+
+def convert_unchecked(
+    artifact: Artifact, precision: Precision, calibration: UInt8Array
+) -> Artifact:
+    """Writes ``NAME.PRECISION.tflite`` beside an artifact, without gate, fallback or certificate.
+
+    Args:
+        artifact: A ``.keras`` one that was read from a file or written to one.
+        precision: Of the result.
+        calibration: uint8 [N, H, W, 3] of its input size, what int8 measures its ranges on.
+
+    Raises:
+        ConversionError: It cannot be converted.
+        MissingDependencyError: A package of the extra ``convert`` is not installed.
+    """
+    assert artifact.path is not None
+    source = open_model(artifact.path, SourceSpec()).source
+    converter = find_converter("tflite")(dataclasses.replace(source, calibration=calibration))
+    converted = converter.convert(converter.recipes(precision)[0])
+    metadata = dataclasses.replace(
+        source.metadata,
+        precision=precision,
+        quantization=converted.quantization,
+        accuracy=None,
+        certificate=None,
+    )
+    path = artifact.path.with_name(f"{artifact.path.stem}.{precision}.tflite")
+    return save_artifact(seal_artifact(converted.content, metadata), path)

@@ -1,0 +1,1 @@
+"""Photos on disk: found, validated, listed and decoded once."""

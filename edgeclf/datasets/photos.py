@@ -1,0 +1,252 @@
+"""Photos on disk as a data set, in an order that is fixed: one folder a class, or a CSV."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.datasets.manifest import Split, is_table, of_split, read_table
+from edgeclf.errors import DataError, OptionError
+from edgeclf.system.files import sha256_of
+
+LABELS_FILE = "labels.txt"
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm",
+    ".avif", ".heic", ".heif",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Labelled photos on disk.
+
+    Attributes:
+        root: The folder they were found in, or the CSV that names them.
+        labels: Class names in the model's order.
+        paths: One file a photo, grouped by class, naturally sorted within it.
+        targets: int64 [N], each photo's index into `labels`.
+    """
+
+    root: Path
+    labels: tuple[str, ...]
+    paths: tuple[Path, ...]
+    targets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def content_sha256(self) -> tuple[str, ...]:
+        """Each file's SHA-256, in the order of `paths`."""
+        with ThreadPoolExecutor() as pool:
+            return tuple(pool.map(sha256_of, self.paths))
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash over labels, order and content; the same photos give it on any machine."""
+        targets = ",".join(map(str, self.targets.tolist()))
+        return sha256_of("\n".join(self.labels), targets, "".join(self.content_sha256))
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.intp]) -> Photos:
+        """The photos at `indices`, in that order."""
+        picked = tuple(self.paths[i] for i in indices)
+        photos = Photos(self.root, self.labels, picked, self.targets[np.asarray(indices, int)])
+        if "content_sha256" in vars(self):  # hashed already: the files are not read again
+            vars(photos)["content_sha256"] = tuple(self.content_sha256[i] for i in indices)
+        return photos
+
+    def name_of(self, path: Path) -> str:
+        """A photo's path as seen from the folder, or from the CSV's."""
+        folder = self.root.parent if is_table(self.root) else self.root
+        return os.path.relpath(path, folder)
+
+
+def find_photos(
+    root: str | os.PathLike[str],
+    labels: Sequence[str] | None = None,
+    *,
+    partial: bool = False,
+    split: Split = "eval",
+) -> Photos:
+    """Finds labelled photos: below a folder that holds one folder a class, or by a CSV.
+
+    The order of the classes is the given one, else that of a ``labels.txt`` in `root` or beside
+    it, else the natural order of the names (``img2`` before ``img10``).
+
+    Args:
+        root: The folder, for example ``examples/mugs/train``; or a CSV, see
+            `edgeclf.datasets.manifest.read_table`.
+        labels: Class names that the folders, or the labels in the CSV, must match.
+        partial: Whether some of the labels may have no photo.
+        split: Which rows of a CSV that has a column ``split``.
+
+    Raises:
+        DataError: No such folder or CSV, fewer than two classes, an empty class, or classes and
+            labels that do not match.
+    """
+    root = Path(root)
+    table = is_table(root)
+    found = _by_table(root, split) if table else _by_folder(root)
+    order = tuple(labels or _read_labels(root) or sorted(found, key=natural_key))
+    kind = "label" if table else "folder"
+    if set(order) != set(found) and not (partial and found and found.keys() < set(order)):
+        where = f"labels in {root}" if table else f"class folders in {root}"
+        raise DataError(
+            f"The {where} do not match the labels: "
+            f"{_difference('no photo of' if table else 'no folder for', set(order) - set(found))}"
+            f"{_difference('no label for', set(found) - set(order))}"
+            f"Expected one {kind} for each of: {', '.join(order)}."
+        )
+    if len(order) < 2:
+        raise DataError(
+            f"{root} holds {len(order)} class {kind}(s); expected at least two, "
+            "for example mug/ and other/, each with photos."
+        )
+    paths: list[Path] = []
+    targets: list[int] = []
+    for index, label in enumerate(order):
+        if label not in found:
+            continue
+        if not found[label]:
+            raise DataError(f"The class folder {root / label} is empty; put photos in it.")
+        paths += sorted(found[label], key=lambda p: natural_key(str(p)))
+        targets += [index] * len(found[label])
+    return Photos(root, order, tuple(paths), np.array(targets, np.int64))
+
+
+def _by_folder(root: Path) -> dict[str, list[Path]]:
+    """The files of each class folder."""
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is not a folder; expected one that holds a folder a class, or a .csv file."
+        )
+    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and _visible(p)]
+    return {f.name: [p for p in f.rglob("*") if p.is_file() and _visible(p)] for f in folders}
+
+
+def _by_table(path: Path, split: Split) -> dict[str, list[Path]]:
+    """The files of each label of a CSV."""
+    found: dict[str, list[Path]] = {}
+    for row in of_split(path, read_table(path), split):
+        found.setdefault(row.label, []).append(row.path)
+    return found
+
+
+def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
+    """Finds the photos below a folder, whatever folders they are in.
+
+    Returns:
+        Photos without labels, each with the target -1.
+
+    Raises:
+        DataError: No such folder, or no file in it that is called like a photo.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; expected one with photos.")
+    found = sorted((p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and _visible(p)),
+                   key=lambda p: natural_key(str(p)))  # fmt: skip
+    if not found:
+        raise DataError(f"There are no photos in {root}; expected {', '.join(_SUFFIXES)} files.")
+    return Photos(root, (), tuple(found), np.full(len(found), -1, np.int64))
+
+
+def split_photos(photos: Photos, held_out: float, seed: int) -> tuple[Photos, Photos]:
+    """Sets aside a share of every class, at least one photo of each.
+
+    Args:
+        photos: What to split.
+        held_out: Share to set aside, between 0 and 1.
+        seed: Decides which photos.
+
+    Returns:
+        (the rest, the ones set aside).
+
+    Copies of one photo stay together: with one on each side, the accuracy would not be honest.
+
+    Raises:
+        DataError: A class has only one photo.
+    """
+    if not 0 < held_out < 1:
+        raise OptionError(f"The held-out share is {held_out}; expected between 0 and 1.")
+    rng = np.random.default_rng(seed)
+    contents = np.array(photos.content_sha256)
+    first = np.zeros(len(photos), bool)
+    first[np.unique(contents, return_index=True)[1]] = True
+    aside: list[int] = []
+    for index, label in enumerate(photos.labels):
+        members = np.flatnonzero(first & (photos.targets == index))
+        if len(members) < 2:
+            raise DataError(
+                f"Class {label!r} has one photo in {photos.root}; a split needs at least two "
+                "different ones."
+            )
+        count = max(1, round(held_out * len(members)))
+        aside += rng.permutation(members)[:count].tolist()
+    held = np.isin(contents, contents[aside])
+    return photos.subset(np.flatnonzero(~held)), photos.subset(np.flatnonzero(held))
+
+
+def sample_photos(photos: Photos, count: int, seed: int) -> Photos:
+    """Up to `count` photos, spread evenly over the classes."""
+    if count >= len(photos):
+        return photos
+    rng = np.random.default_rng(seed)
+    # Each class in random order; then the first of every class, the second of every class, ...
+    ranks = np.empty(len(photos), int)
+    for index in range(len(photos.labels)):
+        members = rng.permutation(np.flatnonzero(photos.targets == index))
+        ranks[members] = np.arange(len(members))
+    order = np.lexsort((rng.random(len(photos)), ranks))
+    return photos.subset(np.sort(order[:count]))
+
+
+def check_disjoint(first: Photos, second: Photos, purpose: str) -> None:
+    """Refuses two sets that share a photo, told by content.
+
+    Raises:
+        DataError: They share at least one.
+    """
+    where = dict(zip(second.content_sha256, second.paths, strict=True))
+    shared = [
+        (p, where[h]) for p, h in zip(first.paths, first.content_sha256, strict=True) if h in where
+    ]
+    if shared:
+        a, b = shared[0]
+        raise DataError(
+            f"{len(shared)} photo(s) are in both sets, so {purpose} would not be honest; the "
+            f"first is {a}, the same as {b}. Remove them from one set."
+        )
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """Sorts numbers inside names by value."""
+    return [(int(t), "") if t.isdigit() else (-1, t.lower()) for t in re.split(r"(\d+)", text)]
+
+
+def _read_labels(root: Path) -> tuple[str, ...] | None:
+    for folder in (root, root.resolve().parent):  # a CSV has no file below it
+        file = folder / LABELS_FILE
+        if file.is_file():
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+            labels = tuple(line for line in lines if line)
+            if len(set(labels)) != len(labels):
+                raise DataError(f"{file} names a class twice; expected one different name a line.")
+            return labels
+    return None
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _difference(words: str, names: set[str]) -> str:
+    return f"{words} {', '.join(sorted(names, key=natural_key))}. " if names else ""

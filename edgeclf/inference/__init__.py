@@ -1,0 +1,1 @@
+"""One classifier over every runtime, and its answers."""

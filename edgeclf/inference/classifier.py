@@ -1,0 +1,337 @@
+"""Image in, prediction out, over any runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from time import perf_counter
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeclf.artifact import Artifact, load_artifact
+from edgeclf.errors import ImageError, InferenceError, OptionError
+from edgeclf.image import ImageSource, UInt8Array, decode_image, is_tensor, is_url, resize_image
+from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
+from edgeclf.inference.streaming import newest
+from edgeclf.runtimes import Device, Runtime, RuntimeInfo, load_runtime
+from edgeclf.runtimes.base import Float32Array
+from edgeclf.runtimes.choice import choose_runtime
+from edgeclf.system.cpu import available_cpus
+
+_BATCH_SIZE = 16
+_GROUP_SIZE = 8  # pictures that one task decodes, so that handing over costs little
+_ROWS_AT_ONCE = 64
+
+
+class _Input(NamedTuple):
+    """A picture ready for the model, with the time it took."""
+
+    tensor: UInt8Array
+    decode_ms: float
+    preprocess_ms: float
+
+
+class Classifier:
+    """A model ready to classify pictures; safe to share between threads.
+
+        with Classifier("mugs.int8.tflite") as classifier:
+            print(classifier.classify("photo.jpg").label)
+
+    A process that is forked from one with a classifier cannot use it, as engines keep threads that
+    do not survive a fork: it says so. Build one in each process.
+
+    Args:
+        model: Path or bytes of an artifact, or one that is already loaded.
+        runtime: A runtime's name, ``auto`` for what fits file and machine (see `describe`), or an
+            object that fills the seam `edgeclf.runtimes.Runtime`.
+        device: ``cpu``, ``cuda``, or an accelerator ``gpu`` or ``npu`` of LiteRT; what is asked
+            for is what runs, or an error says why not.
+        threads: Threads for one call; by default as many CPUs as this process may use.
+        fetch: Turns a URL into the bytes of an image file; without it, URLs are refused.
+        probe: Try one inference in a child process first, which a hostile or broken model may
+            kill. For files from strangers; takes about as long as a cold start.
+
+    Raises:
+        ArtifactError: The file is no artifact, or was changed.
+        RuntimeLoadError: The runtime is unknown, not installed or cannot load this model.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | Artifact,
+        *,
+        runtime: str | Runtime = "auto",
+        device: Device = "cpu",
+        threads: int | None = None,
+        fetch: Callable[[str], bytes] | None = None,
+        probe: bool = False,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise OptionError(f"threads is {threads}; expected at least 1, or None.")
+        self.artifact = model if isinstance(model, Artifact) else load_artifact(model)
+        self._spec = self.artifact.metadata.image
+        self._labels = self.artifact.metadata.labels
+        self._fetch = fetch
+        self._reason = "it was asked for"
+        if runtime == "auto":
+            choice = choose_runtime(self.artifact, device)
+            runtime, threads, self._reason = (
+                choice.runtime,
+                threads or choice.threads,
+                choice.reason,
+            )
+        if isinstance(runtime, str):
+            if probe:
+                from edgeclf.runtimes.probe import probe as try_in_child
+
+                try_in_child(self.artifact, runtime, device, threads)
+            runtime = load_runtime(runtime, self.artifact, device=device, threads=threads)
+        elif probe:
+            raise OptionError("probe needs a runtime's name; an object is already loaded here.")
+        self._runtime = runtime
+        self._forked = False
+        _LIVE.add(self)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the model's output."""
+        return self._labels
+
+    def classify(self, image: ImageSource) -> Prediction:
+        """Classifies one picture.
+
+        Args:
+            image: A path, a URL if there is a `fetch`, the bytes of an image file, a binary file
+                object (read from its start), a PIL image, or an array uint8 RGB [H, W, 3], 0..255,
+                of any size.
+
+        Raises:
+            ImageError: The picture cannot be read or is refused.
+            InferenceError: The engine failed, or the process was forked since.
+        """
+        given = self._prepare(image)
+        start = perf_counter()
+        probabilities = self._run(given.tensor[np.newaxis])[0]
+        return self._prediction(probabilities, given, (perf_counter() - start) * 1e3)
+
+    def classify_batch(
+        self, images: Iterable[ImageSource], *, batch_size: int = _BATCH_SIZE
+    ) -> Iterator[Prediction | Failure]:
+        """Classifies many pictures, decoding on all CPUs while the model runs.
+
+        Args:
+            images: Pictures as for `classify`; read as far ahead as CPUs can decode and no
+                further, so a generator over a million is fine. Arrays must not be changed before
+                they are answered.
+            batch_size: How many the engine gets at once, where it takes more than one.
+
+        Yields:
+            An answer for each picture, in order: a `Prediction`, or a `Failure` for one that
+            cannot be read, which does not stop the others.
+
+        Raises:
+            OptionError: `images` is one picture instead of several, or `batch_size` is below 1.
+            InferenceError: As for `classify`.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size is {batch_size}; expected at least 1.")
+        return self._classify_batch(_several(images), batch_size)
+
+    def _classify_batch(
+        self, images: Iterable[ImageSource], batch_size: int
+    ) -> Iterator[Prediction | Failure]:
+        inputs = self._prepare_ahead(images)
+        while batch := list(islice(inputs, batch_size)):
+            good = [given for given in batch if isinstance(given, _Input)]
+            rows: Iterator[Float32Array] = iter(())
+            share_ms = 0.0
+            if good:
+                start = perf_counter()
+                rows = iter(self._run(np.stack([given.tensor for given in good])))
+                share_ms = (perf_counter() - start) * 1e3 / len(good)
+            for given in batch:
+                if isinstance(given, _Input):
+                    yield self._prediction(next(rows), given, share_ms)
+                else:
+                    yield Failure(given)
+
+    def stream(self, frames: Iterable[ImageSource]) -> Generator[Frame, None, None]:
+        """Classifies the newest frame of a camera, again and again; older ones are dropped.
+
+        Args:
+            frames: A source that gives frames at its own pace, such as a generator that reads a
+                camera. It is read in a thread of its own. For files, where none may be dropped,
+                use `classify_batch`.
+
+        Yields:
+            A frame with its answer and the number of frames dropped so far. The last frame of the
+            source is always answered.
+        """
+        with closing(newest(frames)) as latest:
+            for answered, (index, image) in enumerate(latest):
+                answer: Prediction | Failure
+                try:
+                    answer = self.classify(image)
+                except ImageError as exc:
+                    answer = Failure(exc)
+                yield Frame(index, image, answer, dropped=index - answered)
+
+    def probabilities(self, images: Iterable[ImageSource] | UInt8Array) -> Float32Array:
+        """The bare numbers for several pictures, for evaluation.
+
+        Args:
+            images: Pictures as for `classify`, or one array uint8 [N, H, W, 3] that already has
+                the model's input size.
+
+        Returns:
+            float32 [N, classes] in the model's order; each row sums to 1.
+
+        Raises:
+            ImageError: One of the pictures cannot be read.
+        """
+        if isinstance(images, np.ndarray):
+            expected = (self._spec.height, self._spec.width, 3)
+            if images.dtype != np.uint8 or images.shape[1:] != expected:
+                raise OptionError(
+                    f"Received {images.dtype} {images.shape}; expected uint8 {('N', *expected)}."
+                )
+            return self._run(images)
+        rows = []
+        inputs = self._prepare_ahead(_several(images))
+        while batch := list(islice(inputs, _ROWS_AT_ONCE)):
+            tensors = []
+            for given in batch:
+                if not isinstance(given, _Input):
+                    raise given
+                tensors.append(given.tensor)
+            rows.append(self._run(np.stack(tensors)))
+        return np.concatenate(rows) if rows else np.empty((0, len(self._labels)), np.float32)
+
+    def describe(self) -> RuntimeInfo:
+        """What the model really runs on, and why it runs there."""
+        return dataclasses.replace(self._runtime.describe(), reason=self._reason)
+
+    def close(self) -> None:
+        """Frees the model; the classifier cannot be used afterwards."""
+        if not self._forked:  # the engine's threads are not here: it would wait for them
+            self._runtime.close()
+
+    def _run(self, tensors: UInt8Array) -> Float32Array:
+        if self._forked:
+            raise InferenceError(
+                "This classifier was loaded before the process was forked, and its engine's "
+                "threads did not come along. Build the Classifier in the child (with gunicorn: in "
+                "post_fork, without --preload), or start processes with 'spawn'."
+            )
+        return self._runtime.run(tensors)
+
+    def _prepare(self, image: ImageSource) -> _Input:
+        start = perf_counter()
+        if is_tensor(image, self._spec):
+            return _Input(np.ascontiguousarray(image), 0.0, (perf_counter() - start) * 1e3)
+        if self._fetch is not None and is_url(image):
+            image = _fetched(self._fetch, image)
+        decoded = decode_image(image, self._spec)
+        decoded_at = perf_counter()
+        tensor = resize_image(decoded, self._spec)
+        end = perf_counter()
+        return _Input(tensor, (decoded_at - start) * 1e3, (end - decoded_at) * 1e3)
+
+    def _prepare_group(self, images: list[ImageSource]) -> list[_Input | ImageError]:
+        prepared: list[_Input | ImageError] = []
+        for image in images:
+            try:
+                prepared.append(self._prepare(image))
+            except ImageError as exc:
+                prepared.append(exc)
+        return prepared
+
+    def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Input | ImageError]:
+        """Prepares pictures on all CPUs, in order, a few groups ahead of whoever takes them."""
+        from concurrent.futures import Future, ThreadPoolExecutor  # one picture does not need it
+
+        source = iter(images)
+        workers = available_cpus()
+        size = 1  # of a group; it doubles, so that a few pictures are shared out as well
+        pending: deque[Future[list[_Input | ImageError]]] = deque()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="edgeclf-decode")
+        try:
+            while True:
+                while len(pending) <= 2 * workers and (group := list(islice(source, size))):
+                    pending.append(pool.submit(self._prepare_group, group))
+                    size = min(2 * size, _GROUP_SIZE)
+                if not pending:
+                    return
+                yield from pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prediction(
+        self, probabilities: Float32Array, given: _Input, inference_ms: float
+    ) -> Prediction:
+        timing = Timing(given.decode_ms, given.preprocess_ms, inference_ms)
+        return Prediction(self._labels, tuple(probabilities.tolist()), timing)
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
+    one = (
+        isinstance(images, str | bytes | bytearray | memoryview | os.PathLike)
+        or hasattr(images, "read")
+        or not hasattr(images, "__iter__")
+    )
+    if one or (isinstance(images, np.ndarray) and images.ndim != 4):
+        raise OptionError(
+            f"Received {type(images).__name__} where several pictures were expected: a list, a "
+            "generator or an array [N, H, W, 3]. For one picture, use classify."
+        )
+    return images
+
+
+def _fetched(fetch: Callable[[str], bytes], url: str) -> bytes:
+    try:
+        content = fetch(url)
+    except Exception as exc:  # whatever the caller's fetcher raises
+        raise ImageError(f"Cannot fetch {url}: {exc}.") from exc
+    if not isinstance(content, bytes):
+        raise ImageError(
+            f"The fetcher gave {type(content).__name__} for {url}; expected the file's bytes."
+        )
+    return content
+
+
+_LIVE: weakref.WeakSet[Classifier] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child: marks what it inherited, and keeps it from ever being freed.
+
+    Freeing an engine waits for its threads, which a fork does not copy; ONNX Runtime then hangs as
+    the child ends.
+    """
+    import ctypes
+
+    for classifier in _LIVE:
+        classifier._forked = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(classifier._runtime))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,1 @@
+"""Artifacts x runtimes x threads x batches: the rows, and what follows from them."""

@@ -1,0 +1,161 @@
+"""The rows of a benchmark: measured one by one, written as they come, reused if they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeclf.artifact import Artifact, load_artifact
+from edgeclf.datasets.photos import Photos, find_photos
+from edgeclf.datasets.validation import check_contents
+from edgeclf.errors import DataError
+from edgeclf.measurement.matrix.cases import BenchmarkCase, plan_cases
+from edgeclf.measurement.matrix.resume import finished_rows, row_key
+from edgeclf.measurement.matrix.rows import PUBLISHED, QUICK, CaseRunner, SamplingPlan
+from edgeclf.measurement.matrix.schema import SCHEMA
+from edgeclf.runtimes import Device
+from edgeclf.system import files
+from edgeclf.system.environment import environment
+from edgeclf.system.progress import Progress, log
+
+_SLOW_IMPORT = 4  # so many times the work of another row is one that imports TensorFlow
+
+
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What `edgeclf.benchmark` was asked for; see there.
+
+    Attributes:
+        models: Artifacts.
+        images: Labelled photos; None for random pixels.
+        runtimes: Names; None for the usual one of each file.
+        threads: Counts; None among them for all CPUs.
+        batches: Sizes.
+        device: Where the models run.
+        arrivals_per_s: Rate of an open stream; 0 for none.
+        quick: Whether fewer samples do.
+    """
+
+    models: tuple[Path, ...]
+    images: Path | None
+    runtimes: tuple[str, ...] | None
+    threads: tuple[int | None, ...]
+    batches: tuple[int, ...]
+    device: Device
+    arrivals_per_s: float
+    quick: bool
+
+
+def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict[str, Any]:
+    """The body of `edgeclf.benchmark`; see there."""
+    artifacts = [load_artifact(path) for path in request.models]
+    photos = None if request.images is None else _open_photos(request.images, artifacts)
+    cases = plan_cases(artifacts, request.runtimes, request.threads, request.batches)
+    found = environment()
+    budget = QUICK if request.quick else PUBLISHED
+    maker = CaseRunner(
+        budget,
+        photos,
+        _sources(artifacts) if photos else {},
+        request.device,
+        request.arrivals_per_s,
+    )
+    keys = {case.id: row_key(found, maker.settings(case)) for case in cases}
+    earlier = {} if fresh else finished_rows(out, SCHEMA)
+    rows = {case.id: earlier[keys[case.id]] for case in cases if keys[case.id] in earlier}
+    if earlier:
+        log(f"{len(rows)} of {len(cases)} rows reused from {out}; --fresh measures all again")
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "complete": False,
+        "environment": found,
+        "method": _method(request, photos, budget),
+        "rows": [],
+    }
+
+    def write() -> None:
+        results["rows"] = [rows[case.id] for case in cases if case.id in rows]
+        results["complete"] = len(rows) == len(cases)
+        files.write_json(out, results)
+
+    # What others are compared with comes first, so that a row is complete once it is written.
+    missing = sorted((c for c in cases if c.id not in rows), key=lambda c: not maker.is_source(c))
+    progress = Progress("benchmark", sum(_cost(case) for case in missing))
+    try:
+        for case in missing:
+            progress.show(note=case.id)
+            row = maker.make(case)
+            rows[case.id] = {**row, "date": found["date"], "key": keys[case.id]}
+            write()
+            progress.advance(_cost(case))
+    except KeyboardInterrupt:
+        log(f"\n{len(rows)} of {len(cases)} rows are measured; the same command goes on from there")
+        raise
+    write()
+    for row in results["rows"]:
+        _remark(row)
+    return results
+
+
+def _remark(row: Mapping[str, Any]) -> None:
+    """Says what is wrong with a row, if anything is."""
+    if row["error"]:
+        log(f"{row['id']} failed: {row['error']}")
+        return
+    if not row["latency"]["stable"]:
+        log(f"{row['id']} is unstable: its last medians differ by more than 10 %")
+    if row["throttled"]:
+        log(f"{row['id']} was throttled: the processor slowed down while it was measured")
+
+
+def _open_photos(images: Path, artifacts: Sequence[Artifact]) -> Photos:
+    photos = find_photos(images, artifacts[0].metadata.labels)
+    check_contents(photos)
+    for artifact in artifacts:
+        if artifact.metadata.labels != photos.labels:
+            raise DataError(
+                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
+                f"{images} holds {', '.join(photos.labels)}. Benchmark them apart."
+            )
+    return photos
+
+
+def _sources(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
+    """By model, its Keras artifact: what the others were converted from."""
+    return {a.metadata.name: a for a in reversed(artifacts) if a.format == "keras"}
+
+
+def _cost(case: BenchmarkCase) -> int:
+    """How long a row takes, in rows of the quickest kind; for the time left."""
+    return _SLOW_IMPORT if case.runtime == "tensorflow" else 1
+
+
+def _method(
+    request: BenchmarkRequest, photos: Photos | None, budget: SamplingPlan
+) -> dict[str, Any]:
+    """How it was measured: in words, and the settings behind them."""
+    rule = budget.sampling
+    given = "the bytes of image files in memory" if photos else "random pixels of the input size"
+    return {
+        "input": "photos" if photos else "random",
+        "images": len(photos) if photos else 0,
+        "data_sha256": photos.sha256 if photos else None,
+        "device": request.device,
+        "quick": request.quick,
+        "budget": asdict(budget),
+        "latency": f"one process a row, pinned to as many CPUs as threads; single stream, from "
+        f"{given} to the answer to one batch; after warm-up at least {rule.min_samples} samples, "
+        f"or {rule.max_s:g} s; stable if the medians of the last three windows of "
+        f"{rule.window_s:g} s lie within 10 % of each other",
+        "throughput": f"in the same process, batches back to back for {budget.throughput_s:g} s",
+        "memory": "one process a row, apart from latency; /proc/self/smaps_rollup by phase",
+        "cold_start": (
+            f"from the start of a process to its first answer; median of {budget.cold_starts}, "
+            "files in the page cache, and dropped from it"
+            if budget.cold_starts
+            else "from the start of a process to its first answer, in the run for memory, without "
+            "the time for reading it"
+        ),
+    }

@@ -1,0 +1,132 @@
+"""ONNX Runtime's own profiler."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf.errors import MeasurementError
+from edgeclf.measurement.profiler.trace import Arithmetic, Step, Trace, random_tensor
+from edgeclf.metrics.multiply_adds import onnx_multiply_adds
+from edgeclf.runtimes.onnxruntime import OnnxRuntime
+
+_ERRORS_ONLY = 3
+_SUFFIX = "_kernel_time"
+_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+_FLOATS: dict[str, Arithmetic] = {"float": "fp32", "float16": "fp16"}
+
+
+class OnnxRuntimeProfiler:
+    """An ``.onnx`` model in ONNX Runtime; see `edgeclf.measurement.profiler.trace.Profiler`.
+
+    Args:
+        content: The file.
+        threads: Threads for one call.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime is not installed.
+        MeasurementError: It cannot load the model.
+    """
+
+    library = "onnxruntime"
+    fast_path = "CPUExecutionProvider"
+
+    def __init__(self, content: bytes, threads: int) -> None:
+        self._onnxruntime: Any = OnnxRuntime.import_engine()
+        self._content, self._threads = content, threads
+        self._session = self._load()
+        self._images = {given.name: self._image(given) for given in self._session.get_inputs()}
+        self._shapes = self._read_shapes()
+        self._folder = tempfile.TemporaryDirectory()
+        self._profiled = self._load(self._folder.name)
+        self._calls = 0
+
+    def _load(self, folder: str | None = None, *, prepack: bool = True) -> Any:
+        """A session that profiles to a file in a folder, or one that does not."""
+        options = self._onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        if folder is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder, "profile"))
+        if not prepack:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        try:
+            return self._onnxruntime.InferenceSession(
+                self._content, options, providers=[self.fast_path]
+            )
+        except Exception as exc:  # onnxruntime's errors share no base class below Exception
+            raise MeasurementError(f"onnxruntime cannot load this model: {exc}") from exc
+
+    @staticmethod
+    def _image(given: Any) -> Any:
+        if given.type not in _TYPES:
+            raise MeasurementError(
+                f"The model's input {given.name!r} is {given.type}; expected one of "
+                f"{', '.join(_TYPES)}."
+            )
+        shape = [size if isinstance(size, int) else 1 for size in given.shape]
+        return random_tensor(shape, _TYPES[given.type])
+
+    def _read_shapes(self) -> dict[str, list[list[int]]]:
+        """The shapes of every node's inputs.
+
+        A profile leaves out weights that the session has packed for itself, so that this takes
+        one call of a session that packs nothing.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._load(folder, prepack=False)
+            session.run(None, self._images)
+            nodes = _nodes(session.end_profiling())
+        return {n["name"]: [next(iter(i.values())) for i in n["args"]["input_type_shape"]]
+                for n in nodes}  # fmt: skip
+
+    def call(self) -> None:
+        """See `Profiler.call`."""
+        self._session.run(None, self._images)
+
+    def call_profiled(self) -> None:
+        """See `Profiler.call_profiled`."""
+        self._profiled.run(None, self._images)
+        self._calls += 1
+
+    def trace(self) -> Trace:
+        """See `Profiler.trace`."""
+        nodes, calls = _nodes(self._profiled.end_profiling()), self._calls
+        self._folder.cleanup()
+        per_call, rest = divmod(len(nodes), calls)
+        names = [node["name"] for node in nodes]
+        if rest or not nodes or names != names[:per_call] * calls:
+            raise MeasurementError(
+                f"onnxruntime recorded {len(nodes)} operators in {calls} calls, not the same ones "
+                "in each; nothing can be told from that."
+            )
+        steps = tuple(self._step(node) for node in nodes[:per_call])
+        times = np.array([node["dur"] for node in nodes], np.float64).reshape(calls, per_call)
+        return Trace(steps, times)
+
+    def _step(self, node: Mapping[str, Any]) -> Step:
+        kind, given = node["args"]["op_name"], node["args"]
+        inputs = self._shapes.get(node["name"], [])
+        outputs = [next(iter(o.values())) for o in given["output_type_shape"]]
+        try:
+            count: int | None = onnx_multiply_adds(kind, inputs, outputs)
+        except MeasurementError:
+            count = None
+        first = next(iter(given["input_type_shape"][0])) if given["input_type_shape"] else ""
+        arithmetic: Arithmetic | None = None
+        if count != 0:
+            arithmetic = "int8" if kind.startswith("DynamicQuantize") else \
+                _FLOATS.get(first, "int8")  # fmt: skip
+        return Step(kind, node["name"].removesuffix(_SUFFIX), arithmetic, count, given["provider"])
+
+
+def _nodes(path: str) -> Sequence[dict[str, Any]]:
+    events: list[dict[str, Any]] = json.loads(Path(path).read_text())
+    return [e for e in events if e["cat"] == "Node" and e["name"].endswith(_SUFFIX)]

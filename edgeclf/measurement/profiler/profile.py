@@ -1,0 +1,203 @@
+"""Time per operator, and each operator held against the peak of the CPU it ran on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf.measurement.profiler import roofline
+from edgeclf.measurement.profiler.trace import Arithmetic, Profiler, Step, Trace, quiet_means
+
+_WARMUP_CALLS = 10
+_ROUNDS = 4  # of calls without and with the profiler, in turns
+_MAX_CALLS = 125  # profiled ones a round: a trace holds every operator of every call
+_PEAK_CALLS = 50
+_RESOLUTION_MS = 1e-3  # of the engines' profilers; a rate of less says nothing
+
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "QuantizeLinear", "DequantizeLinear", "Cast",
+                "Convert")  # fmt: skip
+_TRANSPOSITIONS = ("TRANSPOSE", "Transpose", "ReorderInput", "ReorderOutput")
+_PRODUCTS: dict[str, tuple[str, Callable[[Arithmetic], bytes]]] = {
+    "litert": ("ai_edge_litert", roofline.tflite_product),
+    "onnxruntime": ("onnxruntime", roofline.onnx_product),
+}
+
+
+def measure_profile(job: dict[str, Any]) -> dict[str, Any]:
+    """Profiles a model on random bytes; what `measure` of the harness asks for.
+
+    Args:
+        job: ``model`` (a path), ``runtime`` (``litert`` or ``onnxruntime``), ``threads``,
+            ``seconds`` (of calls, half of them with the profiler on).
+
+    Returns:
+        ``runtime``, ``calls``, ``cpus_left``, ``latency_ms``, ``peaks`` and ``operators``, as the
+        schema ``edgeclf.profile/1`` has them.
+    """
+    profiler = _open(job["runtime"], Path(job["model"]).read_bytes(), job["threads"])
+    before = _cpu_clock()
+    plain, profiled, trace = _run_in_turns(profiler, job["seconds"])
+    cpus_left = _cpus_left(before, _cpu_clock())
+    times_ms = quiet_means(trace.times_us) / 1e3
+    peaks = measure_peaks({s.arithmetic for s in trace.steps}, job["threads"])
+    return {
+        "runtime": {
+            "name": job["runtime"],
+            "library": profiler.library,
+            "library_version": version(profiler.library),
+            "fast_path": profiler.fast_path,
+            "threads": job["threads"],
+        },
+        "calls": len(trace.times_us),
+        "cpus_left": cpus_left,
+        "latency_ms": {
+            "plain": _quiet(plain),
+            "profiled": _quiet(profiled),
+            "operators": float(times_ms.sum()),
+        },
+        "peaks": peaks,
+        "operators": describe_operators(trace.steps, times_ms.tolist(), peaks, profiler.fast_path),
+    }
+
+
+def describe_operators(
+    steps: Iterable[Step], times_ms: Iterable[float], peaks: dict[str, Any], fast_path: str
+) -> list[dict[str, Any]]:
+    """Joins what ran, how long it took and what the CPU could do.
+
+    Args:
+        steps: The operators in the order they ran.
+        times_ms: Their times.
+        peaks: As `measure_peaks` gives them.
+        fast_path: What runs an operator when all is well.
+    """
+    pairs = list(zip(steps, times_ms, strict=True))
+    total_ms = sum(ms for _, ms in pairs)
+    integers = any(step.arithmetic == "int8" for step, _ in pairs)
+    rows = []
+    for step, ms in pairs:
+        counted = step.multiply_adds if ms >= _RESOLUTION_MS else None
+        rate = counted / ms / 1e6 if counted else None
+        best = peaks.get(step.arithmetic or "")
+        rows.append(
+            {
+                "type": step.type,
+                "name": step.name,
+                "by": step.by,
+                "ms": ms,
+                "share": ms / total_ms if total_ms else 0.0,
+                "arithmetic": step.arithmetic,
+                "multiply_adds": step.multiply_adds,
+                "gmacs_per_s": rate,
+                "share_of_peak": rate / best["gmacs_per_s"] if rate and best else None,
+                "notes": list(_notes(step, fast_path, integers=integers)),
+            }
+        )
+    return rows
+
+
+def _notes(step: Step, fast_path: str, *, integers: bool) -> Iterable[str]:
+    """Why an operator is off the fast path, in two words each."""
+    if step.by != fast_path:
+        yield "not delegated"
+    if step.type.startswith(_CONVERSIONS):
+        yield "converts"
+    if step.type.startswith(_TRANSPOSITIONS):
+        yield "transposes"
+    if integers and step.arithmetic not in ("int8", None):
+        yield "in float"
+
+
+def measure_peaks(arithmetics: Iterable[Arithmetic | None], threads: int) -> dict[str, Any]:
+    """The fastest large matrix product of the installed engines; see `roofline.py` beside this.
+
+    Args:
+        arithmetics: What to measure; others than int8 and fp32 have no peak.
+        threads: Threads for one call.
+
+    Returns:
+        By arithmetic, the fastest call's billion multiply-adds a second, in which engine, and
+        those of all engines.
+    """
+    found = {}
+    for arithmetic in sorted({"int8", "fp32"}.intersection(filter(None, arithmetics))):
+        rates = {
+            name: _peak(name, make(arithmetic), threads)  # type: ignore[arg-type]
+            for name, (module, make) in _PRODUCTS.items()
+            if find_spec(module) is not None
+        }
+        best = max(rates, key=lambda name: rates[name])
+        found[arithmetic] = {"gmacs_per_s": rates[best], "engine": best, "engines": rates}
+    return found
+
+
+def _peak(name: str, product: bytes, threads: int) -> float:
+    profiler = _open(name, product, threads)
+    for _ in range(_PEAK_CALLS):
+        profiler.call_profiled()
+    return roofline.PRODUCT / float(profiler.trace().times_us.sum(axis=1).min()) / 1e3
+
+
+def _open(name: str, content: bytes, threads: int) -> Profiler:
+    if name == "litert":
+        from edgeclf.measurement.profiler.litert import LiteRTProfiler
+
+        return LiteRTProfiler(content, threads)
+    from edgeclf.measurement.profiler.onnxruntime import OnnxRuntimeProfiler
+
+    return OnnxRuntimeProfiler(content, threads)
+
+
+def _run_in_turns(profiler: Profiler, seconds: float) -> tuple[list[float], list[float], Trace]:
+    """The times of calls without and with the profiler, in ms, and what that recorded."""
+    share = seconds / _ROUNDS / 2
+    for call in (profiler.call, profiler.call_profiled):
+        for _ in range(_WARMUP_CALLS):
+            call()
+    plain: list[float] = []
+    profiled: list[float] = []
+    for _ in range(_ROUNDS):
+        plain += _time(profiler.call, share)
+        profiled += _time(profiler.call_profiled, share)
+    recorded = profiler.trace()
+    return plain, profiled, Trace(recorded.steps, recorded.times_us[_WARMUP_CALLS:])
+
+
+def _cpu_clock() -> tuple[float, float] | None:
+    """(wall clock, CPU time that was this process's or nobody's) in seconds; None beside Linux."""
+    try:
+        fields = Path("/proc/stat").read_text().split(maxsplit=6)
+    except OSError:
+        return None
+    idle = (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")  # and waiting for disks
+    return time.monotonic(), idle + sum(os.times()[:2])
+
+
+def _cpus_left(
+    before: tuple[float, float] | None, after: tuple[float, float] | None
+) -> float | None:
+    if before is None or after is None:
+        return None
+    return (after[1] - before[1]) / (after[0] - before[0])
+
+
+def _time(call: Callable[[], None], seconds: float) -> list[float]:
+    """The time of each call, in ms; at least one."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or (time.perf_counter() < end and len(times) < _MAX_CALLS):
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def _quiet(times: list[float]) -> float:
+    return float(quiet_means(np.array(times)[:, np.newaxis])[0])

@@ -1,0 +1,1 @@
+"""Figures of answers and of graphs: accuracy, statistics, multiply-adds."""

@@ -1,0 +1,1 @@
+"""Networks by name: how they are built, where their weights come from, what they cost."""

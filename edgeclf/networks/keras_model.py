@@ -1,0 +1,50 @@
+"""The Keras model in an artifact, and its answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.artifact import Artifact
+from edgeclf.errors import ArtifactError
+from edgeclf.image import UInt8Array
+from edgeclf.networks.backend import keras
+
+BATCH_SIZE = 32
+
+
+def load_model(artifact: Artifact) -> keras.Model:
+    """The Keras model in a ``.keras`` artifact.
+
+    Raises:
+        ArtifactError: The artifact has another format, or Keras cannot read it.
+    """
+    name = artifact.path or "The model"
+    if artifact.format != "keras":
+        raise ArtifactError(
+            f"{name} is a .{artifact.format} artifact; expected the .keras one that "
+            "'edgeclf train' or 'edgeclf distill' wrote."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        file.write_bytes(artifact.content)
+        try:
+            return keras.saving.load_model(file, compile=False)
+        except (ValueError, TypeError, OSError, KeyError) as exc:
+            raise ArtifactError(f"Keras cannot load {name}: {exc}") from exc
+
+
+def predict_probabilities(model: keras.Model, images: UInt8Array) -> npt.NDArray[np.float32]:
+    """Probabilities float32 [N, classes] for uint8 [N, H, W, 3]."""
+    return np.concatenate([model.predict_on_batch(batch) for batch in in_batches(images)])
+
+
+def in_batches(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Slices of `BATCH_SIZE` rows in order."""
+    for start in range(0, len(array), BATCH_SIZE):
+        yield array[start : start + BATCH_SIZE]

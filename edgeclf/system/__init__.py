@@ -1,0 +1,1 @@
+"""What the operating system gives: CPUs, files, progress, child processes, plugins, stages."""

@@ -1,0 +1,84 @@
+"""One line that tells how far long work is, on a terminal and in a log file alike."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+T = TypeVar("T")
+
+_BAR_WIDTH = 24
+_TERMINAL_INTERVAL_S = 0.1
+_LOG_INTERVAL_S = 10.0
+
+
+class Progress:
+    """A bar on stderr: redrawn in place on a terminal, a fresh line every 10 s in a log.
+
+    Args:
+        title: What is going on, for example ``decode photos``.
+        total: Number of steps.
+        stream: Where to write; stderr by default, so that stdout stays for results.
+    """
+
+    def __init__(self, title: str, total: int, stream: TextIO | None = None) -> None:
+        self._title, self._total = title, max(total, 1)
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._start = self._last = time.monotonic()
+        self._done = 0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Counts finished steps and, now and then, redraws.
+
+        Args:
+            steps: How many more are done.
+            note: A short remark shown behind the bar, for example the loss.
+        """
+        self._done += steps
+        now = time.monotonic()
+        interval = _TERMINAL_INTERVAL_S if self._terminal else _LOG_INTERVAL_S
+        if self._done < self._total and now - self._last < interval:
+            return
+        self._last = now
+        self._draw(now - self._start, note)
+
+    def close(self) -> None:
+        """Ends the line of a bar that will not become full."""
+        if self._terminal and self._done < self._total:
+            self._stream.write("\n")
+
+    def show(self, note: str = "") -> None:
+        """Draws at once what is done so far, before a step that takes long.
+
+        Args:
+            note: As for `advance`.
+        """
+        self._last = time.monotonic()
+        self._draw(self._last - self._start, note)
+
+    def _draw(self, elapsed_s: float, note: str) -> None:
+        share = min(self._done / self._total, 1.0)
+        bar = "█" * int(share * _BAR_WIDTH)
+        left = f", {elapsed_s * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
+        line = (
+            f"  {self._title:<28} {bar:<{_BAR_WIDTH}} {share:4.0%}  {elapsed_s:.0f} s{left}  {note}"
+        )
+        end = "\n" if share == 1 or not self._terminal else ""
+        self._stream.write((f"\r\033[2K{line}" if self._terminal else line) + end)
+        self._stream.flush()
+
+
+def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """Yields `items` and draws a bar that is full when they are used up."""
+    progress = Progress(title, total)
+    for item in items:
+        yield item
+        progress.advance()
+
+
+def log(message: str) -> None:
+    """Prints one line about what goes on, to stderr."""
+    print(message, file=sys.stderr, flush=True)

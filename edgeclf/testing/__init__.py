@@ -1,0 +1,1 @@
+"""Checks that any test suite can call."""

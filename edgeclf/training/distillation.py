@@ -1,0 +1,273 @@
+"""Distillation: a small student learns a large teacher's answers to many views of each photo.
+
+After Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015). The teacher
+answers each view once; the student then sees the views as often as the epochs ask, with the
+answers kept, because on a CPU the teacher's forward pass costs more than the student's training.
+Or the teacher answers other views in every epoch while the student trains: `OnlineSoftTargets`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edgeclf.image import ImageSpec
+from edgeclf.networks.backend import keras
+from edgeclf.networks.builder import Backbone, build_classifier
+from edgeclf.networks.keras_model import BATCH_SIZE
+from edgeclf.training.checkpoint import CheckpointCallback
+from edgeclf.training.fit import use_seed
+from edgeclf.training.online_distillation import OnlineSoftTargets
+from edgeclf.training.optimization import classification_loss, cosine_adam
+from edgeclf.training.progress_callback import ProgressCallback
+from edgeclf.training.run_folder import RunFolder
+from edgeclf.training.soft_targets import SoftTargets
+from edgeclf.training.teachers import Teacher
+
+LOGITS = "student_logits"
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """How a student is taught.
+
+    Attributes:
+        epochs: Passes over all views.
+        temperature: Softens both answers before they are compared; 1 or more. Above 1, the ratios
+            between wrong classes count too.
+        label_weight: Share of the true labels in the loss, 0..1; at 1 the student learns the labels
+            alone, by the same steps.
+        feature_weight: Weight of the teacher's features beside its answers; 0 leaves them out.
+        learning_rate: The peak rate, which falls to zero along a cosine.
+    """
+
+    epochs: int
+    temperature: float
+    label_weight: float = 0.2
+    feature_weight: float = 0.0
+    learning_rate: float = 2e-3
+
+
+def train_student(
+    backbone: Backbone,
+    spec: ImageSpec,
+    teacher: Teacher,
+    soft_targets: SoftTargets | OnlineSoftTargets,
+    distillation_config: DistillationConfig,
+    *,
+    seed: int,
+) -> tuple[keras.Model, int]:
+    """Builds a student, starts it from a Keras teacher's first layers, and trains it.
+
+    Args:
+        backbone: The student's network.
+        spec: How photos become its input.
+        teacher: Whose classes it learns; only one with a Keras model gives weights to inherit.
+        soft_targets: From `compute_soft_targets`, or live.
+        distillation_config: How it is taught.
+        seed: Decides its weights and the order, and nothing that came before this call.
+
+    Returns:
+        (the student, how many of its layers started from the teacher's).
+    """
+    model, inherited = start_student(backbone, spec, teacher, seed=seed)
+    distill_student(model, backbone, inherited, soft_targets, distillation_config, seed=seed)
+    return model, inherited
+
+
+def start_student(
+    backbone: Backbone, spec: ImageSpec, teacher: Teacher, *, seed: int
+) -> tuple[keras.Model, int]:
+    """The student before it is taught, and how many layers it has from the teacher."""
+    use_seed(seed)
+    model = build_classifier(backbone, len(teacher.labels), spec)
+    return model, 0 if teacher.model is None else inherit_weights(model, teacher.model)
+
+
+def distill_student(
+    model: keras.Model,
+    backbone: Backbone,
+    inherited: int,
+    soft_targets: SoftTargets | OnlineSoftTargets,
+    distillation_config: DistillationConfig,
+    *,
+    seed: int,
+    folder: RunFolder | None = None,
+) -> None:
+    """Trains what `start_student` returned; see `fit_student`."""
+    unfreeze_from = train_from(model, inherited, backbone.unfreeze_from)
+    fit_student(
+        model,
+        soft_targets,
+        distillation_config,
+        seed=seed,
+        unfreeze_from=unfreeze_from,
+        folder=folder,
+    )
+
+
+def inherit_weights(student: keras.Model, teacher: keras.Model) -> int:
+    """Starts the student's first layers from the teacher's, as far as name and shape agree.
+
+    It ends at the first layer that differs: what comes after it would read other features than it
+    was made for. After Sanh et al., "DistilBERT" (2019), section 3, who take a student's layers
+    from its teacher.
+
+    Returns:
+        How many layers took their weights; 0 for a teacher of another design.
+    """
+    of_teacher = {layer.name: layer for layer in teacher.layers}
+    inherited = 0
+    for layer in _with_weights(student):
+        same = of_teacher.get(layer.name)
+        if same is None or _shapes(same) != _shapes(layer):
+            break
+        layer.set_weights(same.get_weights())
+        inherited += 1
+    return inherited
+
+
+def train_from(student: keras.Model, inherited: int, unfreeze_from: str) -> str | None:
+    """The first layer to train in a student of which `inherited` layers know something.
+
+    Args:
+        student: From `build_classifier`.
+        inherited: What `inherit_weights` returned.
+        unfreeze_from: The first layer to train where everything below it was inherited.
+
+    Returns:
+        A layer's name for `fit_student`, or None to train them all.
+    """
+    names: list[str] = [layer.name for layer in _with_weights(student)]
+    if not inherited:
+        return None
+    return names[min(inherited, names.index(unfreeze_from))]
+
+
+def _with_weights(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in model.layers if layer.weights]
+
+
+def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]
+
+
+def fit_student(
+    student: keras.Model,
+    soft_targets: SoftTargets | OnlineSoftTargets,
+    distillation_config: DistillationConfig,
+    *,
+    seed: int,
+    unfreeze_from: str | None = None,
+    folder: RunFolder | None = None,
+) -> None:
+    """Trains `student` in place on the teacher's answers and the true labels.
+
+    The loss is ``label_weight`` times the cross-entropy with the labels, plus the rest times the
+    sum of the divergence from the teacher's answers and ``feature_weight`` times the mean squared
+    error of the student's pooled features, brought to the teacher's width by a linear layer that
+    is trained along and thrown away. After Romero et al., "FitNets" (2015).
+
+    Args:
+        student: From `build_classifier`.
+        soft_targets: From `compute_soft_targets`, or live; with features where ``feature_weight``
+            is above 0.
+        distillation_config: How it is taught.
+        seed: Decides the order.
+        unfreeze_from: Name of the first layer that is trained; None trains them all.
+        folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+
+    Raises:
+        TrainingError: The loss is not a number; `student` then holds the last weights that were
+            good, if a `folder` kept them.
+    """
+    reached = unfreeze_from is None
+    for layer in student.layers:
+        reached = reached or layer.name == unfreeze_from
+        layer.trainable = reached
+    with_features = distillation_config.feature_weight > 0
+    distiller = _distiller(
+        student, distillation_config, soft_targets.feature_width if with_features else None
+    )
+    steps = distillation_config.epochs * math.ceil(len(soft_targets) / BATCH_SIZE)
+    optimizer = cosine_adam(distillation_config.learning_rate, steps)
+    loss = classification_loss(student.output_shape[-1])
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    if with_features:
+        # Two outputs, of which labels belong to the first alone.
+        distiller.compile(optimizer, loss=(loss, _nothing), metrics=[[accuracy], []])
+    else:
+        distiller.compile(optimizer, loss=loss, metrics=[accuracy])
+    title = f"student learns the {'labels' if distillation_config.label_weight == 1 else 'answers'}"
+    metric = f"{LOGITS}_accuracy" if with_features else "accuracy"
+    checkpoints = CheckpointCallback(folder, title)
+    done = checkpoints.restore(distiller)
+    feed = soft_targets.feed(seed, features=with_features, first_epoch=done)
+    batches = feed.dataset
+    if with_features:
+        batches = batches.map(lambda given, targets: (given, (targets, targets)))
+    with checkpoints.watching(distiller, feed):
+        if done < distillation_config.epochs:
+            distiller.fit(
+                batches,
+                epochs=distillation_config.epochs,
+                initial_epoch=done,
+                shuffle=False,
+                verbose=0,
+                callbacks=[ProgressCallback(title, metric), checkpoints],
+            )
+
+
+def _distiller(
+    student: keras.Model, distillation_config: DistillationConfig, feature_width: int | None
+) -> keras.distillation.Distiller:
+    """Keras calls teacher and student with the same inputs; this teacher only reads its answers.
+
+    With features, both are networks of two outputs. `keras.distillation.FeatureDistillation` can
+    also look into layers by name, but runs the student a second time in every step to do so.
+    """
+    image = keras.Input(student.input_shape[1:], dtype="uint8", name="image")
+    widths = {"logits": student.output_shape[-1]}
+    if feature_width is not None:
+        widths["features"] = feature_width
+    given = [keras.Input((width,), name=f"teacher_{end}") for end, width in widths.items()]
+    inputs = [image, *given]
+    told: Any = [keras.layers.Identity()(answer) for answer in given]
+    normalized = student.get_layer("normalize")(image)
+    ends = [student.get_layer(name).output for name in widths]
+    core = keras.Model(student.get_layer("normalize").output, ends)
+    learnt: Any = core(normalized)
+    learnt = list(learnt) if isinstance(learnt, list | tuple) else [learnt]
+    # Instances: given by name, Keras 3.15 compares raw logits as if they were probabilities.
+    divergence, error = keras.losses.KLDivergence(), keras.losses.MeanSquaredError()
+    if feature_width is not None:
+        if learnt[1].shape[-1] != feature_width:
+            learnt[1] = keras.layers.Dense(feature_width, name="projection")(learnt[1])
+        told = tuple(told)
+        learnt = (keras.layers.Identity(name=LOGITS)(learnt[0]), learnt[1])
+        losses = [
+            keras.distillation.LogitsDistillation(
+                distillation_config.temperature, loss=(divergence, None)
+            ),
+            keras.distillation.FeatureDistillation(loss=(None, error)),
+        ]
+        weights = [1.0, distillation_config.feature_weight]
+    else:
+        told, learnt = told[0], learnt[0]
+        losses = [
+            keras.distillation.LogitsDistillation(distillation_config.temperature, loss=divergence)
+        ]
+        weights = [1.0]
+    return keras.distillation.Distiller(
+        teacher=keras.Model(inputs, told, name="answers"),
+        student=keras.Model(inputs, learnt, name="learner"),
+        distillation_losses=losses,
+        distillation_loss_weights=weights,
+        student_loss_weight=distillation_config.label_weight,
+    )
+
+
+def _nothing(targets: Any, features: Any) -> Any:
+    """The labels' loss on features: none."""
+    return 0.0 * keras.ops.mean(features)

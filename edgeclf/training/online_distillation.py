@@ -1,0 +1,95 @@
+"""Online distillation: the teacher answers fresh views while the student trains; none is kept.
+
+The student never sees the same view twice, and no disk holds views. The price is the teacher's
+forward pass for every view that the student sees, anew for every student.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.image import UInt8Array
+from edgeclf.networks.backend import tf
+from edgeclf.training.augment import augmentation, varied
+from edgeclf.training.batch_loader import BatchLoader
+from edgeclf.training.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class OnlineSoftTargets:
+    """Photos whose variations the teacher answers as they are needed.
+
+    Attributes:
+        teacher: Answers images of its own input size.
+        teacher_images: uint8 [N, H, W, 3] of that size.
+        student_images: uint8 [N, h, w, 3], the same photos in the student's size.
+        targets: int64 [N].
+        views: How often an epoch goes through the photos, each time with other variations.
+    """
+
+    teacher: Teacher
+    teacher_images: UInt8Array
+    student_images: UInt8Array
+    targets: npt.NDArray[np.int64]
+    views: int
+
+    @property
+    def feature_width(self) -> int | None:
+        """Width of the teacher's pooled features; None where it shows none."""
+        return self.teacher.feature_width
+
+    def __len__(self) -> int:
+        """How many views an epoch has."""
+        return self.views * len(self.targets)
+
+    def feed(self, seed: int, *, features: bool = False, first_epoch: int = 0) -> BatchLoader:
+        """Batches of (images, logits[, features]) and targets; see `BatchLoader`.
+
+        Args:
+            seed: Decides order and variations, together with the epoch's number and nothing else.
+            features: Whether the teacher's pooled features are among them.
+            first_epoch: Number of the epoch that comes first.
+        """
+        return _LiveFeed(self, seed, features, first_epoch)
+
+
+class _LiveFeed(BatchLoader):
+    """Both sides see the same views, each at its own size, made in the feed's thread."""
+
+    def __init__(
+        self, soft_targets: OnlineSoftTargets, seed: int, features: bool, first_epoch: int
+    ) -> None:
+        self._lessons, self._view_seed, self._features = soft_targets, seed, features
+        super().__init__(
+            (soft_targets.student_images,), soft_targets.targets, seed, first_epoch=first_epoch
+        )
+
+    def _specs(self) -> list[tf.TensorSpec]:
+        images, targets = super()._specs()
+        widths = [len(self._lessons.teacher.labels)]
+        if self._features:
+            assert self._lessons.feature_width is not None, "asked before"
+            widths.append(self._lessons.feature_width)
+        return [images, *(tf.TensorSpec((None, width), np.float32) for width in widths), targets]
+
+    def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
+        passes = range(epoch * self._lessons.views, (epoch + 1) * self._lessons.views)
+        return np.concatenate([super(_LiveFeed, self)._order_of(number) for number in passes])
+
+    def _load(self, index: int) -> list[npt.NDArray[Any]]:
+        if index == 0:  # two of the same seed, for the same variations at two sizes
+            draw = np.random.default_rng((self._view_seed, self._epoch, 1))  # not the order's
+            seed = int(draw.integers(2**31))
+            self._vary = augmentation(seed), augmentation(seed)
+        rows, soft_targets = self._rows(index), self._lessons
+        sizes = (soft_targets.teacher_images, soft_targets.student_images)
+        for_teacher, for_student = (
+            varied(vary, images[rows]) for vary, images in zip(self._vary, sizes, strict=True)
+        )
+        answers = soft_targets.teacher.answer(for_teacher)
+        told = [answers.logits, answers.features] if self._features else [answers.logits]
+        return [for_student, *told, soft_targets.targets[rows]]

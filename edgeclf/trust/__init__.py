@@ -1,0 +1,1 @@
+"""What proves that a file still is the model that was tested."""

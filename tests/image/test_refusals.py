@@ -1,0 +1,180 @@
+"""Pictures that are refused: damaged, hostile, unreadable or of no listed kind."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeclf.errors import ImageError
+from edgeclf.image import MAX_PIXELS, ImageSpec, load_image
+from support import pictures
+from support.pictures import save, scene
+
+SPEC = ImageSpec(32, 48)
+PICTURES = pictures.pictures()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Cannot read the 0 bytes given as an image: it is empty"),
+        (b"not an image at all", "Cannot read"),
+        (save(Image.fromarray(scene()), "JPEG")[:4000], "truncated"),
+        (save(Image.fromarray(scene()), "PNG")[:400], "Cannot read"),
+        (
+            save(Image.fromarray(scene()), "ICO"),
+            "its content begins with.*Expected a file of type",
+        ),
+        (PICTURES["jpeg"].content[:20], "its header is damaged"),
+    ],
+)
+def test_damaged_and_unlisted_files(content: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        load_image(content, SPEC)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("name", [name for name in PICTURES if name in {
+    "jpeg", "png", "png interlaced", "gif", "webp", "tiff tiff_lzw", "bmp", "ppm", "avif"
+}])  # fmt: skip
+def test_half_a_picture_is_no_picture(name: str) -> None:
+    content = PICTURES[name].content
+    half = content[: len(content) * 6 // 10]
+    with pytest.raises(ImageError):
+        load_image(half, SPEC)
+    try:
+        image = Image.open(io.BytesIO(half))
+    except OSError:  # Pillow has noticed by itself
+        return
+    with image, pytest.raises(ImageError):
+        load_image(image, SPEC)
+
+
+def test_a_damaged_png_is_not_taken_for_a_dark_picture() -> None:
+    damaged = bytearray(PICTURES["png"].content)
+    damaged[damaged.index(b"IDAT") + 60] ^= 0xFF
+    with pytest.raises(ImageError, match="Cannot read"):
+        load_image(bytes(damaged), SPEC)
+
+
+def test_any_exception_of_a_decoder_becomes_an_image_error() -> None:
+    pytest.importorskip("PIL.AvifImagePlugin", reason="needs Pillow 11.3")
+    animated = bytearray(PICTURES["avif animated"].content)
+    timescale = animated.index(b"mdhd") + 24
+    animated[timescale : timescale + 4] = bytes(4)
+    with pytest.raises(ImageError, match="division by zero") as caught:
+        load_image(bytes(animated), SPEC)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_floating_point_samples_are_refused() -> None:
+    with pytest.raises(ImageError, match="floating-point samples; expected 8 or 16 bits"):
+        load_image(Image.new("F", (4, 4)), SPEC)
+    with pytest.raises(ImageError, match="floating-point samples"):
+        load_image(save(Image.new("F", (4, 4)), "TIFF"), SPEC)
+
+
+def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, message in (
+        (tmp_path / "gone.jpg", r"gone\.jpg: No such file or directory\. Check the path"),
+        (tmp_path, "Is a directory"),
+        ("photo\0.jpg", r"Cannot open photo\\0\.jpg: embedded null"),
+        ("", "No such file"),
+    ):
+        for way in {path, str(path)}:
+            with pytest.raises(ImageError, match=message):
+                load_image(way, SPEC)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(ImageError, match=r"empty\.jpg as an image: it is empty"):
+        load_image(tmp_path / "empty.jpg", SPEC)
+    (tmp_path / "locked.jpg").write_bytes(PICTURES["jpeg"].content)
+    (tmp_path / "locked.jpg").chmod(0)
+    if os.access(tmp_path / "locked.jpg", os.R_OK):  # root may read everything
+
+        def denied(path: Path, mode: str) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr("edgeclf.image.open", denied, raising=False)
+    with pytest.raises(ImageError, match=r"locked\.jpg: Permission denied"):
+        load_image(tmp_path / "locked.jpg", SPEC)
+
+
+def test_files_that_give_text(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PICTURES["jpeg"].content)
+
+    class TextPipe(io.StringIO):
+        def seekable(self) -> bool:
+            return False
+
+    with path.open(encoding="latin-1") as text:
+        for source in (text, io.StringIO("text"), TextPipe("text")):
+            with pytest.raises(ImageError, match="Expected a binary file, opened with 'rb'"):
+                load_image(source, SPEC)  # type: ignore[arg-type]
+
+
+def test_files_that_fail() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise LookupError("the line is dead")
+
+    closed = io.BytesIO(PICTURES["jpeg"].content)
+    closed.close()
+    for source, message in ((Broken(), "the line is dead"), (closed, "closed file")):
+        with pytest.raises(ImageError, match=message):
+            load_image(source, SPEC)
+    for name in ("jpeg", "png", "webp"):
+        with Image.open(io.BytesIO(PICTURES[name].content)) as image:
+            assert image.fp is not None
+            image.fp.close()
+            if name != "webp":  # which has read its file already
+                with pytest.raises(ImageError, match="the PIL image given"):
+                    load_image(image, SPEC)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_bomb_is_refused_before_decoding() -> None:
+    pixels = np.zeros((1, 1), np.uint8)
+    header = pictures.png(pixels, 8, 0)
+    start = header.index(b"IHDR")
+
+    def claiming(width: int, height: int) -> bytes:
+        chunk = b"".join(n.to_bytes(4, "big") for n in (width, height)) + header[start + 12 :][:5]
+        return header[: start - 4] + pictures.png_chunk(b"IHDR", chunk) + header[start + 21 :]
+
+    load_image(claiming(1, 1), SPEC)
+    assert MAX_PIXELS < 12000 * 12000
+    with pytest.raises(ImageError, match="12000x12000 pixels; the limit is 89,478,485"):
+        load_image(claiming(12000, 12000), SPEC)
+    with pytest.raises(ImageError, match=r"too large to be decoded.*limit is 89,478,485"):
+        load_image(claiming(20000, 20000), SPEC)
+    with pytest.raises(ImageError, match=r"80000000x1 pixels; .* 65,535 a side"):
+        load_image(claiming(80_000_000, 1), SPEC)  # its filter would take 1.3 GB
+
+
+def test_a_progressive_jpeg_of_many_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = PICTURES["jpeg progressive"].content
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    end = content[-2:]
+    # Whatever is in a segment that is skipped is no scan.
+    comment = b"\xff\xfe\x00\xca" + b"\xff\xda\xff\xd9" * 50
+    start = content[:2] + comment
+    load_image(start + content[2:], SPEC)
+    load_image(content[:-2] + scan * 20 + end, SPEC)
+    for many in (start + content[2:-2] + scan * 60 + end, content[:-2] + (comment + scan) * 60):
+        with pytest.raises(ImageError, match="more than 50 scans"):
+            load_image(many, SPEC)
+    load_image(content + scan * 60, SPEC)  # behind its end, nothing is decoded
+
+
+def test_a_large_ppm_that_is_decoded_in_python_is_refused() -> None:
+    pixels = bytes(1025 * 1024)
+    assert (load_image(b"P5 1025 1024 255\n" + pixels, SPEC) == 0).all()
+    for kind in (b"P5 1025 1024 254\n", b"P1 1025 1024\n"):
+        with pytest.raises(ImageError, match=r"limit for a PPM that is text.* is 1,048,576"):
+            load_image(kind + pixels, SPEC)

@@ -1,0 +1,133 @@
+"""The runtimes that come with edgeclf: which is taken, and that none stands in for another."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeclf.artifact import load_artifact
+from edgeclf.errors import MissingDependencyError, RuntimeLoadError
+from edgeclf.image import load_image
+from edgeclf.inference.classifier import Classifier
+from edgeclf.runtimes import Device, runtime_names
+from edgeclf.runtimes.fake import fake_artifact
+
+
+def test_auto_goes_by_format_and_says_so(model_folder: Path) -> None:
+    with Classifier(model_folder / "mugs.int8.tflite", threads=1) as classifier:
+        info = classifier.describe()
+    assert info.name == "litert" and info.reason == "the usual runtime of .tflite files"
+
+
+def test_auto_takes_another_runtime_where_the_usual_one_is_missing(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf.runtimes import choice
+
+    def missing(name: str) -> None:
+        raise MissingDependencyError("onnxruntime", "onnxruntime", "Running an .onnx model")
+
+    monkeypatch.setattr(choice, "import_runtime", missing)
+    monkeypatch.setattr(choice, "runtimes_for", lambda format_: ("other",))
+    found = choice.choose_runtime(load_artifact(model_folder / "mugs.int8.onnx"), "cpu")
+    assert found.runtime == "other" and "onnxruntime is not installed" in found.reason
+    monkeypatch.setattr(choice, "runtimes_for", lambda format_: ())
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[onnxruntime\]'"):
+        choice.choose_runtime(load_artifact(model_folder / "mugs.int8.onnx"), "cpu")
+
+
+def test_an_unknown_runtime_lists_the_known_ones() -> None:
+    with pytest.raises(RuntimeLoadError, match=r"no runtime 'tpu'.*litert"):
+        Classifier(fake_artifact(["a", "b"]), runtime="tpu")
+    assert set(runtime_names()) >= {"fake", "litert", "onnxruntime", "tensorflow"}
+
+
+@pytest.mark.parametrize(
+    ("file", "runtime"), [("mugs.int8.onnx", "litert"), ("mugs.int8.tflite", "onnxruntime"),
+                          ("mugs.int8.tflite", "tensorflow")]
+)  # fmt: skip
+def test_a_runtime_refuses_another_format(model_folder: Path, file: str, runtime: str) -> None:
+    with pytest.raises(RuntimeLoadError, match="loads "):
+        Classifier(model_folder / file, runtime=runtime)
+
+
+@pytest.mark.parametrize("file", ["mugs.int8.tflite", "mugs.fp32.onnx", "mugs.keras"])
+def test_cuda_is_never_replaced_by_the_cpu(model_folder: Path, file: str) -> None:
+    try:
+        classifier = Classifier(model_folder / file, device="cuda")
+    except RuntimeLoadError as exc:
+        assert "cuda" in str(exc).lower()
+    else:
+        assert classifier.describe().device == "cuda"
+
+
+@pytest.mark.parametrize("device", ["gpu", "npu"])
+def test_an_accelerator_is_never_replaced_by_the_cpu(model_folder: Path, device: Device) -> None:
+    try:
+        classifier = Classifier(model_folder / "mugs.fp32.tflite", device=device)
+    except RuntimeLoadError as exc:
+        assert device.upper() in str(exc) and "device='cpu'" in str(exc)
+    else:
+        assert classifier.describe().device == device
+
+
+def test_a_missing_engine_names_the_pip_line(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def missing(name: str, *args: object) -> object:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    artifacts = {n: load_artifact(model_folder / n) for n in ("mugs.int8.tflite", "mugs.int8.onnx")}
+    from edgeclf.runtimes import import_runtime
+
+    for name in ("litert", "onnxruntime"):
+        import_runtime(name)
+    monkeypatch.setattr("edgeclf.runtimes.litert.importlib.import_module", missing)
+    from edgeclf.runtimes.litert import LiteRTRuntime
+    from edgeclf.runtimes.onnxruntime import OnnxRuntime
+
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[litert\]'"):
+        LiteRTRuntime(artifacts["mugs.int8.tflite"])
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[onnxruntime\]'"):
+        OnnxRuntime(artifacts["mugs.int8.onnx"])
+    assert importlib.import_module is missing
+    assert issubclass(MissingDependencyError, ImportError)
+
+
+def test_onnxruntime_is_kept_from_reporting_to_its_maker(model_folder: Path) -> None:
+    """Its uploader is a thread that starts at import: there must be none."""
+    program = (
+        "import os; from edgeclf.runtimes import import_runtime; import_runtime('onnxruntime'); "
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'; "
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    bare = subprocess.run(
+        [sys.executable, "-c", "import os, numpy; print(len(os.listdir('/proc/self/task')))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == bare.stdout
+
+
+def test_the_compiled_model_interface_of_litert_answers_alike(
+    model_folder: Path, mugs: Path
+) -> None:
+    """The one with accelerators, run here on the CPU."""
+    from edgeclf.runtimes.litert import _CompiledModel
+
+    artifact = load_artifact(model_folder / "mugs.fp32.tflite")
+    photo = load_image(next((mugs / "eval").rglob("*.jpg")), artifact.metadata.image)
+    compiled = _CompiledModel(artifact.content, "CPU")
+    with Classifier(artifact) as classifier:
+        expected = classifier.classify(photo).probabilities
+    assert compiled.invoke(photo[np.newaxis]) == pytest.approx(expected, abs=1e-5)

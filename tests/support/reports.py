@@ -1,0 +1,28 @@
+"""Files of made-up results for `edgeclf.report`, and what its Markdown says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgeclf.reporting.benchmark_page import to_markdown
+from edgeclf.reporting.devices import group_by_device
+from edgeclf.reporting.summary import summarize
+
+EVIL = "<script>alert(1)</script>|evil"
+
+
+def write(results: Any, folder: Path) -> Path:
+    path = folder / "benchmark.json"
+    path.write_text(json.dumps(results))
+    return path
+
+
+def markdown_of(*files: dict[str, Any]) -> str:
+    devices = group_by_device(files)
+    return to_markdown(devices, tuple(summarize(device.results) for device in devices))
+
+
+def table_lines(markdown: str) -> list[list[str]]:
+    return [line.split("|") for line in markdown.splitlines() if line.startswith("|")]

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeclf import errors
+from edgeclf.artifact import Artifact, load_artifact, save_artifact, seal_artifact
+from edgeclf.cli import main
+from edgeclf.errors import (
+    EdgeclfError,
+    IntegrityError,
+    OptionError,
+    RuntimeLoadError,
+    VerificationError,
+)
+from edgeclf.inference.classifier import Classifier
+from edgeclf.system.isolation import run_isolated
+from edgeclf.verify import _from_json, _to_json, verify
+
+GOOD = ("mugs.int8.tflite", "mugs.fp32.tflite", "mugs.int8.onnx")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module that a child can import: its name for its code."""
+
+    def write(code: str) -> str:
+        (tmp_path / "misbehaving.py").write_text(f"import os, signal, sys, time\n{code}\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return "misbehaving"
+
+    return write
+
+
+# --- the child ---------------------------------------------------------------------------------
+
+
+def test_a_child_that_ends_by_itself(module: Callable[[str], str]) -> None:
+    code = "print(sys.argv[1:], sys.stdin.read()); print('woe', file=sys.stderr); sys.exit(3)"
+    outcome = run_isolated(module(code), ["a", "b c"], b"given")
+    assert (outcome.code, outcome.death) == (3, None)
+    assert outcome.stdout == "['a', 'b c'] given\n" and outcome.stderr == "woe\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "death"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "it was ended by SIGSEGV"),
+        ("os.abort()", "it was ended by SIGABRT"),
+        ("os.kill(os.getpid(), 40)", "it was ended by signal 40"),
+    ],
+)
+def test_a_child_that_is_killed(module: Callable[[str], str], code: str, death: str) -> None:
+    assert run_isolated(module(code), []).death == death
+
+
+def test_a_child_that_hangs(module: Callable[[str], str]) -> None:
+    outcome = run_isolated(module("time.sleep(60)"), [], timeout_s=0.5)
+    assert outcome.code is None and outcome.death == "it had not ended after 0.5 s"
+
+
+def test_a_child_whose_parent_has_gone_ends_as_well(module: Callable[[str], str]) -> None:
+    name = module("while True: pass")
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeclf.system.isolation", "1", str(2**30), name],
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode < 0, "it was not ended by its CPU time"
+
+
+def test_a_child_that_eats_memory(
+    module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeclf.system.isolation.MEMORY_BYTES", 2**28)
+    outcome = run_isolated(module("block = bytearray(2**29)"), [])
+    assert outcome.code == 1 and outcome.stderr.strip().endswith("MemoryError")
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="as Linux has it")
+def test_a_child_leaves_no_core_and_goes_first(module: Callable[[str], str]) -> None:
+    code = (
+        "import resource\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
+        "print(open('/proc/self/oom_score_adj').read())"
+    )
+    assert run_isolated(module(code), []).stdout.split() == ["0", "1000"]
+
+
+# --- hostile models, with an intact seal -------------------------------------------------------
+
+
+def without_bias(tree: Any) -> None:
+    """A depthwise convolution gets no bias: LiteRT 2.3 reads what is not there."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    depthwise = schema.BuiltinOperator.DEPTHWISE_CONV_2D
+    codes = [code.builtinCode for code in tree.operatorCodes]
+    operator = next(o for o in tree.subgraphs[0].operators if codes[o.opcodeIndex] == depthwise)
+    operator.inputs = operator.inputs[:2]
+
+
+def without_scale(tree: Any) -> None:
+    """The quantised input has a scale of zero: LiteRT 2.3 gives up its delegate half-built."""
+    graph = tree.subgraphs[0]
+    tensor = graph.tensors[graph.operators[0].outputs[0]]
+    tensor.quantization.scale = np.zeros_like(tensor.quantization.scale)
+
+
+def without_weights(tree: Any) -> None:
+    """The last layer gets nothing but its input: LiteRT raises."""
+    operator = tree.subgraphs[0].operators[-2]
+    operator.inputs = operator.inputs[:1]
+
+
+def huge(tree: Any) -> None:
+    """The input has 1.2 GB, and each layer several more."""
+    graph = tree.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shape = np.array([1, 20_000, 20_000, 3], np.int32)
+
+
+def damaged(path: Path, edit: Callable[[Any], None]) -> Artifact:
+    """An artifact that is sealed, with metadata and certificate of a good one."""
+    from edgeclf.converters.flatbuffer import pack, unpack
+
+    artifact = load_artifact(path)
+    tree = unpack(artifact.model_content)
+    edit(tree)
+    return seal_artifact(pack(tree), artifact.metadata)
+
+
+def of_an_unknown_operation(path: Path) -> Artifact:
+    artifact = load_artifact(path)
+    content = artifact.model_content
+    assert b"Conv" in content
+    return seal_artifact(content.replace(b"Conv", b"Conw"), artifact.metadata)
+
+
+@pytest.fixture(params=["mugs.int8.tflite without bias", "mugs.fp32.tflite without bias",
+                        "mugs.int8.tflite without scale"])  # fmt: skip
+def killer(request: pytest.FixtureRequest, model_folder: Path, tmp_path: Path) -> Path:
+    """An artifact whose model ends the process that uses it."""
+    file, _, what = request.param.partition(" ")
+    artifact = damaged(model_folder / file, {"without bias": without_bias,
+                                    "without scale": without_scale}[what])  # fmt: skip
+    path = save_artifact(artifact, tmp_path / f"killer.{file}").path
+    assert path is not None
+    return path
+
+
+def test_a_model_that_kills_its_engine(killer: Path) -> None:
+    # First, that it does: used as any other, it would be the end of this process.
+    use = (
+        "import sys, numpy; from edgeclf import Classifier;"
+        "Classifier(sys.argv[1]).classify(numpy.zeros((96, 96, 3), numpy.uint8))"
+    )
+    done = subprocess.run([sys.executable, "-c", use, killer], check=False, capture_output=True)
+    if done.returncode >= 0:
+        pytest.skip(f"the installed engine survives it: {done.stderr[-200:]!r}")
+    with pytest.raises(RuntimeLoadError, match=r"killer\..*tried in a child.* ended by SIG"):
+        Classifier(killer, probe=True)
+    with pytest.raises(VerificationError, match=r"killer\..*verified in a child.* ended by SIG"):
+        verify(killer, isolated=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeclf", "verify", "--isolated", killer],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "SIG" in done.stderr and "broken or hostile" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["mugs.fp32.tflite", "mugs.int8.onnx"])
+def test_a_model_that_only_raises(model_folder: Path, tmp_path: Path, file: str) -> None:
+    if file.endswith("onnx"):
+        artifact = of_an_unknown_operation(model_folder / file)
+    else:
+        artifact = damaged(model_folder / file, without_weights)
+    path = save_artifact(artifact, tmp_path / file).path
+    assert path is not None
+    with pytest.raises(RuntimeLoadError, match="cannot load this model"):
+        Classifier(path)
+    with pytest.raises(RuntimeLoadError, match=r"Tried in a child process: .*cannot load this"):
+        Classifier(path, probe=True)
+    with pytest.raises(RuntimeLoadError, match="cannot load this model"):
+        verify(path, isolated=True)
+
+
+def test_a_model_that_wants_too_much_memory(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_artifact(
+        damaged(model_folder / "mugs.int8.tflite", huge), tmp_path / "huge.tflite"
+    ).path
+    assert path is not None
+    monkeypatch.setattr("edgeclf.system.isolation.MEMORY_BYTES", 2**30)
+    with pytest.raises(RuntimeLoadError, match="child process"):
+        Classifier(path, probe=True)
+    with pytest.raises((RuntimeLoadError, VerificationError)):
+        verify(path, isolated=True)
+
+
+def test_a_model_that_never_ends(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeclf.system.isolation.TIMEOUT_S", 0.02)  # no child is as fast as that
+    with pytest.raises(RuntimeLoadError, match=r"it had not ended after 0\.02 s"):
+        Classifier(model_folder / GOOD[0], probe=True)
+    with pytest.raises(VerificationError, match=r"it had not ended after 0\.02 s"):
+        verify(model_folder / GOOD[0], isolated=True)
+
+
+# --- good models -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", GOOD)
+def test_a_good_model_passes_as_without(model_folder: Path, photo: Path, file: str) -> None:
+    with (
+        Classifier(model_folder / file) as bare,
+        Classifier(model_folder / file, probe=True) as probed,
+    ):
+        assert probed.classify(photo).probabilities == bare.classify(photo).probabilities
+    assert verify(model_folder / file, isolated=True) == verify(model_folder / file)
+
+
+def test_photos_are_measured_in_the_child_too(model_folder: Path, mugs: Path) -> None:
+    model, data = model_folder / "mugs.int8.tflite", mugs / "eval"
+    inside = verify(model, data=data, isolated=True)
+    assert inside == verify(model, data=data) and inside.accuracy is not None
+    with pytest.raises(errors.DataError, match="is not a folder"):
+        verify(model, data=mugs / "gone", isolated=True)
+
+
+def test_verify_prints_json(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(model_folder / "mugs.int8.tflite")
+    for words in ([], ["--isolated"]):
+        assert main(["verify", "--json", *words, model]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document.pop("model") == model
+        assert document == dataclasses.asdict(verify(model))
+    assert main(["verify", "--json", "--runtime", "onnxruntime", model]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"] == "RuntimeLoadError" and "loads .onnx" in document["message"]
+
+
+def test_errors_of_the_child_are_errors_of_the_caller(model_folder: Path, tmp_path: Path) -> None:
+    changed = bytearray((model_folder / "mugs.int8.tflite").read_bytes())
+    changed[1000] ^= 1
+    (tmp_path / "changed.tflite").write_bytes(changed)
+    with pytest.raises(IntegrityError, match="its bytes have changed"):
+        verify(tmp_path / "changed.tflite", isolated=True)
+    with pytest.raises(errors.ArtifactError, match="No such file"):
+        verify(tmp_path / "gone.tflite", isolated=True)
+    with pytest.raises(RuntimeLoadError, match="There is no runtime 'warp'"):
+        verify(model_folder / "mugs.int8.tflite", runtime="warp", isolated=True)
+    with pytest.raises(OptionError, match="needs a runtime's name"):
+        Classifier(model_folder / "mugs.int8.tflite", runtime=object(), probe=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (VerificationError("of 3 images 2 change"), VerificationError),
+        (errors.MissingDependencyError("onnxruntime", "onnxruntime", "This"), RuntimeLoadError),
+        (type("FromAPlugin", (RuntimeLoadError,), {})("own"), EdgeclfError),
+    ],
+)
+def test_errors_travel_as_json(error: EdgeclfError, expected: type[EdgeclfError]) -> None:
+    with pytest.raises(expected) as caught:
+        _from_json(_to_json("model.tflite", error))
+    assert type(caught.value) is expected and str(caught.value) == str(error)
+
+
+def test_a_child_without_an_answer(
+    module: Callable[[str], str], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module("sys.exit('out of order')")
+    monkeypatch.setattr("edgeclf.system.isolation.run_isolated",
+                        lambda _, words, **options: run_isolated(name, words))  # fmt: skip
+    with pytest.raises(VerificationError, match="ended with code 1 and no answer: out of order"):
+        verify(model_folder / "mugs.int8.tflite", isolated=True)

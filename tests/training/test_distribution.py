@@ -1,0 +1,157 @@
+"""Training over two virtual devices and over two processes, each in children of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeclf
+from edgeclf.errors import OptionError
+from edgeclf.image import ImageSpec
+
+keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
+
+from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
+from edgeclf.networks.keras_model import load_model  # noqa: E402
+
+PROGRAM = """
+import json, sys
+import tensorflow as tf
+import edgeclf
+data, out, weights, settings = sys.argv[1:]
+training_config = edgeclf.TrainingConfig(deterministic=True, **json.loads(settings))
+if training_config.distribute == "mirrored":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+edgeclf.train(
+    data, out=out, backbone="student-xs", weights=weights, input_size=32, epochs=2,
+    training_config=training_config,
+)
+"""
+
+
+@pytest.fixture
+def data(make_folder: Callable[..., Path]) -> Path:
+    return make_folder(cat=24, dog=24)
+
+
+def start(
+    data: Path, out: Path, weights: str | Path, *, config: str = "{}", **settings: object
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, data, out, weights, json.dumps(settings)], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "TF_CONFIG": config},
+    )  # fmt: skip
+
+
+def finish(children: list[subprocess.Popen[str]]) -> None:
+    for child in children:
+        printed, _ = child.communicate(timeout=300)
+        assert child.returncode == 0, printed
+
+
+def configs(count: int) -> list[str]:
+    """TF_CONFIG of each of that many processes on this machine."""
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(count)]
+    return [
+        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        for index in range(count)
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def losses(out: Path) -> np.ndarray:
+    log = np.genfromtxt(out / "data-teacher.run" / "log.csv", delimiter=",", names=True)
+    return log["loss"]
+
+
+def trained(out: Path) -> keras.Model:
+    artifact = edgeclf.load_artifact(out / "data-teacher.keras")
+    assert artifact.metadata.labels == ("cat", "dog")
+    return load_model(artifact)
+
+
+def assert_alike(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_devices_and_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
+    """From given weights, whose BatchNorm does not learn, only the order of sums may differ."""
+    given = tmp_path / "given.weights.h5"
+    knowing = build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32))
+    rng = np.random.default_rng(0)
+    for _ in range(60):  # BatchNorm gets to know pictures, or all features would be near 0
+        knowing(rng.integers(0, 256, (32, 32, 32, 3), np.uint8), training=True)
+    knowing.save_weights(given)
+    settings = {"augmentation": 0, "batch_size": 16}
+    finish([
+        start(data, tmp_path / "one", given, **settings),
+        start(data, tmp_path / "mirrored", given, distribute="mirrored", **settings),
+        *(start(data, tmp_path / "two", given, config=each, distribute="multi-worker", **settings)
+          for each in configs(2)),
+    ])  # fmt: skip
+    log = (tmp_path / "two" / "data-teacher.run" / "log.csv").read_text()
+    assert log.count("new head") == 40 and log.count("fine-tune the upper layers") == 2
+    one = tmp_path / "one"
+    weights = trained(one).get_weights()
+    assert any(np.abs(ours - theirs).max() > 1e-4
+               for ours, theirs in zip(weights, knowing.get_weights(), strict=True))  # fmt: skip
+    for name in ("mirrored", "two", "two/worker-1"):
+        np.testing.assert_allclose(losses(tmp_path / name), losses(one), rtol=1e-5)
+        assert_alike(trained(tmp_path / name).get_weights(), weights)
+
+
+@pytest.mark.slow
+def test_two_devices_and_two_processes_learn_from_scratch(data: Path, tmp_path: Path) -> None:
+    """Here each has variations and, in training, BatchNorm statistics of its own."""
+    finish([
+        start(data, tmp_path / "mirrored", "none", distribute="mirrored", batch_size=16),
+        *(start(data, tmp_path / "two", "none", config=each, distribute="multi-worker",
+                batch_size=16) for each in configs(2)),
+    ])  # fmt: skip
+    first, second = tmp_path / "two", tmp_path / "two" / "worker-1"
+    np.testing.assert_allclose(losses(first), losses(second), rtol=1e-5)
+    ours, theirs = (
+        [weight.numpy() for weight in trained(out).trainable_weights] for out in (first, second)
+    )
+    assert_alike(ours, theirs)
+    np.testing.assert_allclose(losses(tmp_path / "mirrored"), losses(first), rtol=0.1)
+    assert len(trained(tmp_path / "mirrored").trainable_weights) == len(ours) > 0
+
+
+def test_what_is_not_there_is_said(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = make_folder(cat=8, dog=8)
+
+    def train(**settings: object) -> None:
+        edgeclf.train(
+            data, out=tmp_path, weights="none", training_config=edgeclf.TrainingConfig(**settings)
+        )
+
+    with pytest.raises(OptionError, match="way to distribute is horovod"):
+        train(distribute="horovod")
+    with pytest.raises(OptionError, match="beside early stopping"):
+        train(distribute="multi-worker", early_stopping=2)
+    with pytest.raises(OptionError, match=r"needs two devices; .*CPU:0 only"):
+        train(distribute="mirrored")
+    for text in ("", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(OptionError, match=r'expected TF_CONFIG=\{"cluster"'):
+            train(distribute="multi-worker")
+    assert not list(tmp_path.glob("*.keras"))
