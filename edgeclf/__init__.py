@@ -104,11 +104,11 @@ __all__ = [
 _VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower())
 _MODULES = {
     "artifact": ("Artifact", "Metadata", "load_artifact"),
-    "classifier": ("Classifier",),
-    "converters.conventions": ("SourceSpec",),
+    "inference.classifier": ("Classifier",),
+    "converters.source_spec": ("SourceSpec",),
     "image": ("ImageSpec", "load_image"),
-    "recipe": ("TrainingConfig",),
-    "prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
+    "training.config": ("TrainingConfig",),
+    "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{verb: (verb,) for verb in _VERBS},
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

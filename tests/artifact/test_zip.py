@@ -8,7 +8,8 @@ import zipfile
 
 import pytest
 
-from edgeclf.artifact import Metadata, _seal_of, load_artifact, seal_artifact
+from edgeclf.artifact import Metadata, load_artifact, seal_artifact
+from edgeclf.artifact.file import _seal_of
 from edgeclf.artifact.zip import read_members, read_stored
 from edgeclf.errors import ArtifactError
 from edgeclf.image import ImageSpec
