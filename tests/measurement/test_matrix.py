@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from edgeclf.measurement.harness import cold_start
 from edgeclf.measurement.harness.process import measure
 from edgeclf.measurement.matrix import rows
 from edgeclf.measurement.matrix.cases import plan_cases
-from edgeclf.measurement.matrix.resume import MEASURING, finished_rows
+from edgeclf.measurement.matrix.resume import finished_rows
 from edgeclf.measurement.probes.page_cache import Dropped
 from support import REPOSITORY
 
@@ -226,22 +225,6 @@ def test_another_machine_reuses_nothing(
     monkeypatch.setattr(run, "environment", lambda: changed)
     assert edgeclf.benchmark([model], **options)["environment"] == changed
     assert (measured == []) == reused
-
-
-def test_all_code_that_a_row_is_made_by_decides_whether_it_holds() -> None:
-    folder = Path(rows.__file__).parent
-    needed, waiting = set[str](), ["rows", "worker"]
-    while waiting:
-        name = waiting.pop()
-        # A profile is no row, though the worker makes it too.
-        if name in needed or name == "profiling" or not (folder / f"{name}.py").is_file():
-            continue
-        needed.add(name)
-        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module is not None:
-                package, _, module = node.module.partition("edgeclf.measurement")
-                waiting += [] if package else [module[1:], *(alias.name for alias in node.names)]
-    assert needed == set(MEASURING)
 
 
 def test_what_is_no_result_is_no_row(tmp_path: Path) -> None:
