@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import NamedTuple
 
 from edgeclf.errors import MissingDependencyError
 
-# Kept here as text, so that the help is printed without importing any verb.
+
+class Verb(NamedTuple):
+    """A verb, which is the module and the function of its name.
+
+    Args:
+        text: What it does; kept here, so that the help is printed without importing any verb.
+        extra: What brings it with all that it needs, unless it is in the device's wheel.
+    """
+
+    text: str
+    extra: str | None = None
+
+
 VERBS = {
-    "train": "train a classifier on a folder of photos",
-    "backbones": "list the networks that can be trained, and what they cost",
-    "distill": "train a small student on a teacher's answers",
-    "convert": "turn a trained model into verified TFLite and ONNX artifacts",
-    "verify": "replay an artifact's certificate on this machine",
-    "inspect": "print what an artifact knows about itself",
-    "classify": "classify photos",
-    "autotune": "find the fastest runtime and threads for a file on this device",
-    "compare": "hold students against their teacher: size, speed, accuracy, answers",
-    "benchmark": "measure artifacts on this machine",
-    "profile": "time every operator of a model, and hold it against this CPU's peak",
-    "report": "write benchmark results as HTML, Markdown, CSV and JSON",
-    "doctor": "tell which runtimes work here",
-    "demo": "run all of it on the mugs example",
-}
-_WORKSTATION = "edgeclf-workstation"  # the distribution; its modules install into this package
-_EXTRAS = {
-    "train": "train",
-    "backbones": "train",
-    "distill": "train",
-    "convert": "convert",
-    "converters.source_spec": "convert",
-    "training.config": "train",
-    "compare": "all",
-    "report": "report",
-    "demo": "all",
+    "train": Verb("train a classifier on a folder of photos", "train"),
+    "backbones": Verb("list the networks that can be trained, and what they cost", "train"),
+    "distill": Verb("train a small student on a teacher's answers", "train"),
+    "convert": Verb("turn a trained model into verified TFLite and ONNX artifacts", "convert"),
+    "verify": Verb("replay an artifact's certificate on this machine"),
+    "inspect": Verb("print what an artifact knows about itself"),
+    "classify": Verb("classify photos"),
+    "autotune": Verb("find the fastest runtime and threads for a file on this device"),
+    "compare": Verb("hold students against their teacher: size, speed, accuracy, answers", "all"),
+    "benchmark": Verb("measure artifacts on this machine"),
+    "profile": Verb("time every operator of a model, and hold it against this CPU's peak"),
+    "report": Verb("write benchmark results as HTML, Markdown, CSV and JSON", "report"),
+    "doctor": Verb("tell which runtimes work here"),
+    "demo": Verb("run all of it on the mugs example", "all"),
 }
 
 
@@ -42,13 +43,22 @@ def import_verb(name: str) -> ModuleType:
     """Imports `edgeclf.NAME`, the module of a verb or of a public name.
 
     Raises:
-        MissingDependencyError: It belongs to the workstation's side, which is not installed.
+        MissingDependencyError: It belongs to another wheel than those that are installed.
     """
     module = f"edgeclf.{name}"
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:
-        if name in _EXTRAS and exc.name is not None and module.startswith(exc.name):
-            purpose = f"'edgeclf {name}'" if name in VERBS else module
-            raise MissingDependencyError(_WORKSTATION, _EXTRAS[name], purpose) from None
-        raise
+        if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
+            raise
+        purpose = f"'edgeclf {name}'" if name in VERBS else module
+        raise MissingDependencyError(exc.name, _extra(name), purpose) from None
+
+
+def _extra(name: str) -> str:
+    """The extra that brings a module: its verb's; of a folder, that of the verb it is named after.
+
+    ``converters.source_spec`` is brought by what brings ``convert``.
+    """
+    named_after = (verb.extra for word, verb in VERBS.items() if name.startswith(word))
+    return next(named_after, None) or "all"

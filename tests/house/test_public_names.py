@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-import ast
+import importlib.util
 import json
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import edgeclf
-from edgeclf.verbs import VERBS as VERB_TEXTS
-from support import REPOSITORY
+from edgeclf.errors import MissingDependencyError
+from edgeclf.verbs import VERBS, import_verb
+from support import REPOSITORY, wheels
 
-ROOT = REPOSITORY
-PACKAGE = Path(edgeclf.__file__).parent
 FRAMEWORKS = {
     "tensorflow", "keras", "onnx", "onnxruntime", "tf2onnx", "ai_edge_litert", "tflite_runtime",
     "litert_quantizer", "matplotlib", "jinja2", "numpy", "PIL",
 }  # fmt: skip
-VERBS = {*VERB_TEXTS, "cli", "__main__"}
-# What pyproject.toml leaves out of the device's wheel: "training", "train.py", ...
-WORKSTATION = set(
-    re.findall(
-        r'"edgeclf/([\w.]+)"', (ROOT / "pyproject.toml").read_text().partition("exclude = [")[2]
-    )
-)
 
 
 def imported_by(code: str) -> set[str]:
@@ -38,9 +31,13 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_all_is_sorted_and_every_name_exists() -> None:
+    workstation = importlib.util.find_spec("edgeclf.training")
     assert edgeclf.__all__ == sorted(edgeclf.__all__)
     for name in edgeclf.__all__:
-        assert getattr(edgeclf, name) is not None
+        try:
+            assert getattr(edgeclf, name) is not None
+        except MissingDependencyError as exc:  # only the device's wheel is installed
+            assert not workstation and exc.extra in {"train", "convert", "report", "all"}
     assert set(edgeclf.__all__) <= set(dir(edgeclf))
 
 
@@ -80,68 +77,84 @@ def test_a_verb_stays_a_function_whoever_imports_its_module() -> None:
     imported_by(code)
 
 
-def test_the_device_side_imports_nothing_of_the_workstation() -> None:
-    workstation = {name.removesuffix(".py") for name in WORKSTATION}
-    assert {"training", "converters", "reporting", "train"} <= workstation
-    for path in sorted(PACKAGE.rglob("*.py")):
-        inside = path.relative_to(PACKAGE)
-        if inside.parts[0] in WORKSTATION or inside.name == "__init__.py":
-            continue
-        for name in edgeclf_imports(path):
-            assert name.split(".")[1] not in workstation, f"{inside} imports {name}"
-
-
-def test_the_devices_wheel_works_alone(model_folder: Path, photo: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def on_device(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Starts Python with what the device's wheel holds, and nothing else of edgeclf."""
     package = tmp_path / "edgeclf"
-    shutil.copytree(PACKAGE, package)
-    for name in WORKSTATION:
-        path = package / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    package.mkdir()
+    for path in wheels.contents(wheels.DEVICE):
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, package / path.name)
 
-    def edgeclf_alone(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edgeclf", *map(str, words)]
+    def start(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, words)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
+    return start
+
+
+def test_the_devices_wheel_works_alone(
+    on_device: Callable[..., subprocess.CompletedProcess[str]], model_folder: Path, photo: Path
+) -> None:
     for words in (
-        ["--help"],
         ["inspect", model_folder / "mugs.int8.tflite"],
         ["verify", model_folder / "mugs.int8.tflite", "--data", photo.parent.parent],
         ["classify", model_folder / "mugs.int8.tflite", photo],
         ["profile", model_folder / "mugs.int8.tflite", "--seconds", "0.1"],
     ):
-        done = edgeclf_alone(*words)
+        done = on_device("-m", "edgeclf", *words)
         assert done.returncode == 0, done.stderr
-    for verb in sorted(VERB_TEXTS.keys() & {name.removesuffix(".py") for name in WORKSTATION}):
-        done = edgeclf_alone(verb)
-        assert done.returncode == 2
-        assert f"'edgeclf {verb}' needs the package 'edgeclf-workstation'" in done.stderr
-        assert "pip install 'edgeclf[" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_nothing_imports_a_verb() -> None:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        inside = path.relative_to(PACKAGE)
-        if len(inside.parts) == 1 and inside.stem in VERBS | {"__init__"}:
-            continue
-        for name in edgeclf_imports(path):
-            assert name.split(".")[1] not in VERBS - {"report"}, f"{inside} imports {name}"
+def test_a_device_says_which_extra_brings_the_other_verbs(
+    on_device: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    listed = on_device("-m", "edgeclf", "--help")
+    assert listed.returncode == 0 and all(verb in listed.stdout for verb in VERBS)
+    lacking = {name: verb.extra for name, verb in VERBS.items() if verb.extra is not None}
+    program = f"from edgeclf.cli import main; print(*(main([verb]) for verb in {[*lacking]}))"
+    done = on_device("-c", program)
+    assert done.stdout.split() == ["2"] * len(lacking)
+    for line, (name, extra) in zip(done.stderr.splitlines(), lacking.items(), strict=True):
+        assert f"'edgeclf {name}' needs the package 'edgeclf.{name}'" in line
+        assert f"pip install 'edgeclf[{extra}]'" in line
 
 
-def edgeclf_imports(path: Path) -> list[str]:
-    """The edgeclf modules a file imports, anywhere in it."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgeclf."):
-            found.append(node.module or "")
-        elif isinstance(node, ast.ImportFrom) and node.module == "edgeclf":
-            found += [f"edgeclf.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            found += [a.name for a in node.names if a.name.startswith("edgeclf.")]
-    return found
+def test_a_device_holds_all_that_its_own_verbs_import(
+    on_device: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    verbs = [name for name, verb in VERBS.items() if verb.extra is None]
+    done = on_device("-c", "import " + ", ".join(f"edgeclf.{verb}" for verb in verbs))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("converters.source_spec", "convert"), ("training.config", "train"), ("networks.x", "all")],
+)
+def test_a_name_that_is_not_installed_names_its_extra(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = f"edgeclf.{module.partition('.')[0]}"
+    monkeypatch.setattr(importlib, "import_module", partial(fail_to_import, folder))
+    with pytest.raises(MissingDependencyError, match=f"edgeclf.{module} needs") as caught:
+        import_verb(module)
+    assert (caught.value.package, caught.value.extra) == (folder, extra)
+
+
+def test_what_a_module_lacks_is_not_taken_for_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib, "import_module", partial(fail_to_import, "edgeclf.train_utils"))
+    with pytest.raises(ModuleNotFoundError, match="train_utils") as caught:
+        import_verb("train")
+    assert not isinstance(caught.value, MissingDependencyError)
+
+
+def fail_to_import(missing: str, module: str) -> None:
+    raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
 
 def test_the_root_links_show_the_two_pluggable_sides() -> None:
     for name in ("converters", "runtimes"):
-        link = ROOT / name
+        link = REPOSITORY / name
         assert link.is_symlink() and not link.readlink().is_absolute()
-        assert link.resolve() == ROOT / "edgeclf" / name
+        assert link.resolve() == REPOSITORY / "edgeclf" / name
