@@ -98,8 +98,9 @@ def patches(
     windows = windows[:: stride[0], :: stride[1]]  # [positions, positions, C, rows, columns]
     total = windows.shape[0] * windows.shape[1]
     picked = rng.choice(total, min(count, total), replace=False)
-    found: npt.NDArray[np.float32] = windows[picked // windows.shape[1], picked % windows.shape[1]]
-    return found.transpose(0, 2, 3, 1)
+    chosen = windows[picked // windows.shape[1], picked % windows.shape[1]]
+    found: npt.NDArray[np.float32] = chosen.transpose(0, 2, 3, 1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,10 @@ class Layer:
         )
         count = _POSITIONS // 4 if self.is_depthwise else _POSITIONS  # few inputs need few samples
         seen = patches(values, self.kernel, self.stride, padding, count, rng)
-        if self.is_depthwise:
-            return seen.reshape(len(seen), -1, seen.shape[-1]).transpose(2, 0, 1)
-        return seen.reshape(1, len(seen), -1)
+        if not self.is_depthwise:
+            return seen.reshape(1, len(seen), -1)
+        of_channels: npt.NDArray[np.float32] = seen.reshape(len(seen), -1, seen.shape[-1])
+        return np.moveaxis(of_channels, 2, 0)
 
 
 def round_layers(

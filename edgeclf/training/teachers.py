@@ -208,7 +208,8 @@ def open_teacher(given: Artifact | SourceModel, labels: Sequence[str]) -> Teache
 
 
 def _logits(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.log(np.maximum(probabilities, np.float32(_LEAST)))
+    logits: npt.NDArray[np.float32] = np.log(np.maximum(probabilities, np.float32(_LEAST)))
+    return logits
 
 
 def teacher_logits(teacher: Teacher, images: UInt8Array) -> npt.NDArray[np.float32]:
