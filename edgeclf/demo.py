@@ -12,7 +12,6 @@ from typing import Any
 
 from edgeclf.errors import DataError
 
-_PACKAGE = Path(__file__).parent
 _QUICK_TOLERANCE = 0.5
 
 
@@ -74,7 +73,7 @@ def demo(
         inputs=[
             train_photos,
             eval_photos,
-            *_sources("training", "networks", "datasets", "artifact", "image", "train"),
+            *_code_of("train"),
         ],
         outputs=[teacher],
     )
@@ -86,7 +85,7 @@ def demo(
             teacher,
             train_photos,
             eval_photos,
-            *_sources("training", "networks", "datasets", "artifact", "image", "distill"),
+            *_code_of("distill"),
         ],
         outputs=[student],
     )
@@ -105,7 +104,7 @@ def demo(
                 model,
                 train_photos,
                 eval_photos,
-                *_sources("converters", "trust", "artifact", "image"),
+                *_code_of("convert"),
             ],
             outputs=artifacts[model],
         )
@@ -119,7 +118,7 @@ def demo(
         "benchmark",
         lambda: benchmark(models, eval_photos, out=results, quick=True),
         settings={},
-        inputs=[*models, *_sources("measurement", "runtimes", "inference")],
+        inputs=[*models, *_code_of("benchmark")],
         outputs=[results],
     )
     log("== report")
@@ -128,10 +127,11 @@ def demo(
     return page
 
 
-def _sources(*names: str) -> list[Path]:
-    """Modules and packages of edgeclf whose change makes a stage's result out of date."""
-    found = [_PACKAGE / name for name in names]
-    return [p for path in found for p in (sorted(path.glob("*.py")) or [path.with_suffix(".py")])]
+def _code_of(verb: str) -> list[Path]:
+    """The code whose change makes what a verb has made out of date; pages decide no result."""
+    from edgeclf.system.imports import sources_of
+
+    return sources_of(f"edgeclf.{verb}", without=("edgeclf.cli", "edgeclf.reporting"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.system import files
+from edgeclf.system.imports import sources_of
 
-_PACKAGE = Path(__file__).parents[2]
-# Code that decides a figure; another version of it makes a row out of date. What only reads rows,
-# compares files or profiles one is not among it.
-_CODE = (
-    "measurement/harness/*.py", "measurement/probes/*.py", "measurement/matrix/cases.py",
-    "measurement/matrix/rows.py", "metrics/accuracy.py", "metrics/statistics.py",
-    "metrics/histogram.py", "artifact/*.py", "inference/*.py", "image.py", "system/cpu.py",
-    "system/sysfs.py", "runtimes/*.py",
-)  # fmt: skip
+# The process that measures can profile, too, but a profile is no row.
+_DECIDES_NOTHING = ("edgeclf.measurement.profiler",)
 _MACHINE = (
     "cpu", "cpu_flags", "cpus_available", "cpus_of_machine", "governor", "memory_bytes", "system",
     "kernel", "python", "libraries",
@@ -39,7 +33,8 @@ def row_key(environment: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 
 @cache
 def _code_sha256() -> str:
-    return files.sha256_of(*(path for glob in _CODE for path in sorted(_PACKAGE.glob(glob))))
+    code = sources_of("edgeclf.measurement.matrix.rows", without=_DECIDES_NOTHING)
+    return files.sha256_of(*code)
 
 
 def finished_rows(path: Path, schema: str) -> dict[str, dict[str, Any]]:
