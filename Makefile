@@ -9,15 +9,18 @@ ARTIFACTS ?= runs/demo
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVICE := $(VENV)-device
 LEGACY := $(VENV)-legacy
+# Another wheel is installed again; the working tree need not be, whatever is written into it.
+WHEELS := $(filter %.whl,$(wildcard $(EDGECLF)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench legacy clean
+.PHONY: help demo test test-device lint typecheck bench legacy clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
 
-$(READY): pyproject.toml $(wildcard $(EDGECLF))
+$(READY): pyproject.toml $(WHEELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or later is needed; $(PYTHON) is older. Try: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +33,15 @@ demo: $(READY)  ## mugs example from photos to report: train, distil, convert, v
 
 test: $(READY)  ## run the tests, with coverage
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --durations 20
+
+$(DEVICE)/.ready: pyproject.toml $(WHEELS)
+	$(PYTHON) -m venv --clear $(DEVICE)
+	$(DEVICE)/bin/python -m pip install --quiet --upgrade pip
+	$(DEVICE)/bin/python -m pip install --quiet $(EDGECLF)"[litert]" "pytest>=8"
+	@touch $@
+
+test-device: $(DEVICE)/.ready  ## run what a device can: numpy, Pillow and one runtime
+	$(DEVICE)/bin/pytest -o cache_dir=$(DEVICE)/.pytest_cache --durations 10
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
@@ -49,7 +61,7 @@ bench: $(READY)  ## run the project's own benchmarks
 		$(BIN)/python tools/update_readme.py benchmarks/results; \
 		test -z "$$missed" || { echo "limits missed, or failed:$$missed"; exit 1; }
 
-$(LEGACY)/.ready: pyproject.toml $(wildcard $(EDGECLF))
+$(LEGACY)/.ready: pyproject.toml $(WHEELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || \
 		{ echo "tflite-runtime 2.14 has wheels up to Python 3.11, and edgeclf needs 3.10;" \
 		"$(PYTHON) is $$($(PYTHON) -V). Try: make legacy PYTHON=python3.11"; exit 1; }
@@ -62,7 +74,7 @@ legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 
 	@ls $(ARTIFACTS)/*.tflite >/dev/null 2>&1 || { echo "$(ARTIFACTS) has no .tflite files." \
 		"Make some with: make demo, or name another folder: make legacy ARTIFACTS=folder"; exit 1; }
 	EDGECLF_TEST_ARTIFACTS=$(abspath $(ARTIFACTS)) $(LEGACY)/bin/pytest \
-		tests/test_image*.py tests/test_runtime_contract.py
+		tests/image tests/runtimes/test_contract.py
 
 clean:  ## remove everything that was made here
-	rm -rf $(VENV) $(LEGACY) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(LEGACY) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -3,7 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from support import REPOSITORY
 from support.benchmark_results import make_results
+from support.optional import no_cuda, reason_to_skip
 
 if TYPE_CHECKING:
     from edgeclf import Classifier
@@ -21,6 +22,38 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MUGS = REPOSITORY / "examples" / "mugs"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skips the tests of a module that imports what is not installed here."""
+    report: pytest.CollectReport = yield
+    error = report.call.excinfo
+    reason = reason_to_skip(error.value) if error and report.failed else None
+    if reason is not None:
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, reason)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Skips a test that meets what is not installed here."""
+    report: pytest.TestReport = yield
+    reason = reason_to_skip(call.excinfo.value) if call.excinfo and report.failed else None
+    if reason is not None:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, reason)
+    return report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and (reason := no_cuda()):
+        pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True, scope="session")

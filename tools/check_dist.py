@@ -8,10 +8,15 @@ import zipfile
 from collections.abc import Set
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from wheels import DEVICE, FOLDERS, contents
+
+PACKAGE = Path(__file__).resolve().parents[1] / "edgeclf"
 DEVICE_LIMIT_BYTES = 200_000
-DEVICE = {"__init__.py", "py.typed", "classifier.py", "verify.py", "runtimes/litert.py"}
-WORKSTATION = {"train.py", "converters/tflite.py", "reporting/template.html.j2"}
+# Some of each, in case that the listing of folders itself goes wrong.
+NEEDED_IN_WHEELS = {
+    "device": {"__init__.py", "py.typed", "verify.py", "image.py", "runtimes/litert.py"},
+    "workstation": {"train.py", "converters/tflite.py", "reporting/template.html.j2"},
+}
 NEEDED_IN_SDIST = {
     "pyproject.toml",
     "README.md",
@@ -21,7 +26,9 @@ NEEDED_IN_SDIST = {
     "edgeclf/py.typed",
     "examples/mugs/labels.txt",
     "examples/mugs/train/white/000.jpg",
-    "tests/test_public_names.py",
+    "tests/house/test_public_names.py",
+    "tools/hatch_build.py",
+    "tools/wheels.py",
     "workstation/pyproject.toml",
 }
 LINKS = {
@@ -37,29 +44,34 @@ def wheel_files(path: Path) -> set[str]:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
 
-def wheel_problems(device: Path, workstation: Path) -> list[str]:
-    of_device, of_workstation = wheel_files(device), wheel_files(workstation)
-    both = of_device | of_workstation
-    package = ROOT / "edgeclf"
-    expected = {
-        f"edgeclf/{path.relative_to(package)}"
-        for path in package.rglob("*")
+def folder_files(wheel: str) -> set[str]:
+    """What tools/wheels.py lets a wheel hold, named alike."""
+    return {
+        f"edgeclf/{path.relative_to(PACKAGE)}"
+        for top in contents(wheel)
+        for path in ([top] if top.is_file() else top.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    problems = [
-        *lacking(device, of_device, {f"edgeclf/{name}" for name in DEVICE}),
-        *lacking(workstation, of_workstation, {f"edgeclf/{name}" for name in WORKSTATION}),
-        *(f"neither wheel holds {name}" for name in sorted(expected - both)),
-        *(f"a wheel installs {name}, which is not in edgeclf/" for name in sorted(both - expected)),
-        *(f"both wheels hold {name}" for name in sorted(of_device & of_workstation)),
+
+
+def wheel_problems(path: Path, wheel: str) -> list[str]:
+    files, expected = wheel_files(path), folder_files(wheel)
+    needed = {f"edgeclf/{name}" for name in NEEDED_IN_WHEELS.get(wheel, ())}
+    return [
+        *lacking(path, files, expected | needed),
+        *(f"{path.name} holds {name}, which is not its own" for name in sorted(files - expected)),
     ]
-    with zipfile.ZipFile(device) as archive:
+
+
+def device_problems(path: Path) -> list[str]:
+    problems = []
+    with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         if b"file://" in archive.read(name):
-            problems.append(f"{device.name} names a folder here: see build_dist.py")
-    size_bytes = device.stat().st_size
+            problems.append(f"{path.name} names a folder here: see build_dist.py")
+    size_bytes = path.stat().st_size
     if size_bytes > DEVICE_LIMIT_BYTES:
-        problems.append(f"{device.name} has {size_bytes} bytes, over {DEVICE_LIMIT_BYTES}")
+        problems.append(f"{path.name} has {size_bytes} bytes, over {DEVICE_LIMIT_BYTES}")
     return problems
 
 
@@ -84,14 +96,18 @@ def sdist_problems(path: Path) -> list[str]:
 
 def main() -> int:
     folder = Path(sys.argv[1])
-    (device,) = folder.glob("edgeclf-*.whl")
-    (workstation,) = folder.glob("edgeclf_workstation-*.whl")
     (sdist,) = folder.glob("edgeclf-*.tar.gz")
-    problems = wheel_problems(device, workstation) + sdist_problems(sdist)
-    built = ", ".join(
-        f"{path.name} ({path.stat().st_size / 1e3:.0f} kB)" for path in (device, workstation, sdist)
-    )
-    print("\n".join(problems) or f"{built} hold what they should")
+    problems, built = sdist_problems(sdist), [sdist]
+    for wheel in (DEVICE, *FOLDERS):
+        found = list(folder.glob(f"edgeclf{'' if wheel == DEVICE else f'_{wheel}'}-*.whl"))
+        if len(found) == 1:
+            problems += wheel_problems(found[0], wheel)
+        elif found or folder_files(wheel):
+            problems.append(f"{folder} holds {len(found)} wheels of the {wheel}; expected one")
+        problems += device_problems(found[0]) if found and wheel == DEVICE else []
+        built += found
+    sizes = ", ".join(f"{path.name} ({path.stat().st_size / 1e3:.0f} kB)" for path in built)
+    print("\n".join(problems) or f"{sizes} hold what they should")
     return 1 if problems else 0
 
 

@@ -101,7 +101,7 @@ def test_the_reader_refuses_what_is_not_intact(format_: str, reader: Path, tmp_p
 def test_the_reader_refuses_a_later_format(
     reader: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeclf.artifact.FORMAT_VERSION", 2)
+    monkeypatch.setattr("edgeclf.artifact.metadata.FORMAT_VERSION", 2)
     save_artifact(seal_artifact(MODELS["onnx"], METADATA), tmp_path / "model")
     done = run(reader, tmp_path / "model")
     assert done.returncode == 1 and "in a later format" in done.stderr

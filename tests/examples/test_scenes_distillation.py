@@ -27,6 +27,7 @@ def scenes(folder: Path, *words: object, **env: str) -> subprocess.CompletedProc
 
 
 def test_weights_that_are_not_here_are_missed_at_once_and_the_choices_named(tmp_path: Path) -> None:
+    pytest.importorskip("edgeclf.networks", reason="needs edgeclf[train]")
     done = scenes(tmp_path, KERAS_HOME=str(tmp_path))
     assert done.returncode == 2 and done.stdout == ""
     first, *choices = done.stderr.splitlines()

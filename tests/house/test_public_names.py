@@ -69,10 +69,10 @@ def test_help_loads_no_framework() -> None:
 
 def test_a_verb_stays_a_function_whoever_imports_its_module() -> None:
     code = (
-        "import edgeclf.convert, edgeclf, types; import edgeclf.convert as again; "
-        "assert isinstance(edgeclf.convert, types.FunctionType), edgeclf.convert; "
-        "assert again is edgeclf.convert; "
-        "assert isinstance(sys.modules['edgeclf.convert'], types.ModuleType)"
+        "import edgeclf.verify, edgeclf, types; import edgeclf.verify as again; "
+        "assert isinstance(edgeclf.verify, types.FunctionType), edgeclf.verify; "
+        "assert again is edgeclf.verify; "
+        "assert isinstance(sys.modules['edgeclf.verify'], types.ModuleType)"
     )
     imported_by(code)
 

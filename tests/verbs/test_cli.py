@@ -15,6 +15,7 @@ from edgeclf.cli import main
 from edgeclf.errors import DataError
 from edgeclf.system.stages import Stages
 from edgeclf.verbs import VERBS
+from support import optional
 
 
 def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -24,7 +25,7 @@ def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [optional.verb(name) for name in VERBS])
 def test_every_verb_is_a_function_a_command_and_a_module(verb: str) -> None:
     assert callable(getattr(edgeclf, verb))
     for command in (["-m", "edgeclf", verb], ["-m", f"edgeclf.{verb}"]):
@@ -213,6 +214,7 @@ def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
 def test_photos_are_checked_before_the_framework_is_loaded(
     make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
+    pytest.importorskip("edgeclf.training", reason="needs edgeclf[train]")
     unreadable = make_folder(cat=2, dog=2)
     (unreadable / "cat" / "0.png").write_text("no image")
     program = (

@@ -15,7 +15,7 @@ from support import REPOSITORY
 
 # Runs the demo with stubs for its verbs: once, once more, and once after each change of a file.
 # Prints which verbs were called each time.
-PROGRAM = '''
+PROGRAM = """
 import importlib, json, pathlib, sys, types
 from edgeclf.converters.base import DEFAULT_TARGETS as TARGETS
 from edgeclf.demo import demo
@@ -47,7 +47,7 @@ for name in [None, None, *changed]:
     called.clear()
     demo("mugs", out=out)
     print("calls", json.dumps(sorted({*called} - {"verify", "report"})))
-'''
+"""
 ALL = ["benchmark", "convert", "distill", "train"]
 
 
