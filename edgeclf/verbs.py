@@ -30,6 +30,7 @@ _EXTRAS = {
     "backbones": "train",
     "distill": "train",
     "convert": "convert",
+    "converters.config": "convert",
     "converters.source_spec": "convert",
     "training.config": "train",
     "compare": "all",
