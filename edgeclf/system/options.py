@@ -54,10 +54,11 @@ class Declared:
     group: str | None
     recorded: bool
 
-    @property
-    def text(self) -> str:
-        """The help, with the range."""
-        return self.help if self.within is None else f"{self.help} ({self.within})"
+    def text(self, *remarks: str) -> str:
+        """The help, with the range and other remarks in parentheses."""
+        within = () if self.within is None else (str(self.within),)
+        noted = "; ".join((*within, *remarks))
+        return f"{self.help} ({noted})" if noted else self.help
 
 
 def option(
@@ -136,15 +137,16 @@ def add_arguments(parser: argparse.ArgumentParser, config: type[Options]) -> Non
             continue
         if declared.group not in groups:
             groups[declared.group] = parser.add_argument_group(declared.group)
-        words: dict[str, Any] = {"dest": name, "default": default, "help": declared.text}
+        words: dict[str, Any] = {"dest": name, "default": default}
+        remarks = []
         if kind.item is bool:
             words["action"] = "store_true"
         else:
             words |= kind.argument(declared.metavar)
             if default is not None:
                 shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-                words["help"] += f" (default: {shown})"
-        words["help"] = words["help"].replace("%", "%%")
+                remarks.append(f"default: {shown}")
+        words["help"] = declared.text(*remarks).replace("%", "%%")
         groups[declared.group].add_argument("--" + name.replace("_", "-"), **words)
 
 
@@ -285,8 +287,9 @@ def _doc_lines(options: Iterable[tuple[str, Declared]]) -> list[str]:
     return [
         line
         for name, declared in options
+        for text in [declared.text()]
         for line in wrap(
-            f"{name}: {declared.text[0].upper()}{declared.text[1:]}.",
+            f"{name}: {text[0].upper()}{text[1:]}.",
             width=_DOC_WIDTH - 4,
             initial_indent=" " * 4,
             subsequent_indent=" " * 8,

@@ -79,7 +79,7 @@ def test_verify_exit_codes(model_folder: Path, capsys: pytest.CaptureFixture[str
         (["train", "{mugs}/train", "--epochs", "0"], "epochs is 0"),
         (["distill", "{photo}", "{mugs}/train"], "is not an edgeclf artifact"),
         (
-            ["distill", "{model_folder}/mugs.int8.tflite", "{mugs}/train", "--features", "1"],
+            ["distill", "{model_folder}/mugs.int8.tflite", "{mugs}/train", "--feature-weight", "1"],
             "shows only its probabilities",
         ),
         (["distill", "{model_folder}/mugs.keras", "{mugs}/train", "--seeds", "2"], "at least 3"),
