@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from edgeclf.profile import profile
     from edgeclf.report import report
     from edgeclf.train import train
-    from edgeclf.training.config import DistillationConfig, TrainingConfig
+    from edgeclf.training.config import TrainingConfig
+    from edgeclf.training.distillation_config import DistillationConfig
     from edgeclf.verify import verify
 
 __all__ = [
@@ -111,7 +112,8 @@ _MODULES = {
     "converters.source_spec": ("SourceSpec",),
     "image": ("ImageSpec", "load_image"),
     "inference.classifier": ("Classifier",),
-    "training.config": ("DistillationConfig", "TrainingConfig"),
+    "training.config": ("TrainingConfig",),
+    "training.distillation_config": ("DistillationConfig",),
     "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{verb: (verb,) for verb in _VERBS},
 }

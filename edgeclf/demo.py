@@ -101,7 +101,8 @@ class _Plan:
 def _train(plan: _Plan, stages: Stages) -> None:
     from edgeclf.distill import distill
     from edgeclf.train import train
-    from edgeclf.training.config import DistillationConfig, TrainingConfig
+    from edgeclf.training.config import TrainingConfig
+    from edgeclf.training.distillation_config import DistillationConfig
 
     photos = [plan.train, plan.evaluation]
     code = ("training", "networks", "datasets", "artifact", "image")

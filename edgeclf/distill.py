@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import MissingDependencyError
 from edgeclf.system import options
-from edgeclf.training.config import DistillationConfig
+from edgeclf.training.distillation_config import DistillationConfig
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact

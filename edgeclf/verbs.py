@@ -33,6 +33,7 @@ _EXTRAS = {
     "converters.config": "convert",
     "converters.source_spec": "convert",
     "training.config": "train",
+    "training.distillation_config": "train",
     "compare": "all",
     "report": "report",
     "demo": "all",

@@ -117,21 +117,26 @@ class Options:
         }
 
 
+_KNOWN: dict[type[Options], dict[str, tuple[Declared, Kind]]] = {}
+
+
 def options_of(config: type[Options]) -> dict[str, tuple[Declared, Kind]]:
     """Name, declaration and kind of each option, in order."""
-    hints = get_type_hints(config)
-    return {
-        each.name: (each.metadata[_DECLARED], kind_of(hints[each.name]))
-        for each in dataclasses.fields(config)
-    }
+    if config not in _KNOWN:
+        hints = get_type_hints(config)
+        _KNOWN[config] = {
+            each.name: (each.metadata[_DECLARED], kind_of(hints[each.name]))
+            for each in dataclasses.fields(config)
+        }
+    return _KNOWN[config]
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[Options]) -> None:
     """Adds a flag for each option of `config`, and of the classes within it."""
     groups: dict[str | None, Any] = {None: parser}
-    for each in dataclasses.fields(config):
-        name, default = each.name, each.default
-        declared, kind = options_of(config)[name]
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}
+    for name, (declared, kind) in options_of(config).items():
+        default = defaults[name]
         if kind.is_nested:
             add_arguments(parser.add_argument_group(declared.group), kind.item)  # type: ignore[arg-type]
             continue
@@ -256,14 +261,13 @@ def _advice(name: str, known: dict[str, tuple[Declared, Kind]]) -> str:
 def _signature(function: Callable[..., Any], config: type[Options]) -> inspect.Signature:
     own = inspect.signature(function)
     *places, last = own.parameters.values()
-    hints = get_type_hints(config)
     ready = last.replace(default=None, annotation=f"{config.__name__} | None")
     keywords = [
         inspect.Parameter(
             each.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=each.default,
-            annotation=hints[each.name],
+            annotation=each.type,
         )
         for each in dataclasses.fields(config)
     ]
@@ -276,7 +280,7 @@ def _with_options(doc: str, config: type[Options]) -> str:
     entry = re.search(r"^    config: .*\n(?: {8,}.*\n)*", doc, re.MULTILINE)
     if entry is None:  # there is none under python -OO
         return doc
-    lines = _doc_lines((name, declared) for name, (declared, _) in options_of(config).items())
+    lines = _doc_lines((each.name, each.metadata[_DECLARED]) for each in dataclasses.fields(config))
     return doc[: entry.end()] + "\n".join(lines) + "\n" + doc[entry.end() :]
 
 

@@ -16,7 +16,7 @@ from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import Backbone, build_classifier
 from edgeclf.networks.keras_model import BATCH_SIZE
 from edgeclf.training.checkpoint import CheckpointCallback
-from edgeclf.training.config import DistillationConfig
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.fit import use_seed
 from edgeclf.training.online_distillation import OnlineSoftTargets
 from edgeclf.training.optimization import classification_loss, cosine_adam

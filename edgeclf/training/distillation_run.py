@@ -15,9 +15,9 @@ from edgeclf.errors import OptionError
 from edgeclf.image import ImageSpec
 from edgeclf.networks.builder import Backbone, find_backbone, input_spec
 from edgeclf.system.progress import log
-from edgeclf.training.config import DistillationConfig
 from edgeclf.training.data import TrainingData
 from edgeclf.training.distillation import distill_student, distillation_settings, start_student
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.fit import use_seed
 from edgeclf.training.models import save_model
 from edgeclf.training.online_distillation import OnlineSoftTargets

@@ -29,9 +29,9 @@ from edgeclf.reporting.html import write_pages
 from edgeclf.system import files
 from edgeclf.system.environment import environment, library_versions
 from edgeclf.system.progress import log
-from edgeclf.training.config import DistillationConfig
 from edgeclf.training.data import TrainingData
 from edgeclf.training.distillation import distillation_settings, train_student
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.models import save_model
 from edgeclf.training.soft_targets import SoftTargets
 from edgeclf.training.teachers import Teacher, teacher_logits

@@ -214,7 +214,7 @@ def test_signature_and_docstring_tell_the_options() -> None:
     parameters = inspect.signature(shoot).parameters
     assert list(parameters) == ["scene", "config", *(each.name for each in fields(Shot))]
     frames = parameters["frames"]
-    assert (frames.kind, frames.default, frames.annotation) == (frames.KEYWORD_ONLY, 3, int)
+    assert (frames.kind, frames.default, frames.annotation) == (frames.KEYWORD_ONLY, 3, "int")
     assert inspect.cleandoc(shoot.__doc__ or "").splitlines()[2:10] == [
         "Args:",
         "    scene: Of what.",

@@ -17,8 +17,9 @@ from edgeclf.errors import (
     TrainingError,
 )
 from edgeclf.image import ImageSpec, load_image
-from edgeclf.training.config import DistillationConfig, TrainingConfig
+from edgeclf.training.config import TrainingConfig
 from edgeclf.training.data import open_training_data
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 

@@ -13,7 +13,7 @@ import edgeclf
 from edgeclf.artifact import load_artifact
 from edgeclf.metrics.statistics import paired_t_interval
 from edgeclf.reporting.distillation_page import describe
-from edgeclf.training.config import DistillationConfig
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 

@@ -14,8 +14,8 @@ from edgeclf.image import ImageSpec
 
 pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from edgeclf.training.config import DistillationConfig
 from edgeclf.training.distillation import fit_student
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.online_distillation import OnlineSoftTargets
 from edgeclf.training.soft_targets import (
     PhotoPairs,

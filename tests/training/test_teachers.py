@@ -10,7 +10,7 @@ import pytest
 import edgeclf
 from edgeclf.artifact import load_artifact
 from edgeclf.errors import ArtifactError, OptionError
-from edgeclf.training.config import DistillationConfig
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 

@@ -36,6 +36,17 @@ def test_every_verb_is_a_function_a_command_and_a_module(verb: str) -> None:
         assert done.stderr == ""
 
 
+@pytest.mark.parametrize("verb", ["train", "distill", "convert"])
+def test_options_are_told_without_a_framework(verb: str) -> None:
+    program = (
+        "import sys, edgeclf.cli\n"
+        f"print(len(edgeclf.cli._parser('{verb}').format_help()))\n"
+        "sys.exit(sorted({'numpy', 'PIL', 'tensorflow', 'keras'} & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_and_version() -> None:
     done = edgeclf_("--help")
     assert done.returncode == 0 and all(verb in done.stdout for verb in VERBS)
