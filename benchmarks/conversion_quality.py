@@ -100,7 +100,7 @@ def main() -> int:
             calibration=folder / "calibration",
             to=["fp32.onnx", "int8.tflite", "int8.onnx"],
             tolerance=0.1,
-            source_spec=SourceSpec(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
+            source=SourceSpec(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
         )
         spec = artifacts[0].metadata.image
         files = sorted((folder / "evaluation").iterdir())

@@ -52,7 +52,7 @@ def main() -> int:
             calibration=folder / "calibration",
             to=["int8.tflite"],
             tolerance=1.0,
-            source_spec=SourceSpec(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
+            source=SourceSpec(labels=folder / "labels.txt", input_range=(-127 / 128, 1.0)),
         )
         seconds = time.monotonic() - start
     size = artifact.size_bytes / 1e6

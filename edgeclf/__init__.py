@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeclf.classify import classify
     from edgeclf.compare import compare
     from edgeclf.convert import convert
+    from edgeclf.converters.config import ConversionConfig
     from edgeclf.converters.source_spec import SourceSpec
     from edgeclf.demo import demo
     from edgeclf.distill import distill
@@ -54,14 +55,17 @@ if TYPE_CHECKING:
     from edgeclf.report import report
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
+    from edgeclf.training.distillation_config import DistillationConfig
     from edgeclf.verify import verify
 
 __all__ = [
     "Artifact",
     "ArtifactError",
     "Classifier",
+    "ConversionConfig",
     "ConversionError",
     "DataError",
+    "DistillationConfig",
     "EdgeclfError",
     "Failure",
     "Frame",
@@ -104,10 +108,12 @@ __all__ = [
 _VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower())
 _MODULES = {
     "artifact": ("Artifact", "Metadata", "load_artifact"),
-    "inference.classifier": ("Classifier",),
+    "converters.config": ("ConversionConfig",),
     "converters.source_spec": ("SourceSpec",),
     "image": ("ImageSpec", "load_image"),
+    "inference.classifier": ("Classifier",),
     "training.config": ("TrainingConfig",),
+    "training.distillation_config": ("DistillationConfig",),
     "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{verb: (verb,) for verb in _VERBS},
 }

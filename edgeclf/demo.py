@@ -7,10 +7,15 @@ import itertools
 import os
 import sys
 import time
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgeclf.errors import DataError
+
+if TYPE_CHECKING:
+    from edgeclf.system.stages import Stages
 
 _QUICK_TOLERANCE = 0.5
 
@@ -36,95 +41,132 @@ def demo(
         DataError: `data` does not hold the two folders.
         EdgeclfError: What the stages raise.
     """
-    from edgeclf.benchmark import benchmark
-    from edgeclf.convert import convert
-    from edgeclf.converters.base import DEFAULT_TARGETS
-    from edgeclf.converters.gate import DEFAULT_TOLERANCE
-    from edgeclf.distill import distill
     from edgeclf.report import report
     from edgeclf.system.progress import log
     from edgeclf.system.stages import Stages
-    from edgeclf.train import train
-    from edgeclf.verify import verify
 
-    data, out = Path(data), Path(out)
-    for part in ("train", "eval"):
-        if not (data / part).is_dir():
+    plan = _Plan(Path(data), Path(out), quick)
+    for folder in (plan.train, plan.evaluation):
+        if not folder.is_dir():
             raise DataError(
-                f"{data / part} is not a folder. Run the demo from the repository's root, or give "
-                "it a folder that holds train/ and eval/."
+                f"{folder} is not a folder. Run the demo from the repository's root, or give it a "
+                "folder that holds train/ and eval/."
             )
     start = time.monotonic()
-    train_photos, eval_photos = data / "train", data / "eval"
-    name = data.resolve().name
-    teacher, student = out / f"{name}-teacher.keras", out / f"{name}.keras"
-    sources = (student,) if quick else (teacher, student)
-    artifacts = {m: [out / f"{m.stem}.{t}" for t in DEFAULT_TARGETS] for m in sources}
-    stages = Stages(out / "stages")
-    fewer: dict[str, Any] = {"epochs": 1} if quick else {}
-    # After one epoch a model is right by chance, and int8 moves its answers about.
-    tolerance = _QUICK_TOLERANCE if quick else DEFAULT_TOLERANCE
-    fewer_views: dict[str, Any] = {"epochs": 1, "views": 1} if quick else {}
+    stages = Stages(plan.out / "stages")
+    _train(plan, stages)
+    _convert(plan, stages)
+    _verify(plan)
+    results = _measure(plan, stages)
+    log("== report")
+    page = report(results, out=plan.out)
+    log(f"done in {time.monotonic() - start:.0f} s: open {page}")
+    return page
 
+
+@dataclass(frozen=True)
+class _Plan:
+    """What lies where, and what is made of it."""
+
+    data: Path
+    out: Path
+    quick: bool
+
+    @property
+    def train(self) -> Path:
+        return self.data / "train"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.data / "eval"
+
+    @property
+    def teacher(self) -> Path:
+        return self.out / f"{self.data.resolve().name}-teacher.keras"
+
+    @property
+    def student(self) -> Path:
+        return self.out / f"{self.data.resolve().name}.keras"
+
+    @property
+    def artifacts(self) -> dict[Path, list[Path]]:
+        """What each model is converted to."""
+        from edgeclf.converters.config import DEFAULT_TARGETS
+
+        models = (self.student,) if self.quick else (self.teacher, self.student)
+        return {m: [self.out / f"{m.stem}.{target}" for target in DEFAULT_TARGETS] for m in models}
+
+
+def _train(plan: _Plan, stages: Stages) -> None:
+    from edgeclf.distill import distill
+    from edgeclf.train import train
+    from edgeclf.training.config import TrainingConfig
+    from edgeclf.training.distillation_config import DistillationConfig
+
+    photos = [plan.train, plan.evaluation]
+    training = TrainingConfig(evaluation=plan.evaluation, out=plan.out)
+    distillation = DistillationConfig(evaluation=plan.evaluation, out=plan.out)
+    if plan.quick:
+        training = replace(training, epochs=1)
+        distillation = replace(distillation, epochs=1, views=1)
     stages.run(
         "train the teacher",
-        lambda: train(train_photos, evaluation=eval_photos, out=out, **fewer),
-        settings=fewer,
-        inputs=[
-            train_photos,
-            eval_photos,
-            *_code_of("train"),
-        ],
-        outputs=[teacher],
+        lambda: train(plan.train, training),
+        settings=training.record(),
+        inputs=[*photos, *_code_of("train")],
+        outputs=[plan.teacher],
     )
     stages.run(
         "distil the student",
-        lambda: distill(teacher, train_photos, evaluation=eval_photos, out=out, **fewer_views),
-        settings=fewer_views,
-        inputs=[
-            teacher,
-            train_photos,
-            eval_photos,
-            *_code_of("distill"),
-        ],
-        outputs=[student],
+        lambda: distill(plan.teacher, plan.train, distillation),
+        settings=distillation.record(),
+        inputs=[plan.teacher, *photos, *_code_of("distill")],
+        outputs=[plan.student],
     )
-    for model in sources:
 
-        def convert_model(model: Path = model) -> Any:
-            return convert(
-                model, evaluation=eval_photos, calibration=train_photos, tolerance=tolerance
-            )
 
+def _convert(plan: _Plan, stages: Stages) -> None:
+    from edgeclf.convert import convert
+    from edgeclf.converters.config import ConversionConfig
+
+    config = ConversionConfig(evaluation=plan.evaluation, calibration=plan.train)
+    if plan.quick:
+        # After one epoch a model is right by chance, and int8 moves its answers about.
+        config = replace(config, tolerance=_QUICK_TOLERANCE)
+    for model, artifacts in plan.artifacts.items():
         stages.run(
             f"convert {model.stem}",
-            convert_model,
-            settings=[DEFAULT_TARGETS, tolerance],
-            inputs=[
-                model,
-                train_photos,
-                eval_photos,
-                *_code_of("convert"),
-            ],
-            outputs=artifacts[model],
+            partial(convert, model, config),
+            settings=config.record(),
+            inputs=[model, plan.train, plan.evaluation, *_code_of("convert")],
+            outputs=artifacts,
         )
+
+
+def _verify(plan: _Plan) -> None:
+    from edgeclf.system.progress import log
+    from edgeclf.verify import verify
+
     log("== verify every artifact against its certificate")
-    for path in itertools.chain(*artifacts.values()):
+    for path in itertools.chain(*plan.artifacts.values()):
         verified = verify(path)
         log(f"  {path.name:<28} repeats its {verified.images} golden answers")
-    models = [p for m in (teacher, student) for p in (m, *artifacts.get(m, ()))]
-    results = out / "benchmark.json"
+
+
+def _measure(plan: _Plan, stages: Stages) -> Path:
+    from edgeclf.benchmark import benchmark
+
+    artifacts = plan.artifacts
+    models = [p for m in (plan.teacher, plan.student) for p in (m, *artifacts.get(m, ()))]
+    results = plan.out / "benchmark.json"
     stages.run(
         "benchmark",
-        lambda: benchmark(models, eval_photos, out=results, quick=True),
+        lambda: benchmark(models, plan.evaluation, out=results, quick=True),
         settings={},
         inputs=[*models, *_code_of("benchmark")],
         outputs=[results],
     )
-    log("== report")
-    page = report(results, out=out)
-    log(f"done in {time.monotonic() - start:.0f} s: open {page}")
-    return page
+    return results
 
 
 def _code_of(verb: str) -> list[Path]:

@@ -170,19 +170,20 @@ def fill_models(mugs: Path, folder: Path) -> None:
     from edgeclf.converters.tflite import TFLiteConverter
     from edgeclf.image import ImageSpec
     from edgeclf.networks.builder import build_classifier, find_backbone
+    from edgeclf.training.config import TrainingConfig
     from edgeclf.training.data import open_training_data
     from edgeclf.training.fit import TrainingRun, fit_augmented, use_seed
     from edgeclf.training.models import save_model
 
     use_seed(0)
-    training_data = open_training_data(mugs / "train", None, folder, seed=0)
+    data = open_training_data(mugs / "train", None, folder, seed=0)
     spec = ImageSpec(96, 96)
     model = build_classifier(find_backbone("student"), 4, spec)
-    examples = training_data.images(training_data.photos, spec), training_data.photos.targets
+    examples = data.images(data.photos, spec), data.photos.targets
     fit_augmented(
-        model, TrainingRun(examples, epochs=25, seed=0), learning_rate=4e-3, title="train"
+        model, TrainingRun(examples, TrainingConfig(epochs=25)), learning_rate=4e-3, title="train"
     )
-    artifact = save_model(training_data, "mugs", model, spec, {"epochs": 25})
+    artifact = save_model(data, "mugs", model, spec, {"epochs": 25})
     assert artifact.path is not None
     # Barely trained, int8 may lose more than it would on a finished model: the gate has its own
     # tests, here every target is wanted.

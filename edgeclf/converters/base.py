@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol, TypeAlias, get_args
 
 from edgeclf.artifact import Format, Metadata, Precision
 from edgeclf.converters.calibration import CalibrationMethod
+from edgeclf.converters.config import DEFAULT_TARGETS
 from edgeclf.errors import OptionError
 from edgeclf.image import UInt8Array
 
-DEFAULT_TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
 CALIBRATED = ("int8", "int8-full")  # the precisions whose activations need ranges
 
 

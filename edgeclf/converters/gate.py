@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from edgeclf.metrics.accuracy import Probabilities, agreement_record
 
-DEFAULT_TOLERANCE = 0.01
 GENERATED_CHANGE = 0.02  # of a probability
 _SHOWN_CHANGES = 100
 

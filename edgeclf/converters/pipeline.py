@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
-import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from edgeclf.artifact import Artifact, Metadata, save_artifact, seal_artifact
+from edgeclf.artifact import Artifact, save_artifact, seal_artifact
 from edgeclf.converters import find_converter
-from edgeclf.converters.base import CALIBRATED, Converted, Converter, Recipe, Source, Target
+from edgeclf.converters.base import CALIBRATED, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
+from edgeclf.converters.config import ConversionConfig
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import write_c_source
-from edgeclf.converters.gate import AnswerComparison, answer_changes, compare
-from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.converters.gate import AnswerComparison, compare
+from edgeclf.converters.record import (
+    LIBRARIES,
+    SCHEMA,
+    Attempt,
+    log_results,
+    record_attempt,
+)
 from edgeclf.converters.sources import SourceModel, open_model
 from edgeclf.datasets.cache import cache_photos
 from edgeclf.datasets.photos import check_disjoint, sample_photos
@@ -36,55 +38,12 @@ from edgeclf.errors import (
 from edgeclf.image import UInt8Array
 from edgeclf.inference.classifier import Classifier
 from edgeclf.metrics.accuracy import accuracy_record
-from edgeclf.runtimes.base import Float32Array
 from edgeclf.system import files
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import log, track
 from edgeclf.trust.certificate import make_certificate
 
-SCHEMA = "edgeclf.conversion/1"
 _TIMED_IMAGES = 30
-_WORST_IMAGES = 6
-_WORST_LAYERS = 20
-_LIBRARIES = ("edgeclf", "tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tf2onnx",
-              "onnx", "onnxruntime", "numpy", "pillow")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ConversionRequest:
-    """What `edgeclf.convert` was asked; see there."""
-
-    model: Path
-    evaluation: str | os.PathLike[str] | None
-    calibration: str | os.PathLike[str] | None
-    targets: Sequence[Target]
-    folder: Path
-    tolerance: float
-    seed: int
-    source_spec: SourceSpec
-    c_array: bool
-    scaled_decode: bool
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One recipe, converted and compared.
-
-    Attributes:
-        recipe: What was tried.
-        converted: The result.
-        metadata: What the artifact would know, but for accuracy and certificate.
-        answers: float32 [N, classes] to the evaluation's images.
-        comparison: With the source's answers.
-        record: The same for the report.
-    """
-
-    recipe: Recipe
-    converted: Converted
-    metadata: Metadata
-    answers: Float32Array
-    comparison: AnswerComparison
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,30 +67,34 @@ class Conversion:
     """One source on its way to several targets.
 
     Args:
-        request: What is wanted.
+        model: The source.
+        config: What is wanted.
 
     Raises:
         DataError: Calibration and evaluation share photos, or cannot be used.
         OptionError: int8 is wanted without calibration.
     """
 
-    def __init__(self, request: ConversionRequest) -> None:
-        needs = [str(t) for t in request.targets if t.precision in CALIBRATED]
-        if request.calibration is None and needs:
+    def __init__(self, model: Path, config: ConversionConfig) -> None:
+        self.targets = [Target.parse(text) for text in config.to]
+        needs = [str(t) for t in self.targets if t.precision in CALIBRATED]
+        if config.calibration is None and needs:
             raise OptionError(
                 f"{', '.join(needs)} needs photos to measure its ranges on. Add --calibration DIR "
                 "with photos like those of the evaluation, but not the same, or leave it out of "
                 "--to."
             )
-        self._request = request
-        self._source_model: SourceModel = open_model(request.model, request.source_spec)
+        self._config = config
+        self._file = model.name
+        self.folder = model.parent if config.out is None else Path(config.out)
+        self._source_model: SourceModel = open_model(model, config.source)
         self._metadata = self._source_model.source.metadata
-        if not request.scaled_decode:
+        if config.full_decode:
             exact = dataclasses.replace(self._metadata.image, scaled_decode=False)
             self._metadata = dataclasses.replace(self._metadata, image=exact)
-        self._cache = request.folder / "cache"
+        self._cache = self.folder / "cache"
         self._evaluation: Evaluation = open_evaluation(
-            request.evaluation, self._metadata.labels, self._metadata.image, self._cache
+            config.evaluation, self._metadata.labels, self._metadata.image, self._cache
         )
         self._manifest, calibration = self._calibrate()
         self._source: Source = dataclasses.replace(
@@ -141,15 +104,15 @@ class Conversion:
         self._converters: dict[str, Converter] = {}
 
     def _calibrate(self) -> tuple[dict[str, Any] | None, UInt8Array | None]:
-        request = self._request
-        if request.calibration is None:
+        config = self._config
+        if config.calibration is None:
             return None, None
-        pool = find_any_photos(request.calibration, self._metadata.labels, split="train")
+        pool = find_any_photos(config.calibration, self._metadata.labels, split="train")
         if self._evaluation.photos is not None:
             check_disjoint(pool, self._evaluation.photos, "the comparison")
-        sample = sample_photos(pool, CALIBRATION_IMAGES, request.seed)
+        sample = sample_photos(pool, CALIBRATION_IMAGES, config.seed)
         names = [pool.name_of(path) for path in sample.paths]
-        manifest = {"images": len(sample), "seed": request.seed, "sha256": sample.sha256,
+        manifest = {"images": len(sample), "seed": config.seed, "sha256": sample.sha256,
                     "files": names}  # fmt: skip
         return manifest, cache_photos(sample, self._metadata.image, self._cache)
 
@@ -159,7 +122,7 @@ class Conversion:
             "schema": SCHEMA,
             "source": {
                 "name": self._metadata.name,
-                "file": self._request.model.name,
+                "file": self._file,
                 "format": self._source_model.format,
                 "sha256": self._source_model.sha256,
                 "size_bytes": self._source_model.size_bytes,
@@ -172,8 +135,8 @@ class Conversion:
                 "sha256": self._evaluation.sha256,
             },
             "calibration": self._manifest,
-            "tolerance": self._request.tolerance,
-            "libraries": library_versions(_LIBRARIES),
+            "settings": self._config.record(),
+            "libraries": library_versions(LIBRARIES),
         }
 
     @property
@@ -216,7 +179,7 @@ class Conversion:
             "seconds": time.monotonic() - start,
             "attempts": attempts,
             "arena_bytes": _of_quantization(artifact, "arena_bytes"),
-            **(self._details(shown) if shown else {}),
+            **(record_attempt(shown, self._answers, self._evaluation) if shown else {}),
         }
 
     def _converter(self, target: Target) -> Converter:
@@ -260,7 +223,7 @@ class Conversion:
         evaluation = self._evaluation
         comparison = compare(self._answers, answers, evaluation.targets, self._metadata.labels)
         record |= {
-            "passed": comparison.passes(self._request.tolerance, evaluation.kind),
+            "passed": comparison.passes(self._config.tolerance, evaluation.kind),
             "top1_drop": comparison.drop,
             "top1_agreement": comparison.top1_agreement,
             "max_change": comparison.max_change,
@@ -301,60 +264,34 @@ class Conversion:
         written = dataclasses.replace(target, precision=attempt.recipe.precision)
         format_ = self._converters[target.converter].format
         suffix = "" if target.converter == format_ else f".{format_}"
-        path = self._request.folder / f"{self._metadata.name}.{written}{suffix}"
+        path = self.folder / f"{self._metadata.name}.{written}{suffix}"
         artifact = save_artifact(seal_artifact(content, metadata), path)
-        if self._request.c_array and attempt.recipe.precision == "int8-full":
+        if self._config.c_array and attempt.recipe.precision == "int8-full":
             write_c_source(artifact)
         return artifact
 
-    def _details(self, attempt: Attempt) -> dict[str, Any]:
-        converted, labels = attempt.converted, self._metadata.labels
-        targets = self._evaluation.targets
-        worst = sorted(converted.layer_errors, key=lambda layer: -layer.error)
-        return {
-            "comparison": dataclasses.asdict(attempt.comparison),
-            "quantization": converted.quantization,
-            "changes": answer_changes(self._answers, attempt.answers, targets, labels),
-            "worst_images": self._worst_images(attempt.answers),
-            "layer_errors": [dataclasses.asdict(layer) for layer in worst[:_WORST_LAYERS]],
-        }
 
-    def _worst_images(self, answers: Float32Array) -> list[dict[str, Any]]:
-        labels, targets = self._metadata.labels, self._evaluation.targets
-        change = np.abs(self._answers - answers).max(axis=1)
-
-        def top(row: Float32Array) -> list[list[Any]]:
-            return [[labels[i], float(row[i])] for i in np.argsort(-row, kind="stable")[:3]]
-
-        return [
-            {
-                "png": _png(self._evaluation.images[index]),
-                "truth": None if targets is None else labels[targets[index]],
-                "source": top(self._answers[index]),
-                "artifact": top(answers[index]),
-                "change": float(change[index]),
-            }
-            for index in np.argsort(-change, kind="stable")[:_WORST_IMAGES]
-        ]
-
-
-def convert_all(request: ConversionRequest) -> ConversionResult:
+def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
     """Converts to every target and writes ``NAME.conversion.json`` beside the artifacts.
+
+    Args:
+        model: The source.
+        config: What is wanted.
 
     Raises:
         ConversionError: The model cannot be read, or its photos cannot be used.
     """
     start = time.monotonic()
-    conversion = Conversion(request)
+    conversion = Conversion(model, config)
     artifacts: list[Artifact] = []
     results: dict[str, Any] = {}
     failures: list[str] = []
     only_errors = True
-    for target in track(request.targets, f"convert {conversion.name}", len(request.targets)):
+    for target in track(conversion.targets, f"convert {conversion.name}", len(conversion.targets)):
         name = f"{conversion.name}.{target}"
         artifact, results[name] = conversion.run(target)
         if results[name]["file"] != name:  # what an earlier run left under the name is out of date
-            (request.folder / name).unlink(missing_ok=True)
+            (conversion.folder / name).unlink(missing_ok=True)
         if artifact is not None:
             artifacts.append(artifact)
         elif results[name]["error"]:
@@ -366,15 +303,15 @@ def convert_all(request: ConversionRequest) -> ConversionResult:
     report = {
         **conversion.report(), "seconds": time.monotonic() - start, "results": results
     }  # fmt: skip
-    path = request.folder / f"{conversion.name}.conversion.json"
+    path = conversion.folder / f"{conversion.name}.conversion.json"
     files.write_json(path, report)
-    _say_results(results)
+    log_results(results)
     error: ConversionError | None = None
     if failures and only_errors:
         error = ConversionError("; ".join(failures))
     elif failures:
         error = QualityGateError(
-            f"{'; '.join(failures)} (allowed: {request.tolerance:.1%}) and was not written. {path} "
+            f"{'; '.join(failures)} (allowed: {config.tolerance:.1%}) and was not written. {path} "
             "holds what was tried; take other calibration photos, or allow more with --tolerance."
         )
     return ConversionResult(tuple(artifacts), report, path, error)
@@ -403,28 +340,3 @@ def _median_ms(classifier: Classifier, images: UInt8Array) -> float:
         classifier.probabilities(image[np.newaxis])
         times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1e3
-
-
-def _png(image: UInt8Array) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _say_results(results: dict[str, dict[str, Any]]) -> None:
-    for name, result in results.items():
-        comparison = result.get("comparison")
-        if comparison is None:
-            log(f"  {name:<28} FAILED  {result['error']}")
-            continue
-        top1 = ""
-        if comparison["source_top1"] is not None:
-            top1 = f"top-1 {comparison['source_top1']:.1%} -> {comparison['artifact_top1']:.1%}  "
-        log(
-            f"  {name:<28} {'passed' if result['passed'] else 'FAILED'}  {top1}"
-            f"agreement {comparison['top1_agreement']:.1%}  "
-            f"max change {comparison['max_change']:.4f}"
-        )
-        if result["passed"] and len(result["attempts"]) > 1:
-            log(f"    after {len(result['attempts'])} attempts: {result['attempts'][-1]['recipe']} "
-                f"-> {result['file']}")  # fmt: skip

@@ -66,7 +66,6 @@ def weights_state(package: str | None, file: str | None) -> WeightsState:
 def check_start(
     backbone: str,
     weights: str | os.PathLike[str] = "none",
-    input_size: int | None = None,
     *,
     download: bool = False,
 ) -> None:
@@ -75,19 +74,16 @@ def check_start(
     Args:
         backbone: Its name.
         weights: Where it is to start: ``imagenet``, a file or ``none``.
-        input_size: Rows and columns of its images; None is its own.
         download: Whether Keras may fetch ImageNet weights that are not on this machine.
 
     Raises:
         OptionError: There is no such network or file of weights, it has no ImageNet weights or
-            they are not on this machine, or the images are too small.
+            they are not on this machine.
         MissingDependencyError: The package of the weights is not installed.
     """
     table = read_table()
     name = match_name(backbone, table)
     row = table[name]
-    if input_size is not None:
-        check_input_size(input_size)
     locate_weights(
         weights,
         backbone=name,

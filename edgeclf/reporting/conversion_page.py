@@ -62,7 +62,8 @@ def to_html(conversion: Record) -> str:
 
 
 def _summary(conversion: Record) -> str:
-    return " ".join(_sentences(conversion, conversion["results"], conversion["tolerance"]))
+    tolerance = conversion["settings"]["tolerance"]
+    return " ".join(_sentences(conversion, conversion["results"], tolerance))
 
 
 def _sentences(
@@ -119,13 +120,13 @@ def _tables(conversion: Record) -> list[Table]:
 
 
 def _main_table(conversion: Record) -> list[Table]:
-    original = conversion["source"]["size_bytes"]
+    original, tolerance = conversion["source"]["size_bytes"], conversion["settings"]["tolerance"]
     rows = []
     for name, result in conversion["results"].items():
         place, recipe = _taken(result)
         verdict = Cell("passed", f"fallback recipe {place + 1}" if place else "")
         if not result["passed"]:
-            verdict = Cell("failed", _reason(result, conversion["tolerance"]), failed=True)
+            verdict = Cell("failed", _reason(result, tolerance), failed=True)
         comparison, size = _comparison(result), result.get("size_bytes")
         top1, drop = Cell(text.DASH), _drop(comparison)
         if drop is not None:

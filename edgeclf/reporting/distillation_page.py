@@ -172,7 +172,7 @@ def _facts(study: Record) -> dict[str, str]:
     settings, image = conditions["settings"], conditions["image"]
     machine = study["environment"]
     return {
-        "Student": f"{settings['backbone']}, {text.count(study['parameters'])} parameters, "
+        "Student": f"{settings['student']}, {text.count(study['parameters'])} parameters, "
         f"{image['width']}x{image['height']} pixels; {study['inherited_layers']} of its layers "
         "start from the teacher's, distilled and alone",
         "Teacher": f"SHA-256 {study['teacher']['sha256']}",

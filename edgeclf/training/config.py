@@ -1,118 +1,135 @@
-"""How a classifier is trained: the choices that most users leave alone, in one place."""
+"""What `edgeclf.train` takes, declared once; and the part of it that `edgeclf.distill` shares."""
 
 from __future__ import annotations
 
-import argparse
-import math
-from dataclasses import asdict, dataclass
-from typing import Any
+import os
+from dataclasses import dataclass
+from typing import Literal
 
 from edgeclf.errors import OptionError
+from edgeclf.networks.registry import SMALLEST_INPUT
+from edgeclf.system.options import Options, Range, option
 
-STRATEGIES = ("none", "mirrored", "multi-worker")
+_LEARNING = "how it learns"
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The settings of a training run beyond its length and seed.
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Options):
+    """The photos of a run, and where its results go."""
 
-    Attributes:
-        batch_size: Photos a step.
-        learning_rate: The peak rate of the passes over augmented photos, which falls to zero along
-            a cosine; None is 3e-4 from given weights and 2e-3 from none.
-        label_smoothing: The share of each label that is spread over all classes, 0 to below 1.
-            After Szegedy et al., "Rethinking the Inception Architecture" (2016), section 7.
-        augmentation: How strongly training photos are varied, 0 (not at all) to 2 (twice as much).
-        balanced: Whether photos of rare classes count more, so that all classes count the same.
-        early_stopping: After how many epochs without a smaller loss on 15 % of the training photos,
-            set aside, the run stops; the best weights are kept. None never stops and sets no
-            photo aside. The evaluation photos decide nothing.
-        deterministic: Whether TensorFlow may only use operations that always give the same bits,
-            in this process from then on; slower.
-        mixed_precision: Whether a GPU computes in float16; weights stay float32.
-        distribute: ``none``; ``mirrored``, over the devices of this machine; ``multi-worker``, over
-            the machines that TF_CONFIG lists. A batch is split among them.
-        tensorboard: Whether events for TensorBoard are written into the run folder.
+    evaluation: str | os.PathLike[str] | None = option(
+        None,
+        help="other photos of the same classes, to judge by; by default the rows of split eval, "
+        "else eval/ beside the data, else 15 % of them, set aside",
+        metavar="DIR",
+        recorded=False,
+    )
+    out: str | os.PathLike[str] | None = option(
+        None, help="where results go; by default runs/NAME, NAME being the data set's",
+        metavar="DIR", recorded=False,
+    )  # fmt: skip
+    seed: int = option(
+        0, help="decides weights, order, variations and any split", within=Range(least=0)
+    )
+    skip_unreadable: bool = option(
+        False,
+        help="leave out files that cannot be read, and count them in a printed line and in the "
+        "artifact, instead of refusing the whole set",
+        recorded=False,
+    )
 
-    Raises:
-        OptionError: A value cannot work.
-    """
 
-    batch_size: int = 32
-    learning_rate: float | None = None
-    label_smoothing: float = 0.05
-    augmentation: float = 1.0
-    balanced: bool = False
-    early_stopping: int | None = None
-    deterministic: bool = False
-    mixed_precision: bool = False
-    tensorboard: bool = False
-    distribute: str = "none"
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(DataConfig):
+    """What `edgeclf.train` takes besides the photos."""
+
+    backbone: str = option(
+        "efficientnet-lite0", help="the network, see 'edgeclf backbones'", metavar="NAME"
+    )
+    weights: str | os.PathLike[str] = option(
+        "imagenet",
+        help="where it starts: imagenet, a file of its weights (.weights.h5, .keras, .h5), or none",
+        metavar="imagenet|none|FILE",
+    )
+    input_size: int | None = option(
+        None, help="rows and columns of its images; by default the network's own",
+        within=Range(least=SMALLEST_INPUT),
+    )  # fmt: skip
+    download: bool = option(
+        False, help="let Keras fetch ImageNet weights that are not on this machine", recorded=False
+    )
+    epochs: int = option(
+        5,
+        help="passes over augmented photos, after a head was fitted to frozen features; without "
+        "weights there are only these passes, over the whole network",
+        within=Range(least=1),
+    )
+    search: int | None = option(
+        None,
+        help="vary learning rate, augmentation and, for a student from nothing, the width in so "
+        "many trials, of which the first is what was asked for, and train the best; they are "
+        "judged by 15 % of the training photos, set aside, and kept in NAME-teacher.search.db, "
+        "from where a search that was stopped goes on",
+        within=Range(least=1),
+    )
+    early_stopping: int | None = option(
+        None,
+        help="stop after so many epochs without a smaller loss on 15 % of the training photos, "
+        "set aside, and keep the best weights; the evaluation photos decide nothing",
+        metavar="EPOCHS",
+        within=Range(least=1),
+        group=_LEARNING,
+    )
+    learning_rate: float | None = option(
+        None,
+        help="the peak rate of the passes over augmented photos, which falls to zero along a "
+        "cosine; by default 3e-4, without weights 2e-3",
+        metavar="RATE",
+        within=Range(above=0),
+        group=_LEARNING,
+    )
+    batch_size: int = option(32, help="photos a step", within=Range(least=1), group=_LEARNING)
+    label_smoothing: float = option(
+        0.05, help="the share of each label that is spread over all classes", metavar="SHARE",
+        within=Range(least=0, below=1), group=_LEARNING,
+    )  # fmt: skip
+    augmentation: float = option(
+        1.0, help="how strongly photos are varied, from not at all to twice as much",
+        metavar="STRENGTH", within=Range(least=0, most=2), group=_LEARNING,
+    )  # fmt: skip
+    class_weights: Literal["equal", "balanced"] = option(
+        "equal",
+        help="equal counts every photo the same, balanced every class, so that photos of rare "
+        "ones count more",
+        group=_LEARNING,
+    )
+    deterministic: bool = option(
+        False,
+        help="let TensorFlow use only operations that give the same bits every time on the same "
+        "machine, in this process from then on; slower",
+        group=_LEARNING,
+    )
+    mixed_precision: bool = option(
+        False, help="compute in float16, on a GPU; weights stay float32", group=_LEARNING
+    )
+    distribute: Literal["none", "mirrored", "multi-worker"] = option(
+        "none",
+        help="mirrored splits each batch over this machine's devices, multi-worker over the "
+        "machines that TF_CONFIG lists",
+        group=_LEARNING,
+    )
+    tensorboard: bool = option(
+        False, help="write events for TensorBoard into the run folder", group=_LEARNING
+    )
 
     def __post_init__(self) -> None:
-        rate = self.learning_rate
-        for fits, name, value, expected in (
-            (self.batch_size >= 1, "batch size", self.batch_size, "at least 1"),
-            (rate is None or 0 < rate < math.inf, "learning rate", rate, "more than 0, say 3e-4"),
-            (0 <= self.label_smoothing < 1, "label smoothing", self.label_smoothing,
-             "0 to below 1"),
-            (0 <= self.augmentation <= 2, "strength of augmentation", self.augmentation, "0 to 2"),
-            (self.early_stopping is None or self.early_stopping >= 1, "patience of early stopping",
-             self.early_stopping, "at least 1 epoch"),
-            (self.distribute in STRATEGIES, "way to distribute", self.distribute,
-             " or ".join(STRATEGIES)),
-            (self.early_stopping is None or self.distribute != "multi-worker",
-             "way to distribute", self.distribute, "none or mirrored beside early stopping"),
-        ):  # fmt: skip
-            if not fits:
-                raise OptionError(f"The {name} is {value}; expected {expected}.")
-
-    def settings(self) -> dict[str, Any]:
-        """All choices as plain JSON types."""
-        return asdict(self)
-
-
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that `training_config_from` reads."""
-    default = TrainingConfig()
-    group = parser.add_argument_group("how it learns")
-    group.add_argument("--early-stopping", type=int, metavar="EPOCHS", help="stop after that many "
-                       "without a smaller loss on 15 %% of the training photos, set aside, and "
-                       "keep the best weights")  # fmt: skip
-    group.add_argument("--learning-rate", type=float, metavar="RATE",
-                       help="peak rate (default: 3e-4, without weights 2e-3)")  # fmt: skip
-    group.add_argument("--batch-size", type=int, metavar="N", default=default.batch_size,
-                       help="photos a step (default: %(default)s)")  # fmt: skip
-    group.add_argument("--label-smoothing", type=float, metavar="SHARE",
-                       default=default.label_smoothing,
-                       help="share of a label for all classes (default: %(default)s)")  # fmt: skip
-    group.add_argument("--augmentation", type=float, metavar="STRENGTH",
-                       default=default.augmentation, help="how strongly photos are varied, 0 to 2 "
-                       "(default: %(default)s)")  # fmt: skip
-    group.add_argument("--class-weights", choices=("equal", "balanced"), default="equal",
-                       help="balanced: photos of rare classes count more")  # fmt: skip
-    group.add_argument("--deterministic", action="store_true",
-                       help="the same bits every time, on the same machine; slower")  # fmt: skip
-    group.add_argument("--mixed-precision", action="store_true",
-                       help="compute in float16, on a GPU")  # fmt: skip
-    group.add_argument("--distribute", choices=STRATEGIES, default=default.distribute,
-                       help="mirrored: over this machine's devices; multi-worker: over the "
-                       "machines in TF_CONFIG (default: %(default)s)")  # fmt: skip
-    group.add_argument("--tensorboard", action="store_true",
-                       help="write events for TensorBoard into the run folder")  # fmt: skip
-
-
-def training_config_from(args: argparse.Namespace) -> TrainingConfig:
-    """The recipe that was asked for on the command line."""
-    return TrainingConfig(
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        label_smoothing=args.label_smoothing,
-        augmentation=args.augmentation,
-        balanced=args.class_weights == "balanced",
-        early_stopping=args.early_stopping,
-        deterministic=args.deterministic,
-        mixed_precision=args.mixed_precision,
-        tensorboard=args.tensorboard,
-        distribute=args.distribute,
-    )
+        super().__post_init__()
+        if self.distribute != "multi-worker":
+            return
+        for name in ("early_stopping", "search"):
+            if getattr(self, name) is not None:
+                raise OptionError(
+                    f"distribute is 'multi-worker' and {name} {getattr(self, name)}; expected "
+                    f"none or mirrored beside it. Use {name} on one machine, then train on several "
+                    "with what it found."
+                )

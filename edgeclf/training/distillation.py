@@ -9,7 +9,6 @@ Or the teacher answers other views in every epoch while the student trains: `Onl
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from edgeclf.image import ImageSpec
@@ -17,6 +16,7 @@ from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import Backbone, build_classifier
 from edgeclf.networks.keras_model import BATCH_SIZE
 from edgeclf.training.checkpoint import CheckpointCallback
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.fit import use_seed
 from edgeclf.training.online_distillation import OnlineSoftTargets
 from edgeclf.training.optimization import classification_loss, cosine_adam
@@ -28,25 +28,9 @@ from edgeclf.training.teachers import Teacher
 LOGITS = "student_logits"
 
 
-@dataclass(frozen=True)
-class DistillationConfig:
-    """How a student is taught.
-
-    Attributes:
-        epochs: Passes over all views.
-        temperature: Softens both answers before they are compared; 1 or more. Above 1, the ratios
-            between wrong classes count too.
-        label_weight: Share of the true labels in the loss, 0..1; at 1 the student learns the labels
-            alone, by the same steps.
-        feature_weight: Weight of the teacher's features beside its answers; 0 leaves them out.
-        learning_rate: The peak rate, which falls to zero along a cosine.
-    """
-
-    epochs: int
-    temperature: float
-    label_weight: float = 0.2
-    feature_weight: float = 0.0
-    learning_rate: float = 2e-3
+def distillation_settings(config: DistillationConfig, teacher: Teacher) -> dict[str, Any]:
+    """What decides how a student ends, beside its photos, as plain JSON types."""
+    return {"teacher_sha256": teacher.sha256, **config.record()}
 
 
 def train_student(
@@ -54,9 +38,7 @@ def train_student(
     spec: ImageSpec,
     teacher: Teacher,
     soft_targets: SoftTargets | OnlineSoftTargets,
-    distillation_config: DistillationConfig,
-    *,
-    seed: int,
+    config: DistillationConfig,
 ) -> tuple[keras.Model, int]:
     """Builds a student, starts it from a Keras teacher's first layers, and trains it.
 
@@ -64,15 +46,15 @@ def train_student(
         backbone: The student's network.
         spec: How photos become its input.
         teacher: Whose classes it learns; only one with a Keras model gives weights to inherit.
-        soft_targets: From `compute_soft_targets`, or live.
-        distillation_config: How it is taught.
-        seed: Decides its weights and the order, and nothing that came before this call.
+        soft_targets: From `compute_soft_targets`, or online.
+        config: How it is taught; its seed decides its weights and the order, and nothing that came
+            before this call.
 
     Returns:
         (the student, how many of its layers started from the teacher's).
     """
-    model, inherited = start_student(backbone, spec, teacher, seed=seed)
-    distill_student(model, backbone, inherited, soft_targets, distillation_config, seed=seed)
+    model, inherited = start_student(backbone, spec, teacher, seed=config.seed)
+    distill_student(model, backbone, inherited, soft_targets, config)
     return model, inherited
 
 
@@ -90,9 +72,7 @@ def distill_student(
     backbone: Backbone,
     inherited: int,
     soft_targets: SoftTargets | OnlineSoftTargets,
-    distillation_config: DistillationConfig,
-    *,
-    seed: int,
+    config: DistillationConfig,
     folder: RunFolder | None = None,
 ) -> None:
     """Trains what `start_student` returned; see `fit_student`."""
@@ -100,8 +80,7 @@ def distill_student(
     fit_student(
         model,
         soft_targets,
-        distillation_config,
-        seed=seed,
+        config,
         unfreeze_from=unfreeze_from,
         folder=folder,
     )
@@ -156,9 +135,8 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 def fit_student(
     student: keras.Model,
     soft_targets: SoftTargets | OnlineSoftTargets,
-    distillation_config: DistillationConfig,
+    config: DistillationConfig,
     *,
-    seed: int,
     unfreeze_from: str | None = None,
     folder: RunFolder | None = None,
 ) -> None:
@@ -171,10 +149,9 @@ def fit_student(
 
     Args:
         student: From `build_classifier`.
-        soft_targets: From `compute_soft_targets`, or live; with features where ``feature_weight``
+        soft_targets: From `compute_soft_targets`, or online; with features where ``feature_weight``
             is above 0.
-        distillation_config: How it is taught.
-        seed: Decides the order.
+        config: How it is taught; its seed decides the order.
         unfreeze_from: Name of the first layer that is trained; None trains them all.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
 
@@ -186,12 +163,10 @@ def fit_student(
     for layer in student.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached
-    with_features = distillation_config.feature_weight > 0
-    distiller = _distiller(
-        student, distillation_config, soft_targets.feature_width if with_features else None
-    )
-    steps = distillation_config.epochs * math.ceil(len(soft_targets) / BATCH_SIZE)
-    optimizer = cosine_adam(distillation_config.learning_rate, steps)
+    with_features = config.feature_weight > 0
+    distiller = _distiller(student, config, soft_targets.feature_width if with_features else None)
+    steps = config.epochs * math.ceil(len(soft_targets) / BATCH_SIZE)
+    optimizer = cosine_adam(config.learning_rate, steps)
     loss = classification_loss(student.output_shape[-1])
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     if with_features:
@@ -199,19 +174,19 @@ def fit_student(
         distiller.compile(optimizer, loss=(loss, _nothing), metrics=[[accuracy], []])
     else:
         distiller.compile(optimizer, loss=loss, metrics=[accuracy])
-    title = f"student learns the {'labels' if distillation_config.label_weight == 1 else 'answers'}"
+    title = f"student learns the {'labels' if config.label_weight == 1 else 'answers'}"
     metric = f"{LOGITS}_accuracy" if with_features else "accuracy"
     checkpoints = CheckpointCallback(folder, title)
     done = checkpoints.restore(distiller)
-    feed = soft_targets.feed(seed, features=with_features, first_epoch=done)
+    feed = soft_targets.feed(config.seed, features=with_features, first_epoch=done)
     batches = feed.dataset
     if with_features:
         batches = batches.map(lambda given, targets: (given, (targets, targets)))
     with checkpoints.watching(distiller, feed):
-        if done < distillation_config.epochs:
+        if done < config.epochs:
             distiller.fit(
                 batches,
-                epochs=distillation_config.epochs,
+                epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,
                 verbose=0,
@@ -220,7 +195,7 @@ def fit_student(
 
 
 def _distiller(
-    student: keras.Model, distillation_config: DistillationConfig, feature_width: int | None
+    student: keras.Model, config: DistillationConfig, feature_width: int | None
 ) -> keras.distillation.Distiller:
     """Keras calls teacher and student with the same inputs; this teacher only reads its answers.
 
@@ -247,24 +222,20 @@ def _distiller(
         told = tuple(told)
         learnt = (keras.layers.Identity(name=LOGITS)(learnt[0]), learnt[1])
         losses = [
-            keras.distillation.LogitsDistillation(
-                distillation_config.temperature, loss=(divergence, None)
-            ),
+            keras.distillation.LogitsDistillation(config.temperature, loss=(divergence, None)),
             keras.distillation.FeatureDistillation(loss=(None, error)),
         ]
-        weights = [1.0, distillation_config.feature_weight]
+        weights = [1.0, config.feature_weight]
     else:
         told, learnt = told[0], learnt[0]
-        losses = [
-            keras.distillation.LogitsDistillation(distillation_config.temperature, loss=divergence)
-        ]
+        losses = [keras.distillation.LogitsDistillation(config.temperature, loss=divergence)]
         weights = [1.0]
     return keras.distillation.Distiller(
         teacher=keras.Model(inputs, told, name="answers"),
         student=keras.Model(inputs, learnt, name="learner"),
         distillation_losses=losses,
         distillation_loss_weights=weights,
-        student_loss_weight=distillation_config.label_weight,
+        student_loss_weight=config.label_weight,
     )
 
 

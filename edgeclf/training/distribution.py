@@ -29,7 +29,7 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     """The strategy of that name; several machines must be joined before TensorFlow does anything.
 
     Args:
-        name: One of `edgeclf.training.config.STRATEGIES`: ``none``, ``mirrored`` (the devices of
+        name: ``none``, ``mirrored`` (the devices of
             this machine) or ``multi-worker`` (the machines that TF_CONFIG lists, one process each).
 
     Raises:
@@ -69,21 +69,21 @@ def worker_index() -> int:
     return index
 
 
-def data_of_worker(training_data: TrainingData, run: str) -> TrainingData:
+def data_of_worker(data: TrainingData, run: str) -> TrainingData:
     """The task of this process among several: all but the first write into folders of their own.
 
     Epochs end on all machines together, but are saved by each for itself: machines that were
     stopped in between could go on from different ones. So what an earlier run left is removed.
 
     Args:
-        training_data: What all of them work on.
+        data: What all of them work on.
         run: Name of the run folder.
     """
     index = worker_index()
-    folder = training_data.folder / f"worker-{index}" if index else training_data.folder
+    folder = data.folder / f"worker-{index}" if index else data.folder
     if discard(folder / run):
         log(f"starting anew: what an earlier run left in {folder / run} is removed")
-    return dataclasses.replace(training_data, folder=folder)
+    return dataclasses.replace(data, folder=folder)
 
 
 def prepare_for_replicas(trainer: keras.Model, batch: tuple[Any, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,18 +46,14 @@ class TrainingRun:
 
     Attributes:
         examples: Images uint8 [N, H, W, 3] of the model's input size, and targets int64 [N].
-        epochs: Passes over augmented photos.
-        seed: Decides order and augmentation.
-        training_config: The other settings.
+        config: How it learns; its seed decides order and augmentation.
         validation: Other examples to judge each epoch by; early stopping needs them.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
         callbacks: More to call as it learns from augmented photos.
     """
 
     examples: Examples
-    epochs: int
-    seed: int
-    training_config: TrainingConfig = field(default_factory=TrainingConfig)
+    config: TrainingConfig
     validation: Examples | None = None
     folder: RunFolder | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -90,7 +86,7 @@ def fit_head(model: keras.Model, run: TrainingRun) -> None:
     images, targets = run.examples
     rows = run.folder.features() if run.folder is not None else None
     if rows is None:
-        rows = _features(model, images, run.seed, run.training_config.augmentation)
+        rows = _features(model, images, run.config)
         if run.folder is not None:
             run.folder.save_features(rows)
     log(f"features of {len(rows)} views computed once instead of {_HEAD_EPOCHS} times")
@@ -98,7 +94,7 @@ def fit_head(model: keras.Model, run: TrainingRun) -> None:
     on_features = replace(
         run,
         examples=(rows, np.tile(targets, 1 + _HEAD_VIEWS)),
-        epochs=_HEAD_EPOCHS,
+        config=replace(run.config, epochs=_HEAD_EPOCHS),
         validation=None,
         callbacks=(),
     )
@@ -118,13 +114,13 @@ def fine_tune(model: keras.Model, run: TrainingRun, *, unfreeze_from: str) -> No
     for layer in model.layers:
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached and not isinstance(layer, keras.layers.BatchNormalization)
-    rate = run.training_config.learning_rate or FINE_TUNING_RATE
+    rate = run.config.learning_rate or FINE_TUNING_RATE
     fit_augmented(model, run, learning_rate=rate, title="fine-tune the upper layers")
 
 
 def fit_from_scratch(model: keras.Model, run: TrainingRun) -> None:
     """Trains a whole network from `build_classifier` that knows nothing yet, in place."""
-    rate = run.training_config.learning_rate or FROM_SCRATCH_RATE
+    rate = run.config.learning_rate or FROM_SCRATCH_RATE
     fit_augmented(model, run, learning_rate=rate, title="train from scratch")
 
 
@@ -142,15 +138,15 @@ def fit_augmented(
         learning_rate: The peak rate, which falls to zero along a cosine.
         title: For the progress bar and the log.
     """
-    training_config = run.training_config
-    if training_config.tensorboard and run.folder is not None:
+    config = run.config
+    if config.tensorboard and run.folder is not None:
         logs = str(run.folder.path / "tensorboard")
         writer = keras.callbacks.TensorBoard(logs, write_graph=False)
         run = replace(run, callbacks=(*run.callbacks, writer))
-    with open_strategy(training_config.distribute).scope():
-        taught = model if training_config.distribute == "none" else twin_of(model)
+    with open_strategy(config.distribute).scope():
+        taught = model if config.distribute == "none" else twin_of(model)
         image = keras.Input(run.examples[0].shape[1:], dtype="uint8")
-        vary = augmentation(run.seed, training_config.augmentation)
+        vary = augmentation(config.seed, config.augmentation)
         normalized = taught.get_layer("normalize")(vary(image))
         trainer = keras.Model(image, part(taught, "normalize", "logits")(normalized))
         try:
@@ -161,11 +157,11 @@ def fit_augmented(
 
 
 def _features(
-    model: keras.Model, images: UInt8Array, seed: int, strength: float
+    model: keras.Model, images: UInt8Array, config: TrainingConfig
 ) -> npt.NDArray[np.float32]:
     """The pooled features of the photos, then of variations of them: float32 [2 N, C]."""
     extractor = part(model, "normalize", "features")
-    vary, normalize = augmentation(seed, strength), model.get_layer("normalize")
+    vary, normalize = augmentation(config.seed, config.augmentation), model.get_layer("normalize")
     total = (1 + _HEAD_VIEWS) * math.ceil(len(images) / BATCH_SIZE)
 
     def features() -> Iterator[npt.NDArray[np.float32]]:
@@ -179,39 +175,33 @@ def _features(
 
 def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title: str) -> None:
     """Trains `trainer`, which answers logits, from where the run's folder says it was."""
-    (inputs, targets), training_config, classes = (
-        run.examples,
-        run.training_config,
-        trainer.output_shape[-1],
-    )
-    steps = run.epochs * math.ceil(len(targets) / training_config.batch_size)
+    (inputs, targets), config, judged = run.examples, run.config, run.validation
+    classes = trainer.output_shape[-1]
+    steps = config.epochs * math.ceil(len(targets) / config.batch_size)
     optimizer = cosine_adam(learning_rate, steps)
-    if training_config.mixed_precision:
+    if config.mixed_precision:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    weights = balanced_weights(targets, classes) if training_config.balanced else None
+    weights = balanced_weights(targets, classes) if config.class_weights == "balanced" else None
     trainer.compile(
         optimizer=optimizer,
-        loss=classification_loss(classes, training_config.label_smoothing, weights),
+        loss=classification_loss(classes, config.label_smoothing, weights),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         auto_scale_loss=False,
     )
     prepare_for_replicas(trainer, (inputs[:2], targets[:2]))
-    judged = run.validation
     checkpoints = CheckpointCallback(
-        run.folder, title, training_config.early_stopping if judged is not None else None
+        run.folder, title, config.early_stopping if judged is not None else None
     )
     done = checkpoints.restore(trainer)
-    feed = BatchLoader((inputs,), targets, run.seed, training_config.batch_size, first_epoch=done)
+    feed = BatchLoader((inputs,), targets, config.seed, config.batch_size, first_epoch=done)
     judge = (
-        BatchLoader(judged[:1], judged[1], None, training_config.batch_size)
-        if judged is not None
-        else None
+        BatchLoader(judged[:1], judged[1], None, config.batch_size) if judged is not None else None
     )
     with checkpoints.watching(trainer, feed), closing(judge) if judge else nullcontext():
-        if done < run.epochs and not checkpoints.stopped(done):
+        if done < config.epochs and not checkpoints.stopped(done):
             trainer.fit(
                 feed.dataset,
-                epochs=run.epochs,
+                epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,
                 verbose=0,

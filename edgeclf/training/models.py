@@ -19,7 +19,7 @@ from edgeclf.training.run_folder import LIBRARIES
 
 
 def save_model(
-    training_data: TrainingData,
+    data: TrainingData,
     name: str,
     model: keras.Model,
     spec: ImageSpec,
@@ -30,39 +30,31 @@ def save_model(
     """Evaluates a trained model and writes it as ``NAME.keras``.
 
     Args:
-        training_data: What it was trained on and is judged by.
+        data: What it was trained on and is judged by.
         name: The artifact's name.
         model: From `build_classifier`, trained.
         spec: How photos become its input.
         settings: What it was trained with, as plain JSON types.
         folder: Where it goes; the task's by default.
     """
-    probabilities = predict_probabilities(
-        model, training_data.images(training_data.evaluation, spec)
-    )
-    record = accuracy_record(probabilities, training_data.evaluation)
+    probabilities = predict_probabilities(model, data.images(data.evaluation, spec))
+    record = accuracy_record(probabilities, data.evaluation)
     metadata = Metadata(
         name=name,
-        labels=training_data.photos.labels,
+        labels=data.photos.labels,
         image=spec,
         normalization=normalization_of(model),
         parameters=int(model.count_params()),
         training={
-            "data_sha256": training_data.photos.sha256,
-            "images": len(training_data.photos),
-            **(
-                {}
-                if training_data.skipped is None
-                else {"skipped_unreadable": training_data.skipped}
-            ),
+            "data_sha256": data.photos.sha256,
+            "images": len(data.photos),
+            **({} if data.skipped is None else {"skipped_unreadable": data.skipped}),
             "settings": settings,
             "libraries": library_versions(LIBRARIES),
         },
         accuracy={"source": record},
     )
-    artifact = save_artifact(
-        _seal(model, metadata), (folder or training_data.folder) / f"{name}.keras"
-    )
+    artifact = save_artifact(_seal(model, metadata), (folder or data.folder) / f"{name}.keras")
     log(
         f"{artifact.path}: top-1 {record['top1']:.1%} on {record['images']} evaluation photos, "
         f"{metadata.parameters:,} parameters"

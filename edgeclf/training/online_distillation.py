@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.image import UInt8Array
 from edgeclf.networks.backend import tf
 from edgeclf.training.augment import augmentation, varied
 from edgeclf.training.batch_loader import BatchLoader
+from edgeclf.training.soft_targets import PhotoPairs
 from edgeclf.training.teachers import Teacher
 
 
@@ -25,16 +25,12 @@ class OnlineSoftTargets:
 
     Attributes:
         teacher: Answers images of its own input size.
-        teacher_images: uint8 [N, H, W, 3] of that size.
-        student_images: uint8 [N, h, w, 3], the same photos in the student's size.
-        targets: int64 [N].
+        photos: At both sizes.
         views: How often an epoch goes through the photos, each time with other variations.
     """
 
     teacher: Teacher
-    teacher_images: UInt8Array
-    student_images: UInt8Array
-    targets: npt.NDArray[np.int64]
+    photos: PhotoPairs
     views: int
 
     @property
@@ -44,7 +40,7 @@ class OnlineSoftTargets:
 
     def __len__(self) -> int:
         """How many views an epoch has."""
-        return self.views * len(self.targets)
+        return self.views * len(self.photos)
 
     def feed(self, seed: int, *, features: bool = False, first_epoch: int = 0) -> BatchLoader:
         """Batches of (images, logits[, features]) and targets; see `BatchLoader`.
@@ -54,42 +50,41 @@ class OnlineSoftTargets:
             features: Whether the teacher's pooled features are among them.
             first_epoch: Number of the epoch that comes first.
         """
-        return _LiveFeed(self, seed, features, first_epoch)
+        return _OnlineLoader(self, seed, features, first_epoch)
 
 
-class _LiveFeed(BatchLoader):
+class _OnlineLoader(BatchLoader):
     """Both sides see the same views, each at its own size, made in the feed's thread."""
 
     def __init__(
-        self, soft_targets: OnlineSoftTargets, seed: int, features: bool, first_epoch: int
+        self, online: OnlineSoftTargets, seed: int, features: bool, first_epoch: int
     ) -> None:
-        self._lessons, self._view_seed, self._features = soft_targets, seed, features
-        super().__init__(
-            (soft_targets.student_images,), soft_targets.targets, seed, first_epoch=first_epoch
-        )
+        self._online, self._view_seed, self._features = online, seed, features
+        photos = online.photos
+        super().__init__((photos.for_student,), photos.targets, seed, first_epoch=first_epoch)
 
     def _specs(self) -> list[tf.TensorSpec]:
         images, targets = super()._specs()
-        widths = [len(self._lessons.teacher.labels)]
+        widths = [len(self._online.teacher.labels)]
         if self._features:
-            assert self._lessons.feature_width is not None, "asked before"
-            widths.append(self._lessons.feature_width)
+            assert self._online.feature_width is not None, "asked before"
+            widths.append(self._online.feature_width)
         return [images, *(tf.TensorSpec((None, width), np.float32) for width in widths), targets]
 
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
-        passes = range(epoch * self._lessons.views, (epoch + 1) * self._lessons.views)
-        return np.concatenate([super(_LiveFeed, self)._order_of(number) for number in passes])
+        passes = range(epoch * self._online.views, (epoch + 1) * self._online.views)
+        return np.concatenate([super(_OnlineLoader, self)._order_of(number) for number in passes])
 
     def _load(self, index: int) -> list[npt.NDArray[Any]]:
         if index == 0:  # two of the same seed, for the same variations at two sizes
             draw = np.random.default_rng((self._view_seed, self._epoch, 1))  # not the order's
             seed = int(draw.integers(2**31))
             self._vary = augmentation(seed), augmentation(seed)
-        rows, soft_targets = self._rows(index), self._lessons
-        sizes = (soft_targets.teacher_images, soft_targets.student_images)
+        rows, photos = self._rows(index), self._online.photos
+        sizes = (photos.for_teacher, photos.for_student)
         for_teacher, for_student = (
             varied(vary, images[rows]) for vary, images in zip(self._vary, sizes, strict=True)
         )
-        answers = soft_targets.teacher.answer(for_teacher)
+        answers = self._online.teacher.answer(for_teacher)
         told = [answers.logits, answers.features] if self._features else [answers.logits]
-        return [for_student, *told, soft_targets.targets[rows]]
+        return [for_student, *told, photos.targets[rows]]

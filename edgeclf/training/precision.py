@@ -14,31 +14,31 @@ from edgeclf.training.config import TrainingConfig
 from edgeclf.training.distribution import open_strategy
 
 
-def prepare(training_config: TrainingConfig) -> None:
-    """Sets TensorFlow up for a training_config.
+def prepare(config: TrainingConfig) -> None:
+    """Sets TensorFlow up for a run.
 
     Raises:
         OptionError: Mixed precision was asked for, and TensorFlow sees no GPU; or the devices or
             machines to distribute over are not there.
         MissingDependencyError: TensorBoard's events were asked for, and it is not installed.
     """
-    if training_config.tensorboard and importlib.util.find_spec("tensorboard") is None:
+    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingDependencyError("tensorboard", "tensorboard", "Writing its events")
-    if training_config.mixed_precision and not tf.config.list_physical_devices("GPU"):
+    if config.mixed_precision and not tf.config.list_physical_devices("GPU"):
         raise OptionError(
             "Mixed precision was asked for, and TensorFlow sees no GPU here; on a CPU it would "
             "only be slower. Leave it out, or install edgeclf[tensorflow-gpu] where there is one."
         )
-    open_strategy(training_config.distribute)
-    if training_config.deterministic:
+    open_strategy(config.distribute)
+    if config.deterministic:
         tf.config.experimental.enable_op_determinism()
 
 
 @contextmanager
-def computing_in(training_config: TrainingConfig) -> Iterator[None]:
-    """Networks built in this block compute in what the recipe says; their weights are float32."""
+def computing_in(config: TrainingConfig) -> Iterator[None]:
+    """Networks built in this block compute in what `config` says; their weights are float32."""
     before = keras.mixed_precision.dtype_policy()
-    if training_config.mixed_precision:
+    if config.mixed_precision:
         keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
         yield

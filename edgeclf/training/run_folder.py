@@ -204,14 +204,14 @@ class RunFolder:
 
 
 def run_config(
-    training_data: TrainingData,
+    data: TrainingData,
     settings: dict[str, Any],
     weights: str | os.PathLike[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """All that decides how a run ends, as plain JSON types.
 
     Args:
-        training_data: What it learns and is judged by.
+        data: What it learns and is judged by.
         settings: What it was asked for.
         weights: What it starts from; a file counts by its content.
     """
@@ -219,8 +219,8 @@ def run_config(
     return {
         "settings": settings,
         "data": {
-            "train_sha256": training_data.photos.sha256,
-            "evaluation_sha256": training_data.evaluation.sha256,
+            "train_sha256": data.photos.sha256,
+            "evaluation_sha256": data.evaluation.sha256,
             "weights_sha256": files.sha256_of(given) if given and given.is_file() else None,
         },
         "libraries": library_versions(LIBRARIES),

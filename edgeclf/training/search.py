@@ -12,12 +12,10 @@ import dataclasses
 import io
 import json
 import math
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from edgeclf.errors import TrainingError
 from edgeclf.image import ImageSpec
 from edgeclf.networks.backend import keras
-from edgeclf.networks.builder import BACKBONES, Backbone, build_classifier
+from edgeclf.networks.builder import BACKBONES, build_classifier
 from edgeclf.networks.student import STUDENTS
 from edgeclf.system import files
 from edgeclf.system.progress import log
@@ -62,45 +60,45 @@ COLUMNS = (
 _RATE_FACTOR = 10  # each way from the rate of the first trial
 _STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 _RESULT = "result"  # of a trial: a column of the table each
+_CONDITIONS = "conditions"  # of a study
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-@dataclass(frozen=True)
 class Search:
-    """What is searched, by what photos, and where the trials are kept.
+    """Trials of settings, kept in a file.
 
     The first trial is what was asked for. From it, the others differ in the peak learning rate
     (up to ten times, each way), the strength of augmentation and, for a student that starts from
     nothing, the width. All have the same photos, seed and epochs.
 
-    Attributes:
-        backbone: The network that was asked for.
+    Args:
+        asked: The run that was asked for. Its config says where each trial starts, its seed decides
+            the proposals too, and its validation is what the trials are judged by.
         classes: How many.
         spec: How photos become the input of every network tried.
-        weights: Where each trial starts, as for `build_classifier`; ``none`` is from nothing.
-        download: Whether Keras may fetch ImageNet weights.
-        asked: The run that was asked for. Its seed decides the proposals too, and its validation is
-            what the trials are judged by.
-        config: All that decides how a trial ends, as nested dictionaries of plain JSON types.
-            Trials of another one are kept apart.
+        conditions: All that decides how a trial ends, as nested dictionaries of plain JSON types.
+            Trials under others are kept apart.
         path: The SQLite file; the table of the trials lies beside it as ``.csv``.
     """
 
-    backbone: Backbone
-    classes: int
-    spec: ImageSpec
-    weights: str | os.PathLike[str]
-    download: bool
-    asked: TrainingRun
-    config: dict[str, Any]
-    path: Path
-    _heads: dict[float, list[npt.NDArray[Any]]] = field(default_factory=dict, init=False)
+    def __init__(
+        self,
+        asked: TrainingRun,
+        classes: int,
+        spec: ImageSpec,
+        conditions: dict[str, Any],
+        path: Path,
+    ) -> None:
+        self.asked, self.path = asked, path
+        self._config = asked.config
+        self._classes, self._spec, self._conditions = classes, spec, conditions
+        self._heads: dict[float, list[npt.NDArray[Any]]] = {}
 
-    def run(self, trials: int) -> tuple[Backbone, TrainingConfig]:
+    def run(self, trials: int) -> TrainingConfig:
         """Makes as many trials as are left to make `trials`, and picks the best of all.
 
         Returns:
-            The network and the settings with the smallest validation loss.
+            What was asked for, with the settings of the smallest validation loss.
 
         Raises:
             TrainingError: The file is no search of ours, or no trial came to its end.
@@ -118,12 +116,12 @@ class Search:
             return self._best(study)
 
     def _study(self, storage: optuna.storages.RDBStorage) -> optuna.Study:
-        """The study of this config, new or as far as it got."""
-        digest = files.sha256_of(json.dumps(self.config, sort_keys=True))
+        """The study under these conditions, new or as far as it got."""
+        digest = files.sha256_of(json.dumps(self._conditions, sort_keys=True))
         name = f"{self.path.stem}-{digest[:12]}"
         known = optuna.get_all_study_names(storage)
         # Until the rate has warmed up, losses tell little.
-        pruner = optuna.pruners.MedianPruner(n_warmup_steps=1 + self.asked.epochs // 3)
+        pruner = optuna.pruners.MedianPruner(n_warmup_steps=1 + self._config.epochs // 3)
         study = optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner
         )
@@ -134,9 +132,9 @@ class Search:
             return study
         if known:
             other = optuna.load_study(study_name=known[-1], storage=storage)
-            changed = differences(other.user_attrs.get("config", {}), self.config)
+            changed = differences(other.user_attrs.get(_CONDITIONS, {}), self._conditions)
             log(f"{self.path} keeps a search with other settings; searching anew: {changed}")
-        study.set_user_attr("config", self.config)
+        study.set_user_attr(_CONDITIONS, self._conditions)
         assert self.asked.validation is not None
         widths = self._widths
         width = f"width {', '.join(widths)}" if widths[1:] else f"no width, {widths[0]} has one"
@@ -149,32 +147,32 @@ class Search:
 
     @property
     def _rate(self) -> float:
-        default = FROM_SCRATCH_RATE if self.weights == "none" else FINE_TUNING_RATE
-        return self.asked.training_config.learning_rate or default
+        default = FROM_SCRATCH_RATE if self._config.weights == "none" else FINE_TUNING_RATE
+        return self._config.learning_rate or default
 
     @property
     def _strengths(self) -> tuple[float, ...]:
-        return tuple(sorted({*_STRENGTHS, self.asked.training_config.augmentation}))
+        return tuple(sorted({*_STRENGTHS, self._config.augmentation}))
 
     @property
     def _widths(self) -> tuple[str, ...]:
-        free = self.backbone.name in STUDENTS and self.weights == "none"
-        return tuple(STUDENTS) if free else (self.backbone.name,)
+        free = self._config.backbone in STUDENTS and self._config.weights == "none"
+        return tuple(STUDENTS) if free else (self._config.backbone,)
 
     @property
     def _first(self) -> dict[str, Any]:
         """The settings that were asked for, by Optuna's names."""
         return {
             "learning_rate": self._rate,
-            "augmentation": self.asked.training_config.augmentation,
-            "backbone": self.backbone.name,
+            "augmentation": self._config.augmentation,
+            "backbone": self._config.backbone,
         }
 
     def _propose(self, study: optuna.Study, done: int) -> Trial:
         """The trial that comes after `done` others."""
         if done == 0 and not study.get_trials(states=(TrialState.WAITING,)):
             study.enqueue_trial(self._first)
-        seed = np.random.SeedSequence((self.asked.seed, done)).generate_state(1)[0]
+        seed = np.random.SeedSequence((self._config.seed, done)).generate_state(1)[0]
         study.sampler = optuna.samplers.TPESampler(seed=int(seed))
         trial = study.ask()
         rate = self._rate
@@ -185,16 +183,13 @@ class Search:
 
     def _make_trial(self, study: optuna.Study, done: int, trials: int) -> None:
         trial = self._propose(study, done)
-        backbone, training_config = self._settings(trial.params)
+        config = self._settings(trial.params)
         title = f"trial {done + 1} of {trials}"
-        log(f"{title}: {self._flags(backbone, training_config)}")
-        start, watcher, parameters = (
-            time.perf_counter(),
-            PruningCallback(trial, self.asked.epochs),
-            None,
-        )
+        log(f"{title}: {self._flags(config)}")
+        start, parameters = time.perf_counter(), None
+        watcher = PruningCallback(trial, self._config.epochs)
         try:
-            parameters = self._train(backbone, training_config, watcher)
+            parameters = self._train(config, watcher)
         except TrainingError as exc:
             outcome, note = "failed", f": {exc}"
         else:
@@ -203,7 +198,7 @@ class Search:
                 outcome, note = "stopped", ": behind the median of the trials before"
         # A run that stops early keeps its best weights, any other one its last.
         results = watcher.results
-        stops = self.asked.training_config.early_stopping is not None
+        stops = self._config.early_stopping is not None
         loss, accuracy = (min(results) if stops else results[-1]) if results else (None, None)
         result = {
             "outcome": outcome,
@@ -221,48 +216,45 @@ class Search:
         judged = "" if loss is None else f", validation loss {loss:.4f}, top-1 {accuracy:.1%}"
         log(f"{title}: {outcome} after {len(results)} epochs{judged}{note}")
 
-    def _train(
-        self, backbone: Backbone, training_config: TrainingConfig, watcher: PruningCallback
-    ) -> int:
+    def _train(self, config: TrainingConfig, watcher: PruningCallback) -> int:
         """Trains a network as `edgeclf.train` would; returns how many weights it has."""
-        use_seed(self.asked.seed)
-        with computing_in(training_config):
+        backbone = BACKBONES[config.backbone]
+        use_seed(config.seed)
+        with computing_in(config):
             model = build_classifier(
-                backbone, self.classes, self.spec, weights=self.weights, download=self.download
-            )
-        run = dataclasses.replace(self.asked, training_config=training_config, callbacks=(watcher,))
-        if self.weights == "none":
+                backbone, self._classes, self._spec, weights=config.weights,
+                download=config.download,
+            )  # fmt: skip
+        run = dataclasses.replace(self.asked, config=config, callbacks=(watcher,))
+        if config.weights == "none":
             fit_from_scratch(model, run)
         else:
             # The head learns from frozen features, which only the augmentation changes.
             head = model.get_layer("logits")
-            if training_config.augmentation not in self._heads:
+            if config.augmentation not in self._heads:
                 fit_head(model, run)
-                self._heads[training_config.augmentation] = head.get_weights()
-            head.set_weights(self._heads[training_config.augmentation])
-            use_seed(self.asked.seed)  # the same with a head from before
+                self._heads[config.augmentation] = head.get_weights()
+            head.set_weights(self._heads[config.augmentation])
+            use_seed(config.seed)  # the same with a head from before
             fine_tune(model, run, unfreeze_from=backbone.unfreeze_from)
         return int(model.count_params())
 
-    def _settings(self, params: dict[str, Any]) -> tuple[Backbone, TrainingConfig]:
-        """A trial's network and recipe; the rate is rounded to what is printed."""
+    def _settings(self, params: dict[str, Any]) -> TrainingConfig:
+        """A trial's settings; the rate is rounded to what is printed."""
         rate = params["learning_rate"]
         if rate != self._rate:
             rate = float(f"{rate:.2g}")
-        training_config = dataclasses.replace(
-            self.asked.training_config, learning_rate=rate, augmentation=params["augmentation"]
-        )
-        return BACKBONES[params["backbone"]], training_config
+        return dataclasses.replace(self._config, **params | {"learning_rate": rate})
 
-    def _flags(self, backbone: Backbone, training_config: TrainingConfig) -> str:
+    def _flags(self, config: TrainingConfig) -> str:
         """The options of the command line that give these settings."""
-        size = self.spec.height
-        own = "" if size == backbone.input_size else f" --input-size {size}"
-        width = f"--backbone {backbone.name}{own} " if self._widths[1:] else ""
-        rate, strength = training_config.learning_rate, training_config.augmentation
+        size = self._spec.height
+        own = "" if size == BACKBONES[config.backbone].input_size else f" --input-size {size}"
+        width = f"--backbone {config.backbone}{own} " if self._widths[1:] else ""
+        rate, strength = config.learning_rate, config.augmentation
         return f"{width}--learning-rate {rate} --augmentation {strength}"
 
-    def _best(self, study: optuna.Study) -> tuple[Backbone, TrainingConfig]:
+    def _best(self, study: optuna.Study) -> TrainingConfig:
         ended = _ended(study)
         complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
         if not complete:
@@ -279,14 +271,14 @@ class Search:
         log(f"the trials are in {self._table}")
         if best.params == self._first:
             log(f"best: {result}: the settings that were asked for, which are kept")
-            return self.backbone, self.asked.training_config
+            return self._config
         first, before = ended[0], "failed"
         if first in complete:
             before = f"{first.value:.4f}, {first.user_attrs[_RESULT]['validation_accuracy']:.1%}"
-        backbone, training_config = self._settings(best.params)
+        config = self._settings(best.params)
         log(f"best: {result}; with the settings that were asked for: {before}")
-        log(f"the same without --search: {self._flags(backbone, training_config)}")
-        return backbone, training_config
+        log(f"the same without --search: {self._flags(config)}")
+        return config
 
     @property
     def _table(self) -> Path:
@@ -297,12 +289,12 @@ class Search:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for number, trial in enumerate(_ended(study), 1):
-            backbone, training_config = self._settings(trial.params)
+            config = self._settings(trial.params)
             settings = {
                 "trial": number,
-                "backbone": backbone.name,
-                "learning_rate": training_config.learning_rate,
-                "augmentation": training_config.augmentation,
+                "backbone": config.backbone,
+                "learning_rate": config.learning_rate,
+                "augmentation": config.augmentation,
             }
             writer.writerow(settings | trial.user_attrs[_RESULT])
         files.write_text(self._table, text.getvalue())

@@ -30,7 +30,8 @@ from edgeclf.system import files
 from edgeclf.system.environment import environment, library_versions
 from edgeclf.system.progress import log
 from edgeclf.training.data import TrainingData
-from edgeclf.training.distillation import DistillationConfig, train_student
+from edgeclf.training.distillation import distillation_settings, train_student
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.models import save_model
 from edgeclf.training.soft_targets import SoftTargets
 from edgeclf.training.teachers import Teacher, teacher_logits
@@ -50,40 +51,35 @@ class SeedStudy:
     """What is compared, and how the students are trained.
 
     Attributes:
-        training_data: What they learn, what they are judged by, and where the files go.
+        data: What they learn, what they are judged by, and where the files go.
         teacher: Whose answers they learn.
         backbone: The student's network.
         spec: How photos become its input.
         soft_targets: The same for all of them.
-        distillation_config: How the distilled one is taught.
-        settings: What the artifact tells of its training; ``seed`` is the first seed.
+        config: How the distilled ones are taught, from which seed on, and from how many.
         as_int8: Writes a student as int8 file, for comparing those too; None leaves it out.
     """
 
-    training_data: TrainingData
+    data: TrainingData
     teacher: Teacher
     backbone: Backbone
     spec: ImageSpec
     soft_targets: SoftTargets
-    distillation_config: DistillationConfig
-    settings: dict[str, Any]
+    config: DistillationConfig
     as_int8: Callable[[Artifact], Artifact] | None = None
 
     @property
     def path(self) -> Path:
         """The JSON file; ``.md`` and ``.html`` lie beside it."""
-        return self.training_data.folder / f"{self.training_data.name}.distillation.json"
+        return self.data.folder / f"{self.data.name}.distillation.json"
 
     @property
     def students(self) -> Path:
         """The folder of all students but the first distilled one, which is the result."""
-        return self.training_data.folder / f"{self.training_data.name}.students"
+        return self.data.folder / f"{self.data.name}.students"
 
-    def run(self, seeds: int) -> Artifact:
+    def run(self) -> Artifact:
         """Trains what has not been trained yet with equal settings, and writes the report.
-
-        Args:
-            seeds: How many, from ``settings["seed"]`` upwards; at least 2.
 
         Returns:
             The distilled student of the first seed. Not the best one: a choice by the evaluation
@@ -91,62 +87,57 @@ class SeedStudy:
         """
         conditions = self._conditions()
         runs: dict[str, dict[str, Any]] = _runs_before(self.path, conditions)
-        numbers = range(self.settings["seed"], self.settings["seed"] + seeds)
-        if reused := sum(set(KINDS) <= runs.get(f"{seed}", {}).keys() for seed in numbers):
-            log(f"{reused} of {seeds} seeds were trained before with equal settings: reused")
+        seeds = range(self.config.seed, self.config.seed + self.config.seeds)
+        if reused := sum(set(KINDS) <= runs.get(f"{seed}", {}).keys() for seed in seeds):
+            log(f"{reused} of {len(seeds)} seeds were trained before with equal settings: reused")
         result = None
-        for seed in numbers:
+        for seed in seeds:
             done = runs.setdefault(f"{seed}", {"seed": seed})
             for kind in KINDS:
-                is_result = kind == "distilled" and seed == numbers[0]
+                is_result = kind == "distilled" and seed == seeds[0]
                 judged = kind in done and (self.as_int8 is None or "int8" in done[kind])
                 if judged and not is_result:
                     continue
-                name = (
-                    self.training_data.name
-                    if is_result
-                    else f"{self.training_data.name}-{kind}-{seed}"
-                )
-                folder = self.training_data.folder if is_result else self.students
-                artifact = _kept(folder / f"{name}.keras", done.get(kind))
-                if artifact is None:
-                    log(f"seed {seed}, {kind}")
-                    artifact, done[kind] = self._train(seed, kind, name, folder)
-                if self.as_int8 is not None and "int8" not in done[kind]:
-                    done[kind]["int8"] = self._judge_int8(self.as_int8(artifact))
+                artifact, done[kind] = self._student(seed, kind, done.get(kind))
                 files.write_json(
                     self.path, {"schema": SCHEMA, "conditions": conditions, "runs": runs}
                 )
                 result = artifact if is_result else result
         assert result is not None
-        record = self._record(conditions, runs, [runs[f"{seed}"] for seed in numbers], result)
+        record = self._record(conditions, runs, [runs[f"{seed}"] for seed in seeds], result)
         files.write_json(self.path, record)
         write_pages(self.path, record, pages.to_markdown, pages.to_html)
         for sentence in record["sentences"]:
             log(sentence)
         return result
 
-    def _train(
-        self, seed: int, kind: str, name: str, folder: Path
+    def _student(
+        self, seed: int, kind: str, done: dict[str, Any] | None
     ) -> tuple[Artifact, dict[str, Any]]:
-        distillation_config = self.distillation_config
+        """A student and how it does; one that an earlier run left is not trained again."""
+        if kind == "distilled" and seed == self.config.seed:
+            path = self.data.folder / f"{self.data.name}.keras"
+        else:
+            path = self.students / f"{self.data.name}-{kind}-{seed}.keras"
+        artifact = _kept(path, done)
+        if artifact is None or done is None:
+            log(f"seed {seed}, {kind}")
+            artifact, done = self._train(seed, kind, path)
+        if self.as_int8 is not None and "int8" not in done:
+            done = {**done, "int8": self._judge_int8(self.as_int8(artifact))}
+        return artifact, done
+
+    def _train(self, seed: int, kind: str, path: Path) -> tuple[Artifact, dict[str, Any]]:
+        config = dataclasses.replace(self.config, seed=seed, seeds=1, int8=False)
         if kind == "alone":
-            distillation_config = dataclasses.replace(
-                distillation_config, label_weight=1.0, feature_weight=0.0
-            )
+            config = dataclasses.replace(config, label_weight=1.0, feature_weight=0.0)
         model, inherited = train_student(
-            self.backbone,
-            self.spec,
-            self.teacher,
-            self.soft_targets,
-            distillation_config,
-            seed=seed,
+            self.backbone, self.spec, self.teacher, self.soft_targets, config
         )
         settings = {
-            **self.settings, **dataclasses.asdict(distillation_config), "seed": seed,
-            "inherited_layers": inherited,
+            **distillation_settings(config, self.teacher), "inherited_layers": inherited
         }  # fmt: skip
-        artifact = save_model(self.training_data, name, model, self.spec, settings, folder=folder)
+        artifact = save_model(self.data, path.stem, model, self.spec, settings, folder=path.parent)
         scores = predict_probabilities(model, self._evaluation_images())
         return artifact, {
             **self._accuracy(scores), "inherited_layers": inherited, "sha256": artifact.sha256
@@ -160,11 +151,11 @@ class SeedStudy:
         }  # fmt: skip
 
     def _evaluation_images(self) -> UInt8Array:
-        return self.training_data.images(self.training_data.evaluation, self.spec)
+        return self.data.images(self.data.evaluation, self.spec)
 
     def _accuracy(self, scores: Any) -> dict[str, Any]:
         """Top-1 with its interval, and which photos were right, as a text of 0 and 1."""
-        evaluation = self.training_data.evaluation
+        evaluation = self.data.evaluation
         record = accuracy_record(scores, evaluation)
         right = scores.argmax(axis=1) == evaluation.targets
         return {
@@ -176,11 +167,11 @@ class SeedStudy:
     def _conditions(self) -> dict[str, Any]:
         """What two runs must share to be of one study."""
         conditions = {
-            "settings": self.settings,
+            "settings": distillation_settings(self.config, self.teacher),
             "labels": self.teacher.labels,
             "image": self.spec.to_dict(),
-            "data_sha256": self.training_data.photos.sha256,
-            "evaluation_sha256": self.training_data.evaluation.sha256,
+            "data_sha256": self.data.photos.sha256,
+            "evaluation_sha256": self.data.evaluation.sha256,
             "libraries": library_versions(_LIBRARIES),
         }
         plain: dict[str, Any] = json.loads(json.dumps(conditions))
@@ -195,16 +186,16 @@ class SeedStudy:
     ) -> dict[str, Any]:
         logits = teacher_logits(
             self.teacher,
-            self.training_data.images(self.training_data.evaluation, self.teacher.spec),
+            self.data.images(self.data.evaluation, self.teacher.spec),
         )
         record = {
             "schema": SCHEMA,
             "conditions": conditions,
-            "name": self.training_data.name,
-            "file": f"{self.training_data.name}.keras",
+            "name": self.data.name,
+            "file": f"{self.data.name}.keras",
             "parameters": artifact.metadata.parameters,
-            "images": len(self.training_data.evaluation),
-            "training_images": len(self.training_data.photos),
+            "images": len(self.data.evaluation),
+            "training_images": len(self.data.photos),
             "inherited_layers": shown[0]["distilled"]["inherited_layers"],
             "teacher": {"sha256": self.teacher.sha256, **self._accuracy(logits)},
             "seeds": [run["seed"] for run in shown],

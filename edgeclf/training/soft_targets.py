@@ -32,6 +32,25 @@ _Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
+class PhotoPairs:
+    """The same photos as teacher and student see them.
+
+    Attributes:
+        for_teacher: uint8 [N, H, W, 3] of the teacher's input size.
+        for_student: uint8 [N, h, w, 3] of the student's.
+        targets: int64 [N].
+    """
+
+    for_teacher: UInt8Array
+    for_student: UInt8Array
+    targets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
 class SoftTargets:
     """Varied photos with the teacher's answers.
 
@@ -73,7 +92,7 @@ class SoftTargets:
 
 @dataclass(frozen=True)
 class SoftTargetCache:
-    """Where soft_targets are kept.
+    """Where soft targets are kept.
 
     Attributes:
         folder: Beside the decoded photos.
@@ -93,9 +112,7 @@ class SoftTargetCache:
 
 def compute_soft_targets(
     teacher: Teacher,
-    teacher_images: UInt8Array,
-    student_images: UInt8Array,
-    targets: npt.NDArray[np.int64],
+    photos: PhotoPairs,
     *,
     student_spec: ImageSpec,
     views: int,
@@ -107,9 +124,7 @@ def compute_soft_targets(
 
     Args:
         teacher: Answers images of its own input size.
-        teacher_images: uint8 [N, H, W, 3] of that size.
-        student_images: uint8 [N, h, w, 3], the same photos in the student's size.
-        targets: int64 [N].
+        photos: At both sizes.
         student_spec: How photos become the student's input.
         views: Variations of each photo.
         seed: Decides them.
@@ -119,20 +134,19 @@ def compute_soft_targets(
     Raises:
         OptionError: `features` of a teacher that shows none.
     """
-    count = len(targets)
-    logits, *rest = _answers(teacher, teacher_images, views, seed, features, cache)
+    logits, *rest = _answers(teacher, photos.for_teacher, views, seed, features, cache)
 
     def vary_for_student(arrays: Sequence[_Array]) -> None:
         (images,) = arrays
-        for rows, batch in _views(student_images, views, seed, "views for the student"):
+        for rows, batch in _views(photos.for_student, views, seed, "views for the student"):
             images[rows] = batch
 
     paths = None
     if cache is not None:
         paths = [cache.path("views", student_spec.to_dict(), views, seed)]
-    shapes = [((views * count, *student_images.shape[1:]), np.uint8)]
+    shapes = [((views * len(photos), *photos.for_student.shape[1:]), np.uint8)]
     (images,) = _kept(paths, shapes, vary_for_student)
-    return SoftTargets(images, logits, np.tile(targets, views), rest[0] if rest else None)
+    return SoftTargets(images, logits, np.tile(photos.targets, views), rest[0] if rest else None)
 
 
 def _answers(

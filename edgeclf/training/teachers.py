@@ -136,8 +136,10 @@ class ForeignTeacher:
     def __init__(self, opened: SourceModel) -> None:
         metadata = opened.source.metadata
         self.labels, self.spec = metadata.labels, metadata.image
-        # Of the same file, another range or scale of the input gives other answers.
-        self.sha256 = sha256_of(opened.sha256, repr(metadata.normalization), repr(opened.scores))
+        # Of the same file, another range of the input, scale of the output or order of the classes
+        # gives other answers.
+        said = (metadata.normalization, opened.scores, metadata.labels)
+        self.sha256 = sha256_of(opened.sha256, repr(said))
         self._answers = opened.answers
 
     def answer(self, images: UInt8Array) -> Answers:

@@ -30,7 +30,7 @@ def write(model: Any, folder: Path) -> Path:
 def convert(path: Path, mugs: Path, to: str, tolerance: float) -> Any:
     return edgeclf.convert(
         path, evaluation=mugs / "eval", calibration=mugs / "train", to=[to], tolerance=tolerance,
-        source_spec=SourceSpec(labels=path.parent / "labels.txt", input_range=NORMALISED),
+        source=SourceSpec(labels=path.parent / "labels.txt", input_range=NORMALISED),
     )  # fmt: skip
 
 

@@ -43,10 +43,10 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def convert(mugs: Path, tmp_path: Path, labels: Path) -> Callable[..., Any]:
-    def call(model: Path, to: list[str], **source_spec: Any) -> Any:
+    def call(model: Path, to: list[str], **source: Any) -> Any:
         return edgeclf.convert(
             model, evaluation=mugs / "eval", calibration=mugs / "train", to=to, tolerance=0.5,
-            out=tmp_path / "out", source_spec=SourceSpec(**{"labels": labels, **source_spec}),
+            out=tmp_path / "out", source=SourceSpec(**{"labels": labels, **source}),
         )  # fmt: skip
 
     return call
@@ -207,13 +207,13 @@ def test_a_saved_model_that_reads_files_is_refused(
 def test_floats_need_no_photos(trained: Any, labels: Path, tmp_path: Path) -> None:
     zero_to_one(trained).save(tmp_path / "m.keras")
     given = SourceSpec(labels=labels, input_range=(0, 1))
-    (artifact,) = edgeclf.convert(tmp_path / "m.keras", to=["fp32.tflite"], source_spec=given)
+    (artifact,) = edgeclf.convert(tmp_path / "m.keras", to=["fp32.tflite"], source=given)
     assert artifact.metadata.accuracy is not None
     assert artifact.metadata.accuracy["evaluation"] == "generated"
     assert "source" not in artifact.metadata.accuracy
     assert edgeclf.verify(artifact.path).images >= 1
     with pytest.raises(OptionError, match=r"int8\.tflite needs photos.*--calibration"):
-        edgeclf.convert(tmp_path / "m.keras", to=["int8.tflite"], source_spec=given)
+        edgeclf.convert(tmp_path / "m.keras", to=["int8.tflite"], source=given)
 
 
 def test_photos_without_labels_tell_how_many_answers_change(

@@ -14,7 +14,7 @@ import pytest
 import edgeclf
 from edgeclf.artifact import Metadata, Normalization, load_artifact, seal_artifact
 from edgeclf.cli import main
-from edgeclf.converters.base import TrainingConfig
+from edgeclf.converters.base import Recipe
 from edgeclf.errors import ArtifactError, MissingDependencyError, OptionError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.networks.registry import keras_cache
@@ -445,8 +445,8 @@ def test_a_converted_backbone_answers_alike(mugs: Path) -> None:
     metadata = Metadata("mobile", labels, SPEC, normalization=normalization_of(model))
     converter = TFLiteConverter(Source(graph, metadata, images))
     for recipe, tolerance in (
-        (TrainingConfig("fp32"), 1e-4),
-        (TrainingConfig("int8", "min-max"), 0.05),
+        (Recipe("fp32"), 1e-4),
+        (Recipe("int8", "min-max"), 0.05),
     ):
         artifact = seal_artifact(converter.convert(recipe).content, metadata)
         with edgeclf.Classifier(artifact, runtime="litert") as classifier:

@@ -93,7 +93,7 @@ def conversion() -> dict[str, Any]:
         "labels": ["cat", "dog"],
         "evaluation": {"kind": "labelled", "images": 200, "sha256": "cd" * 32},
         "calibration": {"images": 100, "seed": 7, "sha256": "ef" * 32, "files": ["a.jpg"]},
-        "tolerance": 0.01,
+        "settings": {"tolerance": 0.01},
         "libraries": {"tensorflow": "2.21.0"},
         "seconds": 61.5,
         "results": {

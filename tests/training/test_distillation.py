@@ -11,11 +11,12 @@ import pytest
 import edgeclf
 from edgeclf.artifact import load_artifact
 from edgeclf.errors import OptionError, TrainingError
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
-from edgeclf.training.distillation import DistillationConfig, fit_student  # noqa: E402
+from edgeclf.training.distillation import fit_student  # noqa: E402
 from edgeclf.training.soft_targets import SoftTargets  # noqa: E402
 from support.shades import SPEC, pictures  # noqa: E402
 from support.training_runs import going_wrong, interrupted, weights_of  # noqa: E402
@@ -25,7 +26,7 @@ from support.training_runs import going_wrong, interrupted, weights_of  # noqa: 
     "wrong",
     [
         {"label_weight": 1.5},
-        {"features": -1.0},
+        {"feature_weight": -1.0},
         {"seeds": 2},
         {"temperature": 0.5},
         {"int8": True},
@@ -38,10 +39,10 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_answers_that_are_not_kept_are_refused_to_a_study() -> None:
-    with pytest.raises(OptionError, match=r"seeds is 3.*expected 'cached'"):
-        edgeclf.distill("teacher.keras", "photos", seeds=3, teacher_answers="fly")
-    with pytest.raises(OptionError, match="'live'; expected cached or fly"):
-        edgeclf.distill("teacher.keras", "photos", teacher_answers="live")
+    with pytest.raises(OptionError, match=r"seeds is 3.*expected 'offline'"):
+        edgeclf.distill("teacher.keras", "photos", seeds=3, soft_targets="online")
+    with pytest.raises(OptionError, match="'live'; expected offline or online"):
+        edgeclf.distill("teacher.keras", "photos", soft_targets="live")
 
 
 @pytest.mark.parametrize("width", [3, 8])
@@ -56,24 +57,22 @@ def test_a_student_learns_the_teachers_features(width: int) -> None:
         images, np.zeros((64, 2), np.float32), np.zeros(64, np.int64), features.astype(np.float32)
     )
     before = [weights.copy() for weights in student.get_layer("head_conv").get_weights()]
-    distillation_config = DistillationConfig(
-        epochs=2, temperature=1.0, label_weight=0.0, feature_weight=1.0
-    )
-    fit_student(student, soft_targets, distillation_config, seed=0)
+    config = DistillationConfig(epochs=2, temperature=1.0, label_weight=0.0, feature_weight=1.0)
+    fit_student(student, soft_targets, config)
     after = student.get_layer("head_conv").get_weights()
     assert not any(map(np.array_equal, before, after))
     assert "projection" not in [layer.name for layer in student.layers]
 
 
-@pytest.mark.parametrize(("answers", "features"), [("cached", 0.0), ("fly", 1.0)])
+@pytest.mark.parametrize(("soft_targets", "feature_weight"), [("offline", 0.0), ("online", 1.0)])
 def test_a_distillation_that_is_interrupted_ends_as_one_that_is_not(
-    teachers: Path, shades: Path, tmp_path: Path, answers: str, features: float,
+    teachers: Path, shades: Path, tmp_path: Path, soft_targets: str, feature_weight: float,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     def distil(out: str, seed: int = 0) -> edgeclf.Artifact:
         return edgeclf.distill(
             teachers / "swapped.keras", shades / "train", out=tmp_path / out, student="student-xs",
-            teacher_answers=answers, features=features, views=2, epochs=3, seed=seed,
+            soft_targets=soft_targets, feature_weight=feature_weight, views=2, epochs=3, seed=seed,
         )  # fmt: skip
 
     whole, other = weights_of(distil("whole")), weights_of(distil("other", seed=1))

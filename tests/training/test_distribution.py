@@ -27,14 +27,14 @@ import json, sys
 import tensorflow as tf
 import edgeclf
 data, out, weights, settings = sys.argv[1:]
-training_config = edgeclf.TrainingConfig(deterministic=True, **json.loads(settings))
-if training_config.distribute == "mirrored":
+config = edgeclf.TrainingConfig(
+    out=out, backbone="student-xs", weights=weights, input_size=32, epochs=2, deterministic=True,
+    **json.loads(settings),
+)
+if config.distribute == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-edgeclf.train(
-    data, out=out, backbone="student-xs", weights=weights, input_size=32, epochs=2,
-    training_config=training_config,
-)
+edgeclf.train(data, config)
 """
 
 
@@ -140,13 +140,13 @@ def test_what_is_not_there_is_said(
     data = make_folder(cat=8, dog=8)
 
     def train(**settings: object) -> None:
-        edgeclf.train(
-            data, out=tmp_path, weights="none", training_config=edgeclf.TrainingConfig(**settings)
-        )
+        edgeclf.train(data, out=tmp_path, weights="none", **settings)  # type: ignore[call-overload]
 
-    with pytest.raises(OptionError, match="way to distribute is horovod"):
+    with pytest.raises(
+        OptionError, match="distribute is 'horovod'; expected none, mirrored or multi"
+    ):
         train(distribute="horovod")
-    with pytest.raises(OptionError, match="beside early stopping"):
+    with pytest.raises(OptionError, match="'multi-worker' and early_stopping 2; expected none"):
         train(distribute="multi-worker", early_stopping=2)
     with pytest.raises(OptionError, match=r"needs two devices; .*CPU:0 only"):
         train(distribute="mirrored")

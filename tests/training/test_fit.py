@@ -17,7 +17,9 @@ from edgeclf.errors import (
     TrainingError,
 )
 from edgeclf.image import ImageSpec, load_image
+from edgeclf.training.config import TrainingConfig
 from edgeclf.training.data import open_training_data
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
@@ -35,9 +37,9 @@ from edgeclf.networks.torch_weights import read_state_dict  # noqa: E402
 from edgeclf.networks.weights import find_weights  # noqa: E402
 from edgeclf.training.augment import augmentation  # noqa: E402
 from edgeclf.training.batch_loader import shuffled_batches  # noqa: E402
-from edgeclf.training.distillation import DistillationConfig, fit_student, inherit_weights  # noqa: E402
+from edgeclf.training.distillation import fit_student, inherit_weights  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fit_augmented  # noqa: E402
-from edgeclf.training.soft_targets import compute_soft_targets  # noqa: E402
+from edgeclf.training.soft_targets import PhotoPairs, compute_soft_targets  # noqa: E402
 from edgeclf.training.teachers import KerasTeacher  # noqa: E402
 from support import REPOSITORY  # noqa: E402
 
@@ -189,7 +191,7 @@ def test_batches_cover_every_example_once_an_epoch() -> None:
 def test_a_student_learns_and_holds_no_augmentation() -> None:
     keras.utils.set_random_seed(0)
     model = build_classifier(find_backbone("student"), 2, SPEC)
-    run = TrainingRun((pictures(256), targets(256)), epochs=16, seed=0)
+    run = TrainingRun((pictures(256), targets(256)), TrainingConfig(epochs=16))
     fit_augmented(model, run, learning_rate=3e-3, title="test")
     assert (predict_probabilities(model, pictures(64)).argmax(axis=1) == targets(64)).mean() > 0.9
     kinds = {type(layer).__name__ for layer in model.layers}
@@ -200,7 +202,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     model = build_classifier(find_backbone("student"), 2, SPEC)
     weights = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([w * np.nan for w in weights])
-    run = TrainingRun((pictures(8), targets(8)), epochs=1, seed=0)
+    run = TrainingRun((pictures(8), targets(8)), TrainingConfig(epochs=1))
     with pytest.raises(TrainingError, match="became nan in epoch 1"):
         fit_augmented(model, run, learning_rate=1e-3, title="test")
 
@@ -215,12 +217,12 @@ def test_a_student_starts_from_the_teachers_first_layers() -> None:
 
     images = pictures(32)
     views = compute_soft_targets(
-        KerasTeacher(("a", "b"), SPEC, "", teacher), images, images, targets(32),
+        KerasTeacher(("a", "b"), SPEC, "", teacher), PhotoPairs(images, images, targets(32)),
         student_spec=SPEC, views=1, seed=0,
     )  # fmt: skip
     before = {layer.name: layer.get_weights() for layer in student.layers if layer.weights}
-    distillation_config = DistillationConfig(epochs=1, temperature=2.0)
-    fit_student(student, views, distillation_config, seed=0, unfreeze_from=backbone.unfreeze_from)
+    config = DistillationConfig(epochs=1, temperature=2.0)
+    fit_student(student, views, config, unfreeze_from=backbone.unfreeze_from)
     for name, weights in before.items():
         same = all(map(np.array_equal, weights, student.get_layer(name).get_weights()))
         assert same == name.startswith(("stem", "block0", "block1", "block2")), name
@@ -236,17 +238,17 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
     """A teacher that swaps the classes: with a label weight of 0.2 the student must swap too."""
     keras.utils.set_random_seed(0)
     teacher = build_classifier(find_backbone("student"), 2, ImageSpec(48, 48))
-    run = TrainingRun((pictures(256, 48), 1 - targets(256)), epochs=16, seed=0)
+    run = TrainingRun((pictures(256, 48), 1 - targets(256)), TrainingConfig(epochs=16))
     fit_augmented(teacher, run, learning_rate=3e-3, title="teacher")
     images = pictures(256)
     views = compute_soft_targets(
-        KerasTeacher(("a", "b"), ImageSpec(48, 48), "", teacher), pictures(256, 48), images,
-        targets(256), student_spec=SPEC, views=2, seed=0,
+        KerasTeacher(("a", "b"), ImageSpec(48, 48), "", teacher),
+        PhotoPairs(pictures(256, 48), images, targets(256)), student_spec=SPEC, views=2, seed=0,
     )  # fmt: skip
     assert views.images.shape == (512, 32, 32, 3) and views.logits.shape == (512, 2)
     assert np.array_equal(views.images[:256], images), "the first view is the photo itself"
     student = build_classifier(find_backbone("student"), 2, SPEC)
-    fit_student(student, views, DistillationConfig(epochs=10, temperature=2.0), seed=0)
+    fit_student(student, views, DistillationConfig(epochs=10, temperature=2.0))
     answers = predict_probabilities(student, images).argmax(axis=1)
     assert (answers == 1 - targets(256)).mean() > 0.9
 

@@ -174,7 +174,7 @@ def test_a_run_that_is_interrupted_ends_as_one_that_is_not(
     make_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = make_folder(cat=20, dog=20)
-    options = {**SMALL, "epochs": 3, "recipe": TrainingConfig(batch_size=16, early_stopping=9)}
+    options = {**SMALL, "epochs": 3, "batch_size": 16, "early_stopping": 9}
     whole = weights_of(train(photos, out=tmp_path / "whole", **options))
     other = weights_of(train(photos, out=tmp_path / "other", seed=1, **options))
 
@@ -198,7 +198,7 @@ def test_features_are_computed_once_over_all_starts(
         folder = RunFolder(tmp_path, CONFIG)
         keras.utils.set_random_seed(0)
         model = build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32))
-        run = TrainingRun((images, np.arange(12) % 2), epochs=1, seed=0, folder=folder)
+        run = TrainingRun((images, np.arange(12) % 2), TrainingConfig(epochs=1), folder=folder)
         fit_pretrained(model, run, unfreeze_from="block3_expand_conv")
         return folder
 
@@ -253,10 +253,9 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_weights(
     told = fail("after epoch 1 of.*last-good")
     assert "with the same settings it always will. Change them, first of all the" in told
     capsys.readouterr()
-    lower = TrainingConfig(learning_rate=1e-4)
-    assert "before" not in fail("after epoch 1 of.*last-good", training_config=lower)
+    assert "before" not in fail("after epoch 1 of.*last-good", learning_rate=1e-4)
     assert "training anew: learning_rate was None, is 0.0001" in capsys.readouterr().err
-    train(photos, out=out, epochs=3, **SMALL, training_config=lower)
+    train(photos, out=out, epochs=3, **SMALL, learning_rate=1e-4)
     assert "resuming at epoch 2" in capsys.readouterr().err
     assert not (out / "data-teacher.run" / "failed.json").exists()
 
@@ -265,14 +264,10 @@ def test_tensorboard_is_given_its_events(make_folder: Callable[..., Path], tmp_p
     pytest.importorskip("tensorboard", reason="needs edgeclf[tensorboard]")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    training_config = TrainingConfig(tensorboard=True, batch_size=16)
     train(
-        make_folder(cat=12, dog=12),
-        out=tmp_path / "out",
-        epochs=2,
-        training_config=training_config,
-        **SMALL,
-    )
+        make_folder(cat=12, dog=12), out=tmp_path / "out", epochs=2, batch_size=16,
+        tensorboard=True, **SMALL,
+    )  # fmt: skip
     folder = tmp_path / "out" / "data-teacher.run"
     events = EventAccumulator(str(folder / "tensorboard" / "train"))
     events.Reload()
@@ -293,7 +288,7 @@ def test_without_tensorboard_its_extra_is_named_before_training(
         train(
             make_folder(cat=8, dog=8),
             out=tmp_path / "out",
-            training_config=TrainingConfig(tensorboard=True),
+            tensorboard=True,
         )
     assert not list((tmp_path / "out").glob("*.run"))
 
@@ -301,10 +296,10 @@ def test_without_tensorboard_its_extra_is_named_before_training(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch size is 0; expected at least 1"),
-        ({"learning_rate": -1.0}, r"learning rate is -1\.0; expected more than 0"),
-        ({"label_smoothing": 1.0}, "label smoothing is 1.0; expected 0 to below 1"),
-        ({"early_stopping": 0}, "patience of early stopping is 0"),
+        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ({"learning_rate": -1.0}, r"learning_rate is -1\.0; expected more than 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; expected at least 0, less than 1"),
+        ({"early_stopping": 0}, "early_stopping is 0; expected at least 1"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
@@ -329,12 +324,12 @@ def test_balanced_weights_make_rare_classes_count_the_same() -> None:
 def test_mixed_precision_needs_a_gpu_and_leaves_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeclf.training import precision
 
-    training_config, spec = TrainingConfig(mixed_precision=True), ImageSpec(32, 32)
+    config, spec = TrainingConfig(mixed_precision=True), ImageSpec(32, 32)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
     with pytest.raises(OptionError, match="TensorFlow sees no GPU"):
-        precision.prepare(training_config)
+        precision.prepare(config)
     backbone = find_backbone("student-xs")
-    with precision.computing_in(training_config):
+    with precision.computing_in(config):
         model = build_classifier(backbone, 2, spec)
     assert model.get_layer("stem_conv").compute_dtype == "float16"
     plain = precision.as_float32(model, backbone, spec)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from edgeclf.training.data import TrainingData
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 optuna = pytest.importorskip("optuna", reason="needs edgeclf[search]")
 
-from edgeclf.networks.builder import find_backbone  # noqa: E402
 from edgeclf.training import search  # noqa: E402
 from edgeclf.training.fit import TrainingRun  # noqa: E402
 from edgeclf.training.search import PruningCallback, Search  # noqa: E402
@@ -34,28 +32,22 @@ def make(tmp_path: Path) -> Callable[..., Search]:
     """A search of a student from nothing: make(epochs=2, weights="none")."""
 
     def build(backbone: str = "student-xs", *, weights: str = "none", **options: Any) -> Search:
-        settings = {"epochs": 2, "seed": 0, "recipe": TrainingConfig(), **options}
-        config = {"settings": {k: str(v) for k, v in {"weights": weights, **settings}.items()}}
+        config = TrainingConfig(**{"backbone": backbone, "weights": weights, "epochs": 2} | options)
         return Search(
-            backbone=find_backbone(backbone), classes=2, spec=SPEC, weights=weights,
-            download=False, asked=TrainingRun(PHOTOS, validation=PHOTOS, **settings),
-            config=config, path=tmp_path / "cats? #1" / "cats-teacher.search.db",
+            TrainingRun(PHOTOS, config, validation=PHOTOS), 2, SPEC,
+            {"settings": config.record()}, tmp_path / "cats? #1" / "cats-teacher.search.db",
         )  # fmt: skip
 
     return build
 
 
-Losses = Callable[[str, TrainingConfig, int], float]
+Losses = Callable[[TrainingConfig, int], float]
 
 
-def far(backbone: str, training_config: TrainingConfig, epoch: int) -> float:
+def far(config: TrainingConfig, epoch: int) -> float:
     """The loss of a made-up network that wants a rate of 5e-3 and no augmentation."""
-    assert training_config.learning_rate is not None
-    return (
-        abs(math.log(training_config.learning_rate / 5e-3))
-        + training_config.augmentation / 4
-        + 1 / epoch
-    )
+    assert config.learning_rate is not None
+    return abs(math.log(config.learning_rate / 5e-3)) + config.augmentation / 4 + 1 / epoch
 
 
 @pytest.fixture
@@ -65,13 +57,11 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Losses], list[Training
     def install(losses: Losses) -> list[TrainingConfig]:
         asked = []
 
-        def train_nothing(
-            self: Search, backbone: Any, training_config: TrainingConfig, watcher: PruningCallback
-        ) -> int:
-            asked.append(training_config)
+        def train_nothing(self: Search, config: TrainingConfig, watcher: PruningCallback) -> int:
+            asked.append(config)
             watcher.set_model(SimpleNamespace(stop_training=False))
-            for epoch in range(self.asked.epochs):
-                loss = losses(backbone.name, training_config, epoch + 1)
+            for epoch in range(config.epochs):
+                loss = losses(config, epoch + 1)
                 watcher.on_epoch_end(epoch, {"val_loss": loss, "val_accuracy": 0.5})
                 if watcher.model.stop_training:
                     break
@@ -101,25 +91,23 @@ def test_what_was_asked_for_comes_first_and_the_best_is_no_worse(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked, made = made_up(far), make()
-    backbone, training_config = made.run(12)
+    best = made.run(12)
     assert (asked[0].learning_rate, asked[0].augmentation) == (2e-3, 1.0)
     rows = table(made)
     assert [row["trial"] for row in rows] == [str(k) for k in range(1, 13)]
     assert rows[0]["backbone"] == "student-xs" and rows[0]["outcome"] == "complete"
     complete = [float(row["validation_loss"]) for row in rows if row["outcome"] == "complete"]
-    assert far(backbone.name, training_config, 2) == min(complete) < complete[0]
+    assert far(best, 2) == min(complete) < complete[0]
     assert len({row["backbone"] for row in rows}) > 2 and len(set(map(str, asked))) > 6
     said = capsys.readouterr().err
     assert "trial 12 of 12: --backbone student" in said
     flags = said.split("the same without --search: ")[1].split()
     given = dict(zip(flags[::2], flags[1::2], strict=True))
     assert given == {
-        "--backbone": backbone.name, "--input-size": "32", "--augmentation":
-        f"{training_config.augmentation}", "--learning-rate": f"{training_config.learning_rate}",
+        "--backbone": best.backbone, "--input-size": "32", "--augmentation":
+        f"{best.augmentation}", "--learning-rate": f"{best.learning_rate}",
     }  # fmt: skip
-    assert len(f"{training_config.learning_rate:.0e}".split("e")[0]) <= 3, (
-        "a rate that can be typed"
-    )
+    assert len(f"{best.learning_rate:.0e}".split("e")[0]) <= 3, "a rate that can be typed"
 
 
 def test_the_settings_that_were_asked_for_may_be_the_best(
@@ -127,10 +115,9 @@ def test_the_settings_that_were_asked_for_may_be_the_best(
     made_up: Callable[[Losses], list[TrainingConfig]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    training_config = TrainingConfig(learning_rate=1.2345e-3, augmentation=0.3)
-    made_up(lambda name, tried, epoch: float(tried.learning_rate != 1.2345e-3))
-    made = make(training_config=training_config)
-    assert made.run(4) == (made.backbone, training_config)
+    made_up(lambda tried, epoch: float(tried.learning_rate != 1.2345e-3))
+    made = make(learning_rate=1.2345e-3, augmentation=0.3)
+    assert made.run(4) == made.asked.config
     assert "the settings that were asked for, which are kept" in capsys.readouterr().err
     assert table(made)[0]["learning_rate"] == "0.0012345"
 
@@ -142,13 +129,13 @@ def test_a_search_that_is_stopped_ends_as_one_that_is_not(
 ) -> None:
     left = 1
 
-    def stop_soon(name: str, training_config: TrainingConfig, epoch: int) -> float:
+    def stop_soon(config: TrainingConfig, epoch: int) -> float:
         nonlocal left
         if epoch == 2:
             left -= 1
             if left < 0:
                 raise KeyboardInterrupt
-        return far(name, training_config, epoch)
+        return far(config, epoch)
 
     made_up(stop_soon)
     made = make()
@@ -192,20 +179,15 @@ def test_a_trial_that_is_no_number_does_not_end_the_search(
     made_up: Callable[[Losses], list[TrainingConfig]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made_up(
-        lambda name, training_config, epoch: (
-            math.nan if training_config.learning_rate == 2e-3 else 1.0
-        )
-    )
+    made_up(lambda config, epoch: math.nan if config.learning_rate == 2e-3 else 1.0)
     made = make()
-    _, training_config = made.run(4)
-    assert training_config.learning_rate != 2e-3
+    assert made.run(4).learning_rate != 2e-3
     assert [row["outcome"] for row in table(made)] == ["failed", *["complete"] * 3]
     said = capsys.readouterr().err
     assert "failed after 0 epochs: The validation loss became nan in epoch 1." in said
     assert "with the settings that were asked for: failed" in said
 
-    made_up(lambda name, training_config, epoch: math.inf)
+    made_up(lambda config, epoch: math.inf)
     with pytest.raises(TrainingError, match="None of 3 trials came to its end"):
         make(seed=5).run(3)
 
@@ -229,8 +211,8 @@ def test_a_run_that_stops_early_is_judged_by_the_weights_it_keeps(
     patience: int | None,
     loss: str,
 ) -> None:
-    made_up(lambda name, training_config, epoch: abs(epoch - 2) + 1)
-    made = make(epochs=4, training_config=TrainingConfig(early_stopping=patience))
+    made_up(lambda config, epoch: abs(epoch - 2) + 1)
+    made = make(epochs=4, early_stopping=patience)
     made.run(1)
     assert table(made)[0]["validation_loss"] == loss
 
@@ -256,14 +238,14 @@ def test_heads_of_the_same_augmentation_are_fitted_once(
     heads: list[tuple[float, float]] = []
 
     def fit_head(model: Any, run: TrainingRun) -> None:
-        strength = run.training_config.augmentation
+        strength = run.config.augmentation
         fitted.append(strength)
         kernel, bias = model.get_layer("logits").get_weights()
         model.get_layer("logits").set_weights([kernel, bias + 1 + strength])
 
     def fine_tune(model: Any, run: TrainingRun, *, unfreeze_from: str) -> None:
         bias = float(model.get_layer("logits").get_weights()[1][0])
-        heads.append((run.training_config.augmentation, bias))
+        heads.append((run.config.augmentation, bias))
         (watcher,) = run.callbacks
         watcher.set_model(SimpleNamespace(stop_training=False))
         for epoch in range(2):
@@ -338,11 +320,10 @@ def test_what_cannot_be_searched_is_said_before_the_photos_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = tmp_path / "no photos here"
-    with pytest.raises(OptionError, match="number of trials is 0; expected at least 1"):
+    with pytest.raises(OptionError, match="search is 0; expected at least 1"):
         train(nowhere, search=0)
-    several = dataclasses.replace(TrainingConfig(), distribute="multi-worker")
-    with pytest.raises(OptionError, match="distribute is multi-worker; expected none or mirrored"):
-        train(nowhere, search=2, training_config=several)
+    with pytest.raises(OptionError, match="'multi-worker' and search 2; expected none or mirrored"):
+        train(nowhere, search=2, distribute="multi-worker")
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'edgeclf\[search\]'"):
         train(nowhere, search=2)

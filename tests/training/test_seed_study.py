@@ -13,6 +13,7 @@ import edgeclf
 from edgeclf.artifact import load_artifact
 from edgeclf.metrics.statistics import paired_t_interval
 from edgeclf.reporting.distillation_page import describe
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
@@ -28,17 +29,13 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
     def fit(
         student: keras.Model,
         soft_targets: SoftTargets,
-        distillation_config: distillation.DistillationConfig,
-        *,
-        seed: int,
+        config: DistillationConfig,
         **rest: object,
     ) -> None:
-        calls.append((seed, distillation_config.label_weight))
+        calls.append((config.seed, config.label_weight))
         logits = student.get_layer("logits")
         kernel, _ = logits.get_weights()
-        bias = np.array(
-            [0.0, 1.0] if distillation_config.label_weight == 1 else [1.0, 0.0], np.float32
-        )
+        bias = np.array([0.0, 1.0] if config.label_weight == 1 else [1.0, 0.0], np.float32)
         logits.set_weights([0 * kernel, bias])
 
     monkeypatch.setattr(distillation, "fit_student", fit)

@@ -14,9 +14,15 @@ from edgeclf.image import ImageSpec
 
 pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from edgeclf.training.distillation import DistillationConfig, fit_student
+from edgeclf.training.distillation import fit_student
+from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.online_distillation import OnlineSoftTargets
-from edgeclf.training.soft_targets import SoftTargetCache, SoftTargets, compute_soft_targets
+from edgeclf.training.soft_targets import (
+    PhotoPairs,
+    SoftTargetCache,
+    SoftTargets,
+    compute_soft_targets,
+)
 from edgeclf.training.teachers import Answers, KerasTeacher
 from support.shades import LABELS, SPEC, by_brightness, pictures
 from support.training_runs import no_feed_left
@@ -26,12 +32,13 @@ def test_answers_are_kept_for_the_next_student(
     shades: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = find_photos(shades / "train")
-    images, targets = pictures(48), found.targets
+    images = pictures(48)
+    photos = PhotoPairs(images, images, found.targets)
     teacher = KerasTeacher(LABELS, SPEC, "a" * 64, by_brightness())
 
     def soft_targets(teacher: KerasTeacher, seed: int = 0, features: bool = False) -> SoftTargets:
         return compute_soft_targets(
-            teacher, images, images, targets, student_spec=SPEC, views=2, seed=seed,
+            teacher, photos, student_spec=SPEC, views=2, seed=seed,
             features=features, cache=SoftTargetCache(tmp_path, found),
         )  # fmt: skip
 
@@ -41,9 +48,7 @@ def test_answers_are_kept_for_the_next_student(
     assert "teacher's answers reused: 2 views of 48 photos" in capsys.readouterr().err
     assert np.array_equal(first.logits, again.logits) and isinstance(again.images, np.memmap)
     assert np.array_equal(first.images[:48], images)
-    plain = compute_soft_targets(
-        teacher, images, images, targets, student_spec=SPEC, views=2, seed=0
-    )
+    plain = compute_soft_targets(teacher, photos, student_spec=SPEC, views=2, seed=0)
     assert np.array_equal(plain.logits, first.logits)
     assert np.array_equal(plain.images, first.images)
     soft_targets(dataclasses.replace(teacher, sha256="b" * 64))
@@ -65,15 +70,15 @@ class Brightness:
         return Answers(np.stack([means[:, 0], -means[:, 0]], axis=1), means)
 
 
-def live_lessons(count: int = 20, views: int = 3) -> OnlineSoftTargets:
+def online_targets(count: int = 20, views: int = 3) -> OnlineSoftTargets:
     small = pictures(count)
     large = np.repeat(np.repeat(small, 2, axis=1), 2, axis=2)
-    return OnlineSoftTargets(Brightness(), large, small, np.arange(count), views)
+    return OnlineSoftTargets(Brightness(), PhotoPairs(large, small, np.arange(count)), views)
 
 
-def test_live_lessons_are_new_views_in_every_epoch_and_the_same_in_every_run() -> None:
+def test_online_soft_targets_are_new_views_in_every_epoch_and_the_same_in_every_run() -> None:
     def epochs(first: int, count: int, seed: int = 5) -> list[list[list[np.ndarray]]]:
-        feed = live_lessons().feed(seed, features=True, first_epoch=first)
+        feed = online_targets().feed(seed, features=True, first_epoch=first)
         return [
             [[part.numpy() for part in (*given, targets)] for given, targets in feed.dataset]
             for _ in range(count)
@@ -100,28 +105,28 @@ def test_live_lessons_are_new_views_in_every_epoch_and_the_same_in_every_run() -
     assert not np.array_equal(other[0][0], whole[2][0][0])
 
 
-def test_a_student_follows_a_teacher_that_answers_on_the_fly() -> None:
+def test_a_student_follows_a_teacher_that_answers_online() -> None:
     images, targets = pictures(192), np.arange(192) % 2
     teacher = KerasTeacher(LABELS, SPEC, "a" * 64, by_brightness(-1.0))
     student = by_brightness(0.0)
-    soft_targets = OnlineSoftTargets(teacher, images, images, targets, views=1)
-    fit_student(
-        student, soft_targets, DistillationConfig(30, temperature=2.0, learning_rate=0.1), seed=0
-    )
+    soft_targets = OnlineSoftTargets(teacher, PhotoPairs(images, images, targets), views=1)
+    config = DistillationConfig(epochs=30, temperature=2.0, learning_rate=0.1)
+    fit_student(student, soft_targets, config)
     answers = student.predict_on_batch(images).argmax(axis=1)
     assert (answers == 1 - targets).mean() > 0.95
 
 
 @pytest.mark.parametrize("ending", ["keras", "fp32.onnx"])
-def test_a_teacher_that_answers_on_the_fly_keeps_nothing(
+def test_a_teacher_that_answers_online_keeps_nothing(
     teachers: Path, shades: Path, tmp_path: Path, ending: str
 ) -> None:
     with no_feed_left():
         artifact = edgeclf.distill(
             teachers / f"swapped.{ending}", shades / "train", out=tmp_path, student="student-xs",
-            teacher_answers="fly", views=2, epochs=2, features=0.5 if ending == "keras" else 0.0,
+            soft_targets="online", views=2, epochs=2,
+            feature_weight=0.5 if ending == "keras" else 0.0,
         )  # fmt: skip
     assert artifact.metadata.training is not None
-    assert artifact.metadata.training["settings"]["teacher_answers"] == "fly"
+    assert artifact.metadata.training["settings"]["soft_targets"] == "online"
     kinds = {path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()}
     assert kinds == {"photos", "readable"}, "neither answers nor views"

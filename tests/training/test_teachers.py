@@ -10,12 +10,13 @@ import pytest
 import edgeclf
 from edgeclf.artifact import load_artifact
 from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.training.distillation_config import DistillationConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
 from edgeclf.converters.sources import open_model  # noqa: E402
-from edgeclf.training.distillation import DistillationConfig, fit_student  # noqa: E402
-from edgeclf.training.soft_targets import compute_soft_targets  # noqa: E402
+from edgeclf.training.distillation import fit_student  # noqa: E402
+from edgeclf.training.soft_targets import PhotoPairs, compute_soft_targets  # noqa: E402
 from edgeclf.training.teachers import open_teacher, teacher_logits  # noqa: E402
 from support.shades import LABELS, SPEC, by_brightness, pictures  # noqa: E402
 
@@ -31,13 +32,12 @@ def test_the_student_follows_any_teacher_not_the_labels(teachers: Path, ending: 
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert np.allclose(shares, expected, atol=1e-5)
     soft_targets = compute_soft_targets(
-        teacher, images, images, targets, student_spec=SPEC, views=1, seed=0
+        teacher, PhotoPairs(images, images, targets), student_spec=SPEC, views=1, seed=0
     )
     keras.utils.set_random_seed(0)
     student = by_brightness(0.0)
-    fit_student(
-        student, soft_targets, DistillationConfig(30, temperature=2.0, learning_rate=0.1), seed=0
-    )
+    config = DistillationConfig(epochs=30, temperature=2.0, learning_rate=0.1)
+    fit_student(student, soft_targets, config)
     answers = student.predict_on_batch(images).argmax(axis=1)
     assert (answers == 1 - targets).mean() > 0.95
 
@@ -68,14 +68,14 @@ def test_a_model_from_elsewhere_teaches_once_its_classes_are_named(
     with pytest.raises(OptionError, match="Add --labels"):
         edgeclf.distill(teacher, shades / "train", **options)  # type: ignore[arg-type]
     (tmp_path / "labels.txt").write_text("\n".join(LABELS[::-1]))
-    source_spec = edgeclf.SourceSpec(labels=tmp_path / "labels.txt")
-    opened = open_teacher(open_model(teacher, source_spec), LABELS)
+    source = edgeclf.SourceSpec(labels=tmp_path / "labels.txt")
+    opened = open_teacher(open_model(teacher, source), LABELS)
     answers = teacher_logits(opened, pictures(8)).argmax(axis=1)
     assert answers.tolist() == [0, 1] * 4, "it swaps the classes, and their names are swapped"
     artifact = edgeclf.distill(
         teacher,
         shades / "train",
-        source_spec=source_spec,
+        source=source,
         **options,  # type: ignore[arg-type]
     )
     assert artifact.metadata.training is not None
@@ -83,8 +83,19 @@ def test_a_model_from_elsewhere_teaches_once_its_classes_are_named(
     assert artifact.metadata.training["settings"]["inherited_layers"] == 0
 
 
+def test_answers_of_other_labels_are_other_answers(teachers: Path, tmp_path: Path) -> None:
+    """Once their order is put right, what was kept of the wrong one must not be found again."""
+    sha256 = set()
+    for number, labels in enumerate((LABELS, LABELS[::-1])):
+        file = tmp_path / f"{number}.txt"
+        file.write_text("\n".join(labels))
+        opened = open_model(teachers / "plain.keras", edgeclf.SourceSpec(labels=file))
+        sha256.add(open_teacher(opened, LABELS).sha256)
+    assert len(sha256) == 2
+
+
 def test_only_a_network_shows_its_features(teachers: Path, shades: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"features is 1\.0 .*expected a \.keras artifact"):
+    with pytest.raises(OptionError, match=r"feature_weight is 1\.0 .*expected a \.keras artifact"):
         edgeclf.distill(
-            teachers / "swapped.fp32.onnx", shades / "train", features=1.0, out=tmp_path
+            teachers / "swapped.fp32.onnx", shades / "train", feature_weight=1.0, out=tmp_path
         )

@@ -37,6 +37,17 @@ def test_every_verb_is_a_function_a_command_and_a_module(verb: str) -> None:
         assert done.stderr == ""
 
 
+@pytest.mark.parametrize("verb", ["train", "distill", "convert"])
+def test_options_are_told_without_a_framework(verb: str) -> None:
+    program = (
+        "import sys, edgeclf.cli\n"
+        f"print(len(edgeclf.cli._parser('{verb}').format_help()))\n"
+        "sys.exit(sorted({'numpy', 'PIL', 'tensorflow', 'keras'} & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_and_version() -> None:
     done = edgeclf_("--help")
     assert done.returncode == 0 and all(verb in done.stdout for verb in VERBS)
@@ -80,7 +91,7 @@ def test_verify_exit_codes(model_folder: Path, capsys: pytest.CaptureFixture[str
         (["train", "{mugs}/train", "--epochs", "0"], "epochs is 0"),
         (["distill", "{photo}", "{mugs}/train"], "is not an edgeclf artifact"),
         (
-            ["distill", "{model_folder}/mugs.int8.tflite", "{mugs}/train", "--features", "1"],
+            ["distill", "{model_folder}/mugs.int8.tflite", "{mugs}/train", "--feature-weight", "1"],
             "shows only its probabilities",
         ),
         (["distill", "{model_folder}/mugs.keras", "{mugs}/train", "--seeds", "2"], "at least 3"),
