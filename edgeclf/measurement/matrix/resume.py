@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).parents[2]
 _CODE = (
     "measurement/harness/*.py", "measurement/probes/*.py", "measurement/matrix/cases.py",
     "measurement/matrix/rows.py", "metrics/accuracy.py", "metrics/statistics.py",
-    "metrics/histogram.py", "artifact/*.py", "inference/*.py", "image.py", "system/cpu.py",
+    "metrics/histogram.py", "artifact/*.py", "inference/*.py", "image/*.py", "system/cpu.py",
     "system/sysfs.py", "runtimes/*.py",
 )  # fmt: skip
 _MACHINE = (
