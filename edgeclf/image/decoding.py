@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from edgeclf.errors import ImageError
+from edgeclf.errors import ImageError, mapped
 from edgeclf.image import limits
 from edgeclf.image.formats import FORMATS, JPEG_FORMATS, detect_format
 from edgeclf.image.spec import ImageSpec
@@ -77,23 +77,18 @@ def _explained(name: str) -> Iterator[None]:
     Pillow's parsers let almost any exception escape on damaged input: TypeError from a TIFF,
     ZeroDivisionError from an AVIF. Warnings may be errors, too.
     """
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as exc:
-        raise ImageError(
-            f"{name} is too large to be decoded: {exc}. edgeclf's own limit is "
-            f"{limits.MAX_PIXELS:,} pixels. Shrink it before classifying."
-        ) from exc
-    except Exception as exc:
-        reason = str(exc) or type(exc).__name__
-        if isinstance(exc, UnidentifiedImageError):  # its text is an object's address
-            reason = "its header is damaged"
-        raise ImageError(
-            f"Cannot read {name} as an image: {reason}. "
-            f"Expected an intact file of type {', '.join(FORMATS)}."
-        ) from exc
+    words = f"Cannot read {name} as an image"
+    advice = f"Expected an intact file of type {', '.join(FORMATS)}."
+    with mapped(ImageError, words, advice):
+        try:
+            yield
+        except Image.DecompressionBombError as exc:
+            raise ImageError(
+                f"{name} is too large to be decoded: {exc}. edgeclf's own limit is "
+                f"{limits.MAX_PIXELS:,} pixels. Shrink it before classifying."
+            ) from exc
+        except UnidentifiedImageError as exc:  # its text is an object's address
+            raise ImageError(f"{words}: its header is damaged. {advice}") from exc
 
 
 def _jpeg_behind(image: Image.Image) -> bytes | None:

@@ -7,7 +7,7 @@ import os
 import re
 from typing import IO, TypeAlias, TypeGuard, cast
 
-from edgeclf.errors import ImageError
+from edgeclf.errors import ImageError, mapped
 from edgeclf.image import limits
 
 FileSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
@@ -67,7 +67,9 @@ def open_stream(source: FileSource) -> tuple[str, IO[bytes]]:
 
 def _bounded(stream: IO[bytes], name: str) -> IO[bytes]:
     """The stream from its start, if it is not too large; in memory, if it cannot be wound back."""
-    try:
+    with mapped(
+        ImageError, f"Cannot read {name}", "Expected a binary file, opened with 'rb'."
+    ):  # whatever the caller's object raises
         if hasattr(stream, "seek") and getattr(stream, "seekable", lambda: True)():
             stream.seek(0, os.SEEK_END)
             size, bounded = stream.tell(), stream
@@ -80,10 +82,6 @@ def _bounded(stream: IO[bytes], name: str) -> IO[bytes]:
                 bounded.write(part)
             size = bounded.tell()
         bounded.seek(0)
-    except Exception as exc:  # whatever the caller's object raises
-        raise ImageError(
-            f"Cannot read {name}: {exc}. Expected a binary file, opened with 'rb'."
-        ) from exc
     if size > limits.MAX_BYTES:
         known = f"{size:,}" if bounded is stream else f"more than {limits.MAX_BYTES:,}"
         raise ImageError(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeclf.artifact import Artifact, load_artifact
-from edgeclf.errors import ImageError, InferenceError, OptionError
+from edgeclf.errors import ImageError, InferenceError, OptionError, mapped
 from edgeclf.image import ImageSource, UInt8Array, decode_image, is_tensor, is_url, resize_image
 from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
 from edgeclf.inference.streaming import newest
@@ -306,10 +306,8 @@ def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
 
 
 def _fetched(fetch: Callable[[str], bytes], url: str) -> bytes:
-    try:
+    with mapped(ImageError, f"Cannot fetch {url}"):
         content = fetch(url)
-    except Exception as exc:  # whatever the caller's fetcher raises
-        raise ImageError(f"Cannot fetch {url}: {exc}.") from exc
     if not isinstance(content, bytes):
         raise ImageError(
             f"The fetcher gave {type(content).__name__} for {url}; expected the file's bytes."
