@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.errors import DataError, EdgeclfError, OptionError
+from edgeclf.errors import EdgeclfError, OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
@@ -82,6 +82,7 @@ def compare(
             "one thread or more."
         )
     from edgeclf.artifact import load_artifact
+    from edgeclf.datasets.validation import find_photos_for
     from edgeclf.measurement.matrix import comparison as measured
     from edgeclf.reporting import comparison_page as pages
     from edgeclf.reporting.html import write_pages
@@ -89,7 +90,7 @@ def compare(
     from edgeclf.system.environment import environment
 
     artifacts = [load_artifact(path) for path in (teacher, *students)]
-    photos = _open_photos(data, artifacts)
+    photos = find_photos_for(artifacts, data, partial=True)
     answers = measured.all_answers(artifacts, photos, threads)
     pairs = [measured.find_pair(artifacts[0], artifact) for artifact in artifacts[1:]]
     timed = [measured.timed(artifact) for artifact in artifacts]
@@ -125,23 +126,6 @@ def compare(
     files.write_json(path, record)
     write_pages(path, record, pages.to_markdown, pages.to_html)
     return result
-
-
-def _open_photos(data: str | os.PathLike[str], artifacts: Sequence[Artifact]) -> Photos:
-    from edgeclf.datasets.photos import find_photos
-    from edgeclf.datasets.validation import check_contents
-
-    labels = artifacts[0].metadata.labels
-    for artifact in artifacts[1:]:
-        if artifact.metadata.labels != labels:
-            raise DataError(
-                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
-                f"{artifacts[0].path} knows {', '.join(labels)}. Only models of the same classes, "
-                "in the same order, can be compared."
-            )
-    photos = find_photos(data, labels, partial=True)
-    check_contents(photos)
-    return photos
 
 
 def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:

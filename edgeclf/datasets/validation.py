@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from edgeclf.artifact import Artifact
 from edgeclf.datasets.cache import POLICY_VERSION
-from edgeclf.datasets.photos import Photos, natural_key
+from edgeclf.datasets.photos import Photos, find_photos, natural_key
 from edgeclf.errors import DataError, ImageError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.system import files
@@ -45,6 +47,32 @@ def check_contents(photos: Photos) -> tuple[tuple[Path, ...], ...]:
             + _more(len(torn))
         )
     return tuple(tuple(photos.paths[i] for i in members) for members in copies)
+
+
+def find_photos_for(
+    artifacts: Sequence[Artifact], root: str | os.PathLike[str], *, partial: bool = False
+) -> Photos:
+    """Finds labelled photos that several models can be asked about.
+
+    Args:
+        artifacts: The models; at least one.
+        root: A folder that holds one folder a class, or a CSV.
+        partial: Whether some of the classes may have no photo.
+
+    Raises:
+        DataError: The models know different classes, or the photos cannot be used.
+    """
+    first = artifacts[0]
+    for artifact in artifacts[1:]:
+        if artifact.metadata.labels != first.metadata.labels:
+            raise DataError(
+                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
+                f"{first.path} knows {', '.join(first.metadata.labels)}. Only models of the same "
+                "classes, in the same order, can be asked about the same photos."
+            )
+    photos = find_photos(root, first.metadata.labels, partial=partial)
+    check_contents(photos)
+    return photos
 
 
 def keep_readable(photos: Photos, cache: Path, *, skip: bool) -> Photos:
