@@ -16,7 +16,7 @@ from edgeclf.measurement.matrix.schema import (
 )
 from edgeclf.reporting import text
 from edgeclf.reporting.devices import Device, SameFile, same_files
-from edgeclf.reporting.summary import Ratio, Summary
+from edgeclf.reporting.summary import FigurePair, Summary
 from edgeclf.reporting.tables import Cell, Table, make_table
 
 Results = Mapping[str, Any]
@@ -69,7 +69,7 @@ def ratio_table(summary: Summary) -> list[Table]:
     )  # fmt: skip
 
 
-def _ratio(ratio: Ratio | None, write: Callable[[float], str]) -> Cell:
+def _ratio(ratio: FigurePair | None, write: Callable[[float], str]) -> Cell:
     if ratio is None:
         return Cell(text.DASH)
     return Cell(text.ratio(ratio.ratio), f"{write(ratio.teacher)} → {write(ratio.student)}")
