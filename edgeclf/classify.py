@@ -10,11 +10,11 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from edgeclf.errors import OptionError
+from edgeclf.system.device import Device
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
     from edgeclf.inference.prediction import Prediction, Score, Timing
-    from edgeclf.runtimes import Device
 
 
 def classify(
@@ -45,8 +45,6 @@ def classify(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    from edgeclf.runtimes.base import Device
-
     parser.add_argument("model", help="an artifact: .tflite, .onnx or .keras")
     parser.add_argument("images", nargs="+", metavar="image", help="photos")
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")

@@ -68,6 +68,13 @@ def load_image(source: ImageSource, spec: ImageSpec) -> UInt8Array:
 
     Raises:
         ImageError: The picture is missing, damaged, too large or of a kind that is not accepted.
+
+    Examples:
+        >>> import numpy as np
+        >>> from edgeclf import ImageSpec, load_image
+        >>> frame = np.zeros((480, 640, 3), np.uint8)  # or a path, bytes, a file, a PIL image
+        >>> load_image(frame, ImageSpec(96, 96)).shape
+        (96, 96, 3)
     """
     return resize_image(decode_image(source, spec), spec)
 

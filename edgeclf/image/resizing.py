@@ -26,6 +26,13 @@ def resize_image(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 
     Returns:
         uint8 RGB [spec.height, spec.width, 3], 0..255.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from edgeclf.image import ImageSpec, resize_image
+        >>> picture = Image.new("RGB", (200, 100), "white")
+        >>> resize_image(picture, ImageSpec(96, 96, resize="letterbox"))[0, 0].tolist()
+        [127, 127, 127]
     """
     size = (spec.width, spec.height)
     kernel = _KERNELS[spec.kernel]

@@ -26,6 +26,11 @@ class ImageSpec:
             keeps everything inside grey borders.
         kernel: The resampling filter; all of them average over the source area when shrinking.
         scaled_decode: Whether JPEGs may be decoded at a reduced DCT scale.
+
+    Examples:
+        >>> from edgeclf import ImageSpec
+        >>> ImageSpec(96, 96, resize="crop").to_dict()["kernel"]
+        'bilinear'
     """
 
     height: int

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeclf.measurement.matrix.recommendation import Limits, Recommendation, recommend
+from edgeclf.measurement.matrix.recommendation import SAME_SPEED, Limits, Recommendation, recommend
 from edgeclf.measurement.matrix.schema import Row, is_unstable, row_threads, steady_pss_bytes, total
 from edgeclf.reporting import text
-
-_ALIKE = 0.05  # medians of two processes closer than this are not called faster or slower
 
 
 @dataclass(frozen=True)
@@ -332,7 +330,7 @@ def _size_words(ratio: float, object_: str) -> str:
 
 
 def _speed_words(ratio: float) -> str:
-    if abs(ratio - 1) < _ALIKE:
+    if abs(ratio - 1) < SAME_SPEED:
         return "answers about as fast"
     if ratio > 1:
         return f"answers {text.digits(ratio)} times faster"

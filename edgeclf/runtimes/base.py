@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeclf.errors import InferenceError
 from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.system.device import Device as Device
 
 Float32Array = npt.NDArray[np.float32]
-Device = Literal["cpu", "cuda", "gpu", "npu"]
 
 
 @dataclass(frozen=True)

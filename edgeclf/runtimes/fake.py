@@ -15,7 +15,13 @@ from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabil
 
 
 def fake_artifact(labels: Sequence[str], height: int = 32, width: int = 32) -> Artifact:
-    """An artifact with labels and an input size but no model, for `FakeRuntime`."""
+    """An artifact with labels and an input size but no model, for `FakeRuntime`.
+
+    Examples:
+        >>> from edgeclf.runtimes.fake import fake_artifact
+        >>> fake_artifact(["dark", "bright"]).metadata.labels
+        ('dark', 'bright')
+    """
     metadata = Metadata("fake", tuple(labels), ImageSpec(height, width))
     return Artifact("tflite", metadata, b"")
 
@@ -26,18 +32,22 @@ class FakeRuntime:
     The default divides 0..255 into as many equal bands as there are classes and gives 0.9 to the
     band of the mean value, so that a test can steer the answer with plain grey pictures.
 
-        def tired(images):
-            raise InferenceError("The camera's chip is too hot.")
-
-        artifact = fake_artifact(["dark", "bright"])
-        classifier = Classifier(artifact, runtime=FakeRuntime(artifact, answer=tired))
-
     Args:
         artifact: Where labels and input size come from; see `fake_artifact`.
         device: Any that there is; `describe` says that it runs there.
         threads: Ignored.
         answer: From uint8 [N, H, W, 3] to probabilities [N, classes], which become float32. They
             are checked like any engine's, and what it raises is raised.
+
+    Examples:
+        >>> import numpy as np
+        >>> from edgeclf import Classifier
+        >>> from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
+        >>> artifact = fake_artifact(["cat", "dog"])
+        >>> runtime = FakeRuntime(artifact, answer=lambda images: [[0.2, 0.8]] * len(images))
+        >>> classifier = Classifier(artifact, runtime=runtime)
+        >>> classifier.classify(np.zeros((48, 64, 3), np.uint8)).label
+        'dog'
     """
 
     def __init__(
