@@ -99,20 +99,20 @@ def compare(
         list(dict.fromkeys(timed)), threads, rounds=measured.ROUNDS, seconds=measured.SECONDS
     )
     models = [
-        _describe(artifact, given, photos, latencies)
-        for artifact, given in zip(artifacts, answers, strict=True)
+        _describe(artifact, probabilities, photos, latencies)
+        for artifact, probabilities in zip(artifacts, answers, strict=True)
     ]
-    found = tuple(
+    described = tuple(
         measured.describe_student(
-            model, models[0], latencies.ratio(pair), (answers[0], given), photos
+            model, models[0], latencies.ratio(pair), (answers[0], probabilities), photos
         )
-        for model, pair, given in zip(models[1:], pairs, answers[1:], strict=True)
+        for model, pair, probabilities in zip(models[1:], pairs, answers[1:], strict=True)
     )
     folder = Path(out) if out is not None else Path(students[0]).parent
     path = folder / f"{models[0].name}.comparison.json"
-    sentences = tuple(pages.describe(models[0], student, len(photos)) for student in found)
+    sentences = tuple(pages.describe(models[0], student, len(photos)) for student in described)
     result = Comparison(
-        models[0], found, photos.labels, len(photos), photos.sha256, sentences, path
+        models[0], described, photos.labels, len(photos), photos.sha256, sentences, path
     )
     record: dict[str, Any] = {
         "schema": _SCHEMA,

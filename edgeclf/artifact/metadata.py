@@ -163,9 +163,9 @@ class Metadata:
         try:
             fields["labels"] = tuple(fields["labels"])
             fields["image"] = ImageSpec(**fields["image"])
-            given = fields["normalization"].items()
+            scheme = fields["normalization"].items()
             fields["normalization"] = Normalization(
-                **{key: tuple(v) if isinstance(v, list) else v for key, v in given}
+                **{key: tuple(v) if isinstance(v, list) else v for key, v in scheme}
             )
             return cls(**fields)
         except (KeyError, TypeError, OptionError) as exc:

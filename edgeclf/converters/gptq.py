@@ -98,8 +98,10 @@ def patches(
     windows = windows[:: stride[0], :: stride[1]]  # [positions, positions, C, rows, columns]
     total = windows.shape[0] * windows.shape[1]
     picked = rng.choice(total, min(count, total), replace=False)
-    found: npt.NDArray[np.float32] = windows[picked // windows.shape[1], picked % windows.shape[1]]
-    return found.transpose(0, 2, 3, 1)
+    patches: npt.NDArray[np.float32] = windows[
+        picked // windows.shape[1], picked % windows.shape[1]
+    ]
+    return patches.transpose(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)

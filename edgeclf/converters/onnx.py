@@ -136,8 +136,8 @@ class _OnnxEngine:
             exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         for image in images:
-            given = {onnx_graph.FLOAT_INPUT: image[np.newaxis]}
-            values = session.run(list(names.values()), given)
+            inputs = {onnx_graph.FLOAT_INPUT: image[np.newaxis]}
+            values = session.run(list(names.values()), inputs)
             yield {
                 name: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v
                 for name, v in zip(names, values, strict=True)

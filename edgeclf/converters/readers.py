@@ -123,8 +123,8 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
     (output_name,) = outputs
 
     def function(image: Any) -> Any:
-        given = {input_name: tf.cast(image, spec.dtype)}
-        return tf.cast(signature(**given)[output_name], tf.float32)
+        inputs_by_name = {input_name: tf.cast(image, spec.dtype)}
+        return tf.cast(signature(**inputs_by_name)[output_name], tf.float32)
 
     variables = list(signature.variables)
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
@@ -150,14 +150,17 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     with mapped(ArtifactError, f"{library} cannot load {path}"):
         interpreter: Any = engine.Interpreter(model_content=content)
         interpreter.allocate_tensors()
-    given, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    image_tensor = interpreter.get_input_details()[0]
+    score_tensor = interpreter.get_output_details()[0]
 
     def predict(images: Any) -> Any:
         rows = []
         for image in images:
-            interpreter.set_tensor(given["index"], image[np.newaxis].astype(given["dtype"]))
+            interpreter.set_tensor(
+                image_tensor["index"], image[np.newaxis].astype(image_tensor["dtype"])
+            )
             interpreter.invoke()
-            rows.append(interpreter.get_tensor(answer["index"]).reshape(1, -1).copy())
+            rows.append(interpreter.get_tensor(score_tensor["index"]).reshape(1, -1).copy())
         return np.concatenate(rows)
 
     stored = constant_tensors(content)
@@ -165,7 +168,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
                      if detail["index"] in stored and detail["dtype"] == np.float32)  # fmt: skip
     logits = source_spec.scores == "logits"
     graph = FileGraph("tflite", content, source_spec.layout == "nchw", logits)
-    return ForeignModel(graph, predict, given["shape"].tolist(), parameters, "tflite")
+    return ForeignModel(graph, predict, image_tensor["shape"].tolist(), parameters, "tflite")
 
 
 def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:

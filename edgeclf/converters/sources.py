@@ -156,16 +156,16 @@ def _input_size(
             f"{path} takes the shape {tuple(shape)}; expected RGB images in the layout "
             f"{source_spec.layout}. If its channels come elsewhere, add --layout {other}."
         )
-    given = source_spec.input_size
+    asked = source_spec.input_size
     if None in spatial:
-        if given is None:
+        if asked is None:
             raise OptionError(
                 f"{path} leaves its input size open: {tuple(shape)}. Add --input-size ROWS COLUMNS."
             )
-        return given
+        return asked
     size = (int(spatial[0] or 0), int(spatial[1] or 0))
-    if given is not None and given != size:
-        raise OptionError(f"{path} takes {size[0]}x{size[1]} pixels, not {given[0]}x{given[1]}.")
+    if asked is not None and asked != size:
+        raise OptionError(f"{path} takes {size[0]}x{size[1]} pixels, not {asked[0]}x{asked[1]}.")
     return size
 
 

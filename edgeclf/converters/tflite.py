@@ -309,17 +309,17 @@ def _static_recipe(
 def _quantize(float_graph: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> bytes:
     _, _, engine_class = _quantizer()
     engine = engine_class(bytearray(float_graph))
-    given: Mapping[str, Any] | None = None
+    tensor_ranges: Mapping[str, Any] | None = None
     if ranges is not None:
         ranks = flatbuffer.tensor_ranks(float_graph)
-        given = {
+        tensor_ranges = {
             name: {key: np.full((1,) * ranks[name], value, np.float32)
                    for key, value in zip(("min", "max"), span, strict=True)}
             for name, span in ranges.items()
         }  # fmt: skip
     with mapped(ConversionError, "litert-quantizer cannot quantise this model"), _quiet():
         add_recipe_to(engine)
-        result = engine.quantize(given, enable_progress_report=False)
+        result = engine.quantize(tensor_ranges, enable_progress_report=False)
     return bytes(result.quantized_model)
 
 

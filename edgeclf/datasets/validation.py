@@ -92,17 +92,18 @@ def keep_readable(photos: Photos, cache: Path, *, skip: bool) -> Photos:
     if not reasons:
         return photos
     shown = "\n  ".join(list(reasons.values())[:_SHOWN]) + _more(len(reasons))
-    found = f"{len(reasons)} of {len(photos)} files in {photos.root} cannot be read"
+    finding = f"{len(reasons)} of {len(photos)} files in {photos.root} cannot be read"
     if not skip:
         raise DataError(
-            f"{found}; repair or remove them, or leave them out with --skip-unreadable:\n  {shown}"
+            f"{finding}; repair or remove them, or leave them out with --skip-unreadable:"
+            f"\n  {shown}"
         )
     kept = photos.subset([i for i in range(len(photos)) if i not in reasons])
     gone = set(photos.targets.tolist()) - set(kept.targets.tolist())
     if gone:
         names = ", ".join(photos.labels[index] for index in sorted(gone))
-        raise DataError(f"{found}, and no photo of {names} is left:\n  {shown}")
-    log(f"{found} and were left out:\n  {shown}")
+        raise DataError(f"{finding}, and no photo of {names} is left:\n  {shown}")
+    log(f"{finding} and were left out:\n  {shown}")
     return kept
 
 

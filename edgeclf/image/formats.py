@@ -45,22 +45,22 @@ def detect_format(stream: IO[bytes], name: str) -> str:
     """
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
-    found = next((format_ for magic, format_ in _MAGIC if head.startswith(magic)), None)
+    detected = next((format_ for magic, format_ in _MAGIC if head.startswith(magic)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        found = "WEBP"
+        detected = "WEBP"
     elif head[4:8] == b"ftyp":  # ISO base media: the brands say what is in it
         brands = {head[i : i + 4] for i in range(8, min(head[3], len(head)), 4)}
         avif = bool(brands & {b"avif", b"avis"})
-        found = "AVIF" if avif else "HEIF" if brands & _HEIF_BRANDS else None
-    if found is None:
+        detected = "AVIF" if avif else "HEIF" if brands & _HEIF_BRANDS else None
+    if detected is None:
         begins = f"its content begins with {head[:8]!r}" if head else "it is empty"
         raise ImageError(
             f"Cannot read {name} as an image: {begins}. "
             f"Expected a file of type {', '.join(FORMATS)}."
         )
-    if found not in Image.OPEN:
-        _add_decoder(found, name)
-    return found
+    if detected not in Image.OPEN:
+        _add_decoder(detected, name)
+    return detected
 
 
 def _add_decoder(format_: str, name: str) -> None:

@@ -69,11 +69,11 @@ def check_effort(image: Image.Image, stream: IO[bytes]) -> None:
 def _count_scans(jpeg: bytes) -> int:
     """The scans of a JPEG, up to one more than is allowed."""
     scans = position = 0
-    while scans <= MAX_SCANS and (found := _JPEG_SEGMENT.search(jpeg, position)):
-        if found[0] == _JPEG_END:
+    while scans <= MAX_SCANS and (segment := _JPEG_SEGMENT.search(jpeg, position)):
+        if segment[0] == _JPEG_END:
             break
-        scans += found[0] == _JPEG_SCAN
-        position = found.end()
-        if found[0] != _JPEG_START:  # every other segment says its length
+        scans += segment[0] == _JPEG_SCAN
+        position = segment.end()
+        if segment[0] != _JPEG_START:  # every other segment says its length
             position += int.from_bytes(jpeg[position : position + 2], "big")
     return scans

@@ -30,8 +30,8 @@ def marks(row: Row) -> str:
     """What a reader must know before relying on a row; a dash if nothing."""
     if row["error"]:
         return "failed"
-    found = ["unstable"] * is_unstable(row) + ["throttled"] * bool(row["throttled"])
-    return ", ".join(found) or text.DASH
+    remarks = ["unstable"] * is_unstable(row) + ["throttled"] * bool(row["throttled"])
+    return ", ".join(remarks) or text.DASH
 
 
 def ratio_table(summary: Summary) -> list[Table]:

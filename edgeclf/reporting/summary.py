@@ -194,11 +194,11 @@ def _way(row: Row) -> tuple[Any, ...]:
 
 def _fastest(rows: Iterable[Row], **wanted: Any) -> Row | None:
     """Of an artifact's rows that answer one photo at a time, the one with the lowest median."""
-    found = [
+    candidates = [
         row for row in rows
         if all(row[key] == value for key, value in wanted.items()) and row["batch"] == 1
     ]  # fmt: skip
-    return min(found, key=lambda row: (total(row) or {"p50": math.inf})["p50"], default=None)
+    return min(candidates, key=lambda row: (total(row) or {"p50": math.inf})["p50"], default=None)
 
 
 def _compare(title: str, teacher: Row, student: Row) -> RowComparison:

@@ -47,9 +47,9 @@ class OnnxRuntime:
         self._spec = artifact.metadata.image
         self._session: Any = self._create_session(artifact, provider)
         self._device: Device = device
-        given = self._session.get_inputs()[0]
-        self._input = given.name
-        self._one_by_one = given.shape[0] == 1  # a model from elsewhere with a fixed batch
+        image_input = self._session.get_inputs()[0]
+        self._input = image_input.name
+        self._one_by_one = image_input.shape[0] == 1  # a model from elsewhere with a fixed batch
 
     @staticmethod
     def import_engine() -> ModuleType:

@@ -30,18 +30,18 @@ def weight_layers(model: bytes) -> list[Layer]:
         kind = operator_name(tree, operator)
         if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             continue
-        given, stored = (graph.tensors[index] for index in operator.inputs[:2])
+        activation, stored = (graph.tensors[index] for index in operator.inputs[:2])
         if tree.buffers[stored.buffer].data is None:
             continue  # computed weights
         weights = stored_values(tree, stored).reshape(stored.shape)
-        name, source, options = text(stored.name), text(given.name), operator.builtinOptions
+        name, source, options = text(stored.name), text(activation.name), operator.builtinOptions
         if kind == "FULLY_CONNECTED":
             layers.append(Layer(name, source, weights[np.newaxis]))
             continue
         if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
             continue
         rows, columns = weights.shape[1:3]
-        if weights.shape[3] != given.shape[3]:
+        if weights.shape[3] != activation.shape[3]:
             continue  # grouped, or several outputs a channel
         if kind == "CONV_2D":
             shaped = weights.reshape(1, len(weights), -1)
@@ -126,8 +126,8 @@ def raise_dead_channels(model: bytes, ranges: Ranges) -> bytes:
         axis = channel_axis.get(tree.operatorCodes[operator.opcodeIndex].builtinCode)
         if axis is None or len(operator.inputs) < 3 or operator.inputs[2] < 0:
             continue
-        given, weight, bias = (graph.tensors[index] for index in operator.inputs[:3])
-        span = ranges.get(text(given.name))
+        activation, weight, bias = (graph.tensors[index] for index in operator.inputs[:3])
+        span = ranges.get(text(activation.name))
         if span is None:
             continue
         input_scale = (span[1] - span[0]) / 255
