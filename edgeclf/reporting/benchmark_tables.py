@@ -169,8 +169,8 @@ def latency_table(results: Results) -> list[Table]:
     )
 
 
-def arrivals_table(results: Results) -> list[Table]:
-    """What calls that arrive at random had to wait, where that was measured."""
+def open_loop_table(results: Results) -> list[Table]:
+    """What calls that arrive at random, an open-loop load, had to wait, where that was measured."""
     rows = results["rows"]
     lines = []
     for row in rows:
@@ -186,10 +186,11 @@ def arrivals_table(results: Results) -> list[Table]:
                 )
             )
     return make_table(
-        "Calls that arrive at random",
-        "Milliseconds from the moment when a call was to be sent to its answer, with the time it "
-        "waited for others; none where not all calls were served in twice the time. Busy is the "
-        "share of the time in which a call was being answered.",
+        "Open-loop load",
+        "Calls arrive at random, whether or not the one before is answered. Milliseconds from the "
+        "moment when a call was to be sent to its answer, with the time it waited for others; none "
+        "where not all calls were served in twice the time. Busy is the share of the time in which "
+        "a call was being answered.",
         (*_WAY, "Calls/s", "Served", "p50", "p90", "p99", "Busy"),
         lines,
         4,
