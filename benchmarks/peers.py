@@ -14,6 +14,7 @@ is not installed, or fails, is a row with its reason.
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
@@ -100,13 +101,13 @@ class BenchmarkCase:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the processes of all cells gave.
+    """What the processes of all cases gave.
 
     Attributes:
-        labels: The answers of each cell, by size of the photo.
-        latency: Of each cell and round, by size of the photo.
-        starts: Of each cell and round.
-        errors: Why the other cells have nothing.
+        labels: The answers of each case, by size of the photo.
+        latency: Of each case and round, by size of the photo.
+        starts: Of each case and round.
+        errors: Why the other cases have nothing.
     """
 
     labels: Mapping[BenchmarkCase, Mapping[str, Sequence[str]]]
@@ -116,16 +117,16 @@ class Measured:
 
 
 def measure_all(
-    cells: Sequence[BenchmarkCase],
+    cases: Sequence[BenchmarkCase],
     artifacts: Path,
     interpreter: str,
     sets: Mapping[str, Mapping[str, Sequence[str]]],
     rounds: Mapping[str, int],
 ) -> Measured:
-    """Runs all cells.
+    """Runs all cases.
 
     Args:
-        cells: What to measure.
+        cases: What to measure.
         artifacts: Where the models are.
         interpreter: One for all peers; empty for each peer's own.
         sets: The paths of photos by size, for each measurement.
@@ -134,33 +135,33 @@ def measure_all(
     results: dict[str, Any] = {}
     errors: dict[BenchmarkCase, str] = {}
     if not interpreter:
-        errors = {cell: MISSING for cell in cells
-                  if environments.find(cell.peer.environment) is None}  # fmt: skip
+        errors = {case: MISSING for case in cases
+                  if environments.find(case.peer.environment) is None}  # fmt: skip
     for what, times in rounds.items():
         jobs = {
-            cell: {
+            case: {
                 "command": [
-                    interpreter or str(environments.python_of(cell.peer.environment)),
+                    interpreter or str(environments.python_of(case.peer.environment)),
                     str(WORKER),
                 ],
                 "measure": what,
-                "peer": cell.peer.worker,
-                "model": str((artifacts / cell.file).resolve()),
-                "labels": list(labels_of(artifacts, cell.model)),
+                "peer": case.peer.worker,
+                "model": str((artifacts / case.file).resolve()),
+                "labels": list(labels_of(artifacts, case.model)),
                 "threads": available_cpus(),
                 "photos": sets[what],
                 "seconds": SECONDS,
                 "calls": CALLS,
             }
-            for cell in cells
-            if cell not in errors
+            for case in cases
+            if case not in errors
         }
         results[what], failed = measure_interleaved(jobs, rounds=times, title=what)
         # Of a path the file's name: results belong to a machine, not to a folder on it.
         own = f"{artifacts.resolve()}{os.sep}"
-        errors.update({cell: reason.replace(own, "") for cell, reason in failed.items()})
-    latency = {cell: [r["latency"] for r in found] for cell, found in results["latency"].items()}
-    labels = {cell: found["labels"] for cell, (found,) in results["answers"].items()}
+        errors.update({case: reason.replace(own, "") for case, reason in failed.items()})
+    latency = {case: [r["latency"] for r in found] for case, found in results["latency"].items()}
+    labels = {case: found["labels"] for case, (found,) in results["answers"].items()}
     return Measured(labels, latency, results["start"], errors)
 
 
@@ -168,34 +169,34 @@ def labels_of(artifacts: Path, model: str) -> tuple[str, ...]:
     return load_artifact(artifacts / f"{model}.int8.tflite").metadata.labels
 
 
-def row(cell: BenchmarkCase, measured: Measured, truth: Sequence[str]) -> dict[str, Any]:
+def row(case: BenchmarkCase, measured: Measured, truth: Sequence[str]) -> dict[str, Any]:
     """One line of the table, as plain JSON types.
 
     Args:
-        cell: What it is of.
+        case: What it is of.
         measured: Everything.
         truth: The right answers to the photos as they are.
     """
     line: dict[str, Any] = {
-        "model": cell.model,
-        "precision": cell.precision,
-        "file": cell.file,
-        "peer": cell.peer.name,
-        "against": cell.peer.against,
-        "environment": cell.peer.environment,
-        "error": measured.errors.get(cell),
+        "model": case.model,
+        "precision": case.precision,
+        "file": case.file,
+        "peer": case.peer.name,
+        "against": case.peer.against,
+        "environment": case.peer.environment,
+        "error": measured.errors.get(case),
     }
     if line["error"]:
         return line
-    base = next((c for c in measured.labels if c.peer.name == cell.peer.against
-                 and (c.model, c.precision) == (cell.model, cell.precision)
+    base = next((c for c in measured.labels if c.peer.name == case.peer.against
+                 and (c.model, c.precision) == (case.model, case.precision)
                  and c not in measured.errors), None)  # fmt: skip
-    answers = measured.labels[cell]
+    answers = measured.labels[case]
     alike = {size: share_alike(answers[size], measured.labels[base][size]) if base else None
              for size in answers}  # fmt: skip
 
     def compared(size: str, figures: Callable[[BenchmarkCase], list[float]]) -> dict[str, Any]:
-        own = figures(cell)
+        own = figures(case)
         found: dict[str, Any] = {"p50_ms": statistics.median(own), "rounds_ms": own, "ratio": None}
         if base and min(alike[AS_THEY_ARE] or 0, alike[size] or 0) >= SAME_ANSWERS:
             found["ratio"] = paired_ratio(own, figures(base))
@@ -205,7 +206,7 @@ def row(cell: BenchmarkCase, measured: Measured, truth: Sequence[str]) -> dict[s
         size: compared(size, lambda c, s=size: [r[s]["p50_ms"] for r in measured.latency[c]])
         for size in SIDES
     }
-    starts = measured.starts[cell]
+    starts = measured.starts[case]
     memory = {
         size: {key: statistics.median(start["memory"][size][key] for start in starts)
                for key in ("steady_pss_bytes", "peak_rss_bytes")}
@@ -216,7 +217,7 @@ def row(cell: BenchmarkCase, measured: Measured, truth: Sequence[str]) -> dict[s
         "top1": share_alike(answers[AS_THEY_ARE], truth),
         "alike": alike,
         "latency": latency,
-        "samples": sum(r[size]["n"] for r in measured.latency[cell] for size in SIDES),
+        "samples": sum(r[size]["n"] for r in measured.latency[case] for size in SIDES),
         "cold_start": compared(
             SMALL, lambda c: [start["cold_start_ms"] for start in measured.starts[c]]
         ),
@@ -274,6 +275,45 @@ def print_rows(
               f"{disk:6.0f} {' '.join(alike)}")  # fmt: skip
 
 
+def checked_environments(args: argparse.Namespace) -> list[str]:
+    """The environments asked for; ends the script where the arguments cannot work."""
+    wanted = args.only.split(",") if args.only else list(environments.REQUIREMENTS)
+    if unknown := set(wanted) - set(environments.REQUIREMENTS):
+        raise SystemExit(
+            f"--only names {', '.join(sorted(unknown))}; expected some of "
+            f"{', '.join(environments.REQUIREMENTS)}"
+        )
+    if min(args.rounds, args.starts) < MIN_ROUNDS:
+        raise SystemExit(
+            f"--rounds is {args.rounds} and --starts {args.starts}; expected at least "
+            f"{MIN_ROUNDS} of each, as fewer carry no interval."
+        )
+    return wanted
+
+
+def drop_environments(names: Sequence[str]) -> None:
+    """Lets all environments be read from the disk.
+
+    A process counts as up to 9 MB more while the libraries that it maps lie in the page cache as
+    pip wrote them.
+    """
+    for name in names:
+        if environments.find(name) is not None:
+            paths = (environments.FOLDER / name).rglob("*")
+            drop_from_page_cache(path for path in paths if path.is_file())
+
+
+def write_photos(folder: Path, count: int) -> dict[str, list[str]]:
+    """Writes the photos that are timed; gives their paths by size."""
+    timed: dict[str, list[str]] = {size: [] for size in SIDES}
+    for size, (width, height) in SIDES.items():
+        for index, path in enumerate(photos(count)):
+            file = folder / f"{width}-{index}.jpg"
+            file.write_bytes(enlarged(path, width, height))
+            timed[size].append(str(file))
+    return timed
+
+
 def main() -> int:
     args = parse(
         __doc__,
@@ -288,18 +328,8 @@ def main() -> int:
     # The code of this tree, whatever version is installed, compiled as an installed one is.
     os.environ["PYTHONPATH"] = str(ROOT)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    wanted = args.only.split(",") if args.only else list(environments.REQUIREMENTS)
-    if unknown := set(wanted) - set(environments.REQUIREMENTS):
-        raise SystemExit(
-            f"--only names {', '.join(sorted(unknown))}; expected some of "
-            f"{', '.join(environments.REQUIREMENTS)}"
-        )
-    if min(args.rounds, args.starts) < MIN_ROUNDS:
-        raise SystemExit(
-            f"--rounds is {args.rounds} and --starts {args.starts}; expected at least "
-            f"{MIN_ROUNDS} of each, as fewer carry no interval."
-        )
-    cells = [
+    wanted = checked_environments(args)
+    cases = [
         BenchmarkCase(model, precision, peer)
         for model in args.models.split(",")
         for precision in ("int8", "fp32")
@@ -307,24 +337,14 @@ def main() -> int:
         if precision in peer.precisions and peer.environment in wanted
     ]
     load = os.getloadavg()[0]
-    # A process counts as up to 9 MB more while the libraries that it maps lie in the page cache as
-    # pip wrote them: all environments have to be read from the disk.
-    for name in wanted:
-        if environments.find(name) is not None:
-            found = (environments.FOLDER / name).rglob("*")
-            drop_from_page_cache(path for path in found if path.is_file())
+    drop_environments(wanted)
     # Storage in memory, so that nobody's reader waits for a disk.
     where = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=where) as folder:
-        timed: dict[str, list[str]] = {size: [] for size in SIDES}
-        for size, (width, height) in SIDES.items():
-            for index, path in enumerate(photos(args.photos)):
-                file = Path(folder) / f"{width}-{index}.jpg"
-                file.write_bytes(enlarged(path, width, height))
-                timed[size].append(str(file))
+        timed = write_photos(Path(folder), args.photos)
         compared = photos(args.answers)
         measured = measure_all(
-            cells,
+            cases,
             args.artifacts,
             args.python,
             {
@@ -335,7 +355,7 @@ def main() -> int:
             {"answers": 1, "latency": args.rounds, "start": args.starts},
         )
     truth = [path.parent.name for path in compared]
-    lines = [row(cell, measured, truth) for cell in cells]
+    lines = [row(case, measured, truth) for case in cases]
     installed = {name: found for name in wanted if (found := environments.find(name))}
     print_rows(lines, installed)
     method = (

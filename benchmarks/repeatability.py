@@ -18,6 +18,7 @@ from shared import PHOTOS, Figure, finish, parse
 
 import edgeclf
 from edgeclf.system.cpu import available_cpus
+from edgeclf.system.words import counted
 
 MODEL = "mugs.int8.tflite"
 SPREAD_PERCENT = 5.0
@@ -38,7 +39,7 @@ def main() -> int:
             out = Path(folder) / "benchmark.json"
             results = edgeclf.benchmark([args.artifacts / MODEL], PHOTOS, threads=THREADS, out=out)
         for row in results["rows"]:
-            name = f"{row['threads']} thread{'s' * (row['threads'] > 1)}"
+            name = counted(row["threads"], "thread")
             for stage, told in row["latency"]["stages_ms"].items():
                 found.setdefault(name, {}).setdefault(stage, []).append(told["p50"])
             now = ", ".join(f"{stage} {values[-1]:.4f}" for stage, values in found[name].items())

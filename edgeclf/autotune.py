@@ -10,12 +10,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 from edgeclf.errors import MeasurementError, OptionError
-
-if TYPE_CHECKING:
-    from edgeclf.runtimes import Device
+from edgeclf.system.device import Device
+from edgeclf.system.words import counted
 
 _ROUNDS = 3
 _SECONDS = 0.7  # of measuring, for each candidate in each round
@@ -42,7 +41,7 @@ class Candidate:
     error: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.runtime}, {self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{self.runtime}, {counted(self.threads, 'thread')}"
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _choose(working: Sequence[Candidate], usual: Candidate) -> tuple[Candidate, 
         (c for c in working if (c.runtime, c.threads) == (usual.runtime, usual.threads)), None
     )
     assert fastest.p50_ms is not None
-    words = f"{fastest.runtime} with {fastest.threads} thread{'s' * (fastest.threads != 1)}"
+    words = f"{fastest.runtime} with {counted(fastest.threads, 'thread')}"
     if base is None or base is fastest:
         return fastest, f"tuned on this device: {words} was the fastest, {fastest.p50_ms:.2f} ms"
     assert base.p50_ms is not None
@@ -187,7 +186,7 @@ def _choose(working: Sequence[Candidate], usual: Candidate) -> tuple[Candidate, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="+", help="artifacts: .tflite, .onnx or .keras")
-    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
+    parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--runtimes", nargs="+", metavar="NAME",
                         help="default: the installed ones that take the file")  # fmt: skip
     parser.add_argument("--threads", nargs="+", type=int, metavar="N",
@@ -200,9 +199,7 @@ def run(args: argparse.Namespace) -> int:
         tuning = autotune(model, device=args.device, runtimes=args.runtimes, threads=args.threads)
         for c in tuning.candidates:
             result = f"{c.p50_ms:8.3f} ms" if c.p50_ms is not None else f"failed: {c.error}"
-            print(
-                f"{c.runtime:<14} {c.threads:>2} thread{'s' if c.threads != 1 else ' '}  {result}"
-            )
+            print(f"{c.runtime:<14} {counted(c.threads, 'thread'):<10}  {result}")
         print(f"{tuning.reason}; stored in {tuning.path}")
     return 0
 

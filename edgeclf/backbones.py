@@ -94,24 +94,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    found = backbones(args.names, input_size=args.input_size)
+    infos = backbones(args.names, input_size=args.input_size)
     if args.json:
-        print(json.dumps([dataclasses.asdict(info) for info in found], indent=2))
+        print(json.dumps([dataclasses.asdict(info) for info in infos], indent=2))
     else:
-        print("\n".join(_lines(found)))
+        print("\n".join(_lines(infos)))
     return 0
 
 
-def _lines(found: Sequence[BackboneInfo]) -> Iterator[str]:
-    width = max(len(info.name) for info in found)
+def _lines(infos: Sequence[BackboneInfo]) -> Iterator[str]:
+    width = max(len(info.name) for info in infos)
     yield f"{'backbone':<{width}}  input  parameters  multiply-adds  ImageNet weights"
-    for info in found:
+    for info in infos:
         yield (
             f"{info.name:<{width}}  {info.input_size:>5}  {info.parameters:>10,}  "
             f"{info.multiply_adds / 1e6:>11,.0f} M  {_weights(info)}"
         )
     yield "Parameters and multiply-adds are without the last dense layer, which the classes decide."
-    if any(info.weights == "file needed" for info in found):
+    if any(info.weights == "file needed" for info in infos):
         yield (
             f"A file that is needed is looked for in {keras_cache()}, or given to 'edgeclf train' "
             "with --weights FILE; --download lets Keras fetch it."

@@ -7,16 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 from edgeclf.errors import OptionError
 from edgeclf.measurement.matrix.gates import add_gate_arguments, gates_from
 from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
 from edgeclf.measurement.matrix.verdict import check_gates
-
-if TYPE_CHECKING:
-    from edgeclf.runtimes import Device
-
+from edgeclf.system.device import Device
 
 _OUT = "benchmark.json"
 _OF_COMPARE = ("rounds", "seconds")
@@ -122,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="default: the CPUs this process may use")  # fmt: skip
     parser.add_argument("--batch", nargs="+", type=int, metavar="N", default=[1],
                         help="pictures in one call (default: 1)")  # fmt: skip
-    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
+    parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--arrivals", type=float, metavar="RATE",
                         help="also measure an open stream of RATE requests a second")  # fmt: skip
     parser.add_argument("--out", metavar="FILE",

@@ -7,14 +7,14 @@ import dataclasses
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from edgeclf.errors import OptionError
+from edgeclf.system.device import Device
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
     from edgeclf.inference.prediction import Prediction, Score, Timing
-    from edgeclf.runtimes import Device
 
 
 def classify(
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an artifact: .tflite, .onnx or .keras")
     parser.add_argument("images", nargs="+", metavar="image", help="photos")
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
-    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu")
+    parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
     parser.add_argument("--allow", nargs="+", metavar="LABEL", help="only these classes")

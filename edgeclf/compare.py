@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.errors import DataError, EdgeclfError, OptionError
+from edgeclf.errors import EdgeclfError, OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
@@ -82,6 +82,7 @@ def compare(
             "one thread or more."
         )
     from edgeclf.artifact import load_artifact
+    from edgeclf.datasets.validation import find_photos_for
     from edgeclf.measurement.matrix import comparison as measured
     from edgeclf.reporting import comparison_page as pages
     from edgeclf.reporting.html import write_pages
@@ -89,7 +90,7 @@ def compare(
     from edgeclf.system.environment import environment
 
     artifacts = [load_artifact(path) for path in (teacher, *students)]
-    photos = _open_photos(data, artifacts)
+    photos = find_photos_for(artifacts, data, partial=True)
     answers = measured.all_answers(artifacts, photos, threads)
     pairs = [measured.find_pair(artifacts[0], artifact) for artifact in artifacts[1:]]
     timed = [measured.timed(artifact) for artifact in artifacts]
@@ -98,20 +99,20 @@ def compare(
         list(dict.fromkeys(timed)), threads, rounds=measured.ROUNDS, seconds=measured.SECONDS
     )
     models = [
-        _describe(artifact, given, photos, latencies)
-        for artifact, given in zip(artifacts, answers, strict=True)
+        _describe(artifact, probabilities, photos, latencies)
+        for artifact, probabilities in zip(artifacts, answers, strict=True)
     ]
-    found = tuple(
+    described = tuple(
         measured.describe_student(
-            model, models[0], latencies.ratio(pair), (answers[0], given), photos
+            model, models[0], latencies.ratio(pair), (answers[0], probabilities), photos
         )
-        for model, pair, given in zip(models[1:], pairs, answers[1:], strict=True)
+        for model, pair, probabilities in zip(models[1:], pairs, answers[1:], strict=True)
     )
     folder = Path(out) if out is not None else Path(students[0]).parent
     path = folder / f"{models[0].name}.comparison.json"
-    sentences = tuple(pages.describe(models[0], student, len(photos)) for student in found)
+    sentences = tuple(pages.describe(models[0], student, len(photos)) for student in described)
     result = Comparison(
-        models[0], found, photos.labels, len(photos), photos.sha256, sentences, path
+        models[0], described, photos.labels, len(photos), photos.sha256, sentences, path
     )
     record: dict[str, Any] = {
         "schema": _SCHEMA,
@@ -125,23 +126,6 @@ def compare(
     files.write_json(path, record)
     write_pages(path, record, pages.to_markdown, pages.to_html)
     return result
-
-
-def _open_photos(data: str | os.PathLike[str], artifacts: Sequence[Artifact]) -> Photos:
-    from edgeclf.datasets.photos import find_photos
-    from edgeclf.datasets.validation import check_contents
-
-    labels = artifacts[0].metadata.labels
-    for artifact in artifacts[1:]:
-        if artifact.metadata.labels != labels:
-            raise DataError(
-                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
-                f"{artifacts[0].path} knows {', '.join(labels)}. Only models of the same classes, "
-                "in the same order, can be compared."
-            )
-    photos = find_photos(data, labels, partial=True)
-    check_contents(photos)
-    return photos
 
 
 def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:

@@ -9,10 +9,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
-if TYPE_CHECKING:
-    from edgeclf.runtimes import Device
+from edgeclf.system.device import Device
 
 # Processor features with which int8 arithmetic is several times as fast as float.
 _INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
@@ -203,7 +202,7 @@ def _measure(path: Path, runtime: str, device: Device) -> ModelCheck:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="*", help="artifacts to run for a second each")
-    parser.add_argument("--device", choices=("cpu", "cuda", "gpu", "npu"), default="cpu",
+    parser.add_argument("--device", choices=get_args(Device), default="cpu",
                         help="where they must run")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
 

@@ -20,6 +20,9 @@ Each message says what was received, what was expected and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EdgeclfError(Exception):
     """The root of all errors raised by edgeclf."""
@@ -89,3 +92,27 @@ class VerificationError(EdgeclfError):
 
 class MeasurementError(EdgeclfError):
     """A figure could not be measured, with the reason."""
+
+
+@contextmanager
+def mapped(error: type[EdgeclfError], words: str, advice: str = "") -> Iterator[None]:
+    """Raises whatever a library raises in the block as one of ours.
+
+    The one place that catches `Exception`: what protobuf, ONNX Runtime, TensorFlow's loaders and
+    Pillow's parsers raise on a damaged or unusual file shares no base class below it, and grows
+    with every release. So keep the block to the library's own calls. Errors of edgeclf pass.
+
+    Args:
+        error: What to raise.
+        words: What failed; the library's own message follows behind a colon.
+        advice: What to do; it follows that message, which then takes one line.
+    """
+    try:
+        yield
+    except EdgeclfError:
+        raise
+    except Exception as exc:
+        reason = str(exc) or type(exc).__name__
+        if advice:
+            reason = f"{' '.join(reason.split()).rstrip('.')}. {advice}"
+        raise error(f"{words}: {reason}") from exc

@@ -10,9 +10,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgeclf.system.words import printable
+
 _ALL_LABELS = 12  # up to so many are listed
 _FIRST_LABELS = 10  # of more, so many
-_TITLES = {"calibration": "ranges", "data_sha256": "data", "origin": "made from"}
+_TITLES = {
+    "calibration": "ranges",
+    "data_sha256": "data",
+    "origin": "made from",
+    "origin_url": "origin",
+}
 
 _Rows = Iterator[tuple[str, str]]
 
@@ -53,35 +60,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
-    found = [inspect(model) for model in args.models]
+    documents = [inspect(model) for model in args.models]
     if args.json:
-        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
+        print(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
     else:
-        print("\n\n".join("\n".join(_lines(artifact)) for artifact in found))
+        print("\n\n".join("\n".join(_lines(document)) for document in documents))
     return 0
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     parts = (_file, _model, _tensors, _quantization, _training, _accuracy, _certificate)
-    groups = [rows for part in parts if (rows := list(part(found)))]
+    groups = [rows for part in parts if (rows := list(part(document)))]
     width = max(len(title) for rows in groups for title, _ in rows)
-    yield _printable(found["file"])
+    yield printable(document["file"])
     for number, rows in enumerate(groups):
         yield from [""] * (number > 0)
         for title, text in rows:
-            yield _printable(f"  {title:<{width}}  {text}".rstrip())
+            yield printable(f"  {title:<{width}}  {text}".rstrip())
 
 
-def _file(found: Mapping[str, Any]) -> _Rows:
-    yield "format", f"{found['format']}, format version {found['format_version']}"
-    yield "size", f"{found['size_bytes']:,} bytes"
-    yield "SHA-256", found["sha256"]
+def _file(document: Mapping[str, Any]) -> _Rows:
+    yield "format", f"{document['format']}, format version {document['format_version']}"
+    yield "size", f"{document['size_bytes']:,} bytes"
+    yield "SHA-256", document["sha256"]
 
 
-def _model(found: Mapping[str, Any]) -> _Rows:
-    names = ("name", "version", "parameters")
-    yield from _facts({name: found[name] for name in names})
-    labels = found["labels"]
+def _model(document: Mapping[str, Any]) -> _Rows:
+    names = (
+        "name", "version", "description", "license", "origin_url", "paper", "parameters",
+    )  # fmt: skip
+    yield from _facts({name: document[name] for name in names})
+    labels = document["labels"]
     yield "labels", f"{len(labels):,}"
     shown = labels if len(labels) <= _ALL_LABELS else labels[:_FIRST_LABELS]
     for number, label in enumerate(shown):
@@ -90,37 +99,37 @@ def _model(found: Mapping[str, Any]) -> _Rows:
         yield "", f"and {len(labels) - len(shown):,} more"
 
 
-def _tensors(found: Mapping[str, Any]) -> _Rows:
-    image, scheme = found["image"], found["normalization"]
-    integers = found["precision"] == "int8-full"
+def _tensors(document: Mapping[str, Any]) -> _Rows:
+    image, scheme = document["image"], document["normalization"]
+    integers = document["precision"] == "int8-full"
     shape = f"[N, {image['height']}, {image['width']}, 3]"
     yield "input", f"int8 RGB {shape}, bytes minus 128" if integers else f"uint8 RGB {shape}"
     scaled = "scaled JPEG decoding" if image["scaled_decode"] else "full-size JPEG decoding"
     yield "resize", f"{image['resize']}, {image['kernel']} kernel, {scaled}"
     mean, std = (_numbers(scheme[key]) for key in ("mean", "std"))
     yield "normalisation", f"(x - {mean}) / {std} inside the graph"
-    answer = f"[N, {len(found['labels'])}]"
+    answer = f"[N, {len(document['labels'])}]"
     integer_output = f"int8 {answer}, probability = (score + 128) / 256"
     yield "output", integer_output if integers else f"float32 probabilities {answer}"
 
 
-def _quantization(found: Mapping[str, Any]) -> _Rows:
-    yield "precision", found["precision"]
-    yield from _facts(found["quantization"] or {})
-    if found["calibration"]:
-        yield "calibration", _data(found["calibration"])
+def _quantization(document: Mapping[str, Any]) -> _Rows:
+    yield "precision", document["precision"]
+    yield from _facts(document["quantization"] or {})
+    if document["calibration"]:
+        yield "calibration", _data(document["calibration"])
 
 
-def _training(found: Mapping[str, Any]) -> _Rows:
-    training = found["training"] or {}
+def _training(document: Mapping[str, Any]) -> _Rows:
+    training = document["training"] or {}
     if "images" in training:
         yield "trained on", _data(training)
         training = {k: v for k, v in training.items() if k not in ("images", "data_sha256")}
     yield from _facts(training)
 
 
-def _accuracy(found: Mapping[str, Any]) -> _Rows:
-    accuracy = found["accuracy"] or {}
+def _accuracy(document: Mapping[str, Any]) -> _Rows:
+    accuracy = document["accuracy"] or {}
     if "images" in accuracy:
         yield "evaluation", _data(accuracy, f"{accuracy.get('evaluation', '')} images".strip())
     for who in ("source", "artifact"):
@@ -132,8 +141,8 @@ def _accuracy(found: Mapping[str, Any]) -> _Rows:
         yield "largest change", f"{accuracy['max_change']:.6f} of a probability"
 
 
-def _certificate(found: Mapping[str, Any]) -> _Rows:
-    certificate = found["certificate"]
+def _certificate(document: Mapping[str, Any]) -> _Rows:
+    certificate = document["certificate"]
     if certificate:
         size = len(json.dumps(certificate, ensure_ascii=False).encode())
         images = f"{len(certificate.get('images', ()))} golden images"
@@ -186,11 +195,6 @@ def _text(value: Any) -> str:
 
 def _words(key: str) -> str:
     return key.replace("_", " ").replace("sha256", "SHA-256")
-
-
-def _printable(line: str) -> str:
-    """The line without what would steer a terminal; names and labels may come from anywhere."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 if __name__ == "__main__":

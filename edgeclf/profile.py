@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.system.words import counted, printable
 
 _SCHEMA = "edgeclf.profile/1"
 _SECONDS = 3.0
@@ -193,9 +194,9 @@ def _sentences(operators: Sequence[Operator], found: Mapping[str, Any]) -> Itera
         kinds = ", ".join(
             f"{len(of)} {kind} ({_share(of):.0%} of the time)" for kind, _, of in _by_type(beside)
         )
-        yield f"{len(beside)} of {_count(len(operators), 'operator')} run outside {path}: {kinds}."
+        yield f"{len(beside)} of {counted(len(operators), 'operator')} run outside {path}: {kinds}."
     else:
-        yield f"All {_count(len(operators), 'operator')} run in {path}."
+        yield f"All {counted(len(operators), 'operator')} run in {path}."
     for note, words in (
         ("converts", "Conversions between types"),
         ("transposes", "Transpositions"),
@@ -208,7 +209,7 @@ def _sentences(operators: Sequence[Operator], found: Mapping[str, Any]) -> Itera
     if cpus_left is not None and cpus_left < _QUIET * threads:
         yield (
             f"The machine was busy: {cpus_left:.1f} CPUs were left for "
-            f"{_count(threads, 'thread')}. Measure again when it is quiet."
+            f"{counted(threads, 'thread')}. Measure again when it is quiet."
         )
         return
     ratio = sum(o.ms for o in operators) / plain_ms
@@ -291,7 +292,7 @@ def _lines(found: Profile, top: int) -> Iterator[str]:
     ran = found.runtime
     yield ""
     yield (
-        f"{ran['library']} {ran['library_version']}, {_count(ran['threads'], 'thread')}, "
+        f"{ran['library']} {ran['library_version']}, {counted(ran['threads'], 'thread')}, "
         f"{found.calls} calls recorded"
     )
     yield from _table(found.operators, top)
@@ -326,21 +327,16 @@ def _table(operators: Sequence[Operator], top: int) -> Iterator[str]:
         ).rstrip()
     rest = len(operators) - len(slowest)
     if rest:
-        yield f"and {_count(rest, 'faster operator')}; --top {len(operators)} prints them too"
+        yield f"and {counted(rest, 'faster operator')}; --top {len(operators)} prints them too"
 
 
 def _short(name: str) -> str:
     """The first of the names that a converter joined, without what would steer a terminal."""
-    first = name.partition(";")[0][-48:]
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in first)
+    return printable(name.partition(";")[0][-48:])
 
 
 def _ms(value: float) -> str:
     return f"{value:.3f}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)
 
 
 if __name__ == "__main__":

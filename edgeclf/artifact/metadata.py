@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -15,6 +16,7 @@ from edgeclf.errors import ArtifactError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
 
 FORMAT_VERSION = 1
+_URL = re.compile(r"https?://\S+")
 
 Format = Literal["tflite", "onnx", "keras"]
 Precision = Literal["fp32", "fp16", "dynamic", "int8", "int8-full"]
@@ -79,6 +81,11 @@ class Metadata:
         training: Where the weights come from: data hash, settings, library versions.
         accuracy: Top-1 of source and artifact, agreement and the largest probability change.
         certificate: Golden images with the answers of source and artifact.
+        description: What the model is for, in a sentence or a few; None like the next three where
+            nobody said.
+        license: Under which the weights may be used, best as SPDX writes it: ``Apache-2.0``.
+        origin_url: Where the model comes from, ``https://`` or ``http://``.
+        paper: Address of the paper that describes the network, likewise.
         written_by: The program that wrote the file read; not compared, and replaced on writing.
     """
 
@@ -94,6 +101,10 @@ class Metadata:
     training: Mapping[str, Any] | None = None
     accuracy: Mapping[str, Any] | None = None
     certificate: Mapping[str, Any] | None = None
+    description: str | None = None
+    license: str | None = None
+    origin_url: str | None = None
+    paper: str | None = None
     written_by: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +118,19 @@ class Metadata:
             raise OptionError(
                 f"Precision is {self.precision!r}; expected one of {get_args(Precision)}."
             )
+        for name in ("description", "license"):
+            value = getattr(self, name)
+            if value is not None and not value.strip():
+                raise OptionError(f"The {name} is empty; leave it out where there is none.")
+        if self.license is not None and len(self.license.splitlines()) != 1:
+            raise OptionError("The license spans lines; expected its name, such as Apache-2.0.")
+        for name in ("origin_url", "paper"):
+            value = getattr(self, name)
+            if value is not None and not _URL.fullmatch(value):
+                raise OptionError(
+                    f"The {name} is {value!r}; expected an address that begins with https:// or "
+                    "http:// and has no space in it."
+                )
 
     def to_json(self) -> str:
         """The metadata as one JSON document."""
@@ -139,9 +163,9 @@ class Metadata:
         try:
             fields["labels"] = tuple(fields["labels"])
             fields["image"] = ImageSpec(**fields["image"])
-            given = fields["normalization"].items()
+            scheme = fields["normalization"].items()
             fields["normalization"] = Normalization(
-                **{key: tuple(v) if isinstance(v, list) else v for key, v in given}
+                **{key: tuple(v) if isinstance(v, list) else v for key, v in scheme}
             )
             return cls(**fields)
         except (KeyError, TypeError, OptionError) as exc:
@@ -158,6 +182,8 @@ def _check_types(document: Mapping[str, Any]) -> None:
         wrong.append("labels")
     if not isinstance(document.get("parameters"), int | None):
         wrong.append("parameters")
+    texts = ("description", "license", "origin_url", "paper")
+    wrong += [key for key in texts if not isinstance(document.get(key), str | None)]
     if wrong:
         raise ArtifactError(f"The artifact's metadata have wrong types: {', '.join(wrong)}.")
 

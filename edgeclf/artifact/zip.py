@@ -10,9 +10,9 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import NamedTuple
 
-_END = Struct("<4s2H2H2LH")  # mark, disks, members here and in all, size, position, comment
-_ENTRY = Struct("<4s4x2H8x2L3H8xL")  # mark, flags, method, sizes, lengths, position of the header
-_HEADER = Struct("<4s22x2H")  # mark, lengths of name and extra field, which the content follows
+_END = Struct("<4s2H2H2LH")  # magic, disks, members here and in all, size, position, comment
+_ENTRY = Struct("<4s4x2H8x2L3H8xL")  # magic, flags, method, sizes, lengths, position of the header
+_HEADER = Struct("<4s22x2H")  # magic, lengths of name and extra field, which the content follows
 
 
 class Member(NamedTuple):
@@ -43,16 +43,16 @@ def read_members(content: bytes, comment_size: int) -> list[Member]:
     """
     end = len(content) - comment_size - _END.size
     try:
-        mark, _, _, _, count, size, position, _ = _END.unpack_from(content, max(0, end))
-        if mark != b"PK\5\6" or position + size != end:
+        magic, _, _, _, count, size, position, _ = _END.unpack_from(content, max(0, end))
+        if magic != b"PK\5\6" or position + size != end:
             raise ValueError("its end is not where it should be")
         members = []
         for _ in range(count):
-            mark, flags, method, packed, full, *lengths, header = _ENTRY.unpack_from(
+            magic, flags, method, packed, full, *lengths, header = _ENTRY.unpack_from(
                 content, position
             )
-            if mark != b"PK\1\2":
-                raise ValueError("an entry has no mark")
+            if magic != b"PK\1\2":
+                raise ValueError("an entry has no magic")
             start = position + _ENTRY.size
             name = content[start : start + lengths[0]].decode(errors="replace")
             stored = method == 0 and not flags & 1 and packed == full
@@ -70,10 +70,10 @@ def read_stored(content: bytes, member: Member) -> bytes:
         ValueError: It is not all there.
     """
     try:
-        mark, *lengths = _HEADER.unpack_from(content, member.position)
+        magic, *lengths = _HEADER.unpack_from(content, member.position)
     except error as exc:
         raise ValueError(f"it is cut short ({exc})") from exc
     start = member.position + _HEADER.size + sum(lengths)
-    if mark != b"PK\3\4" or start + member.size > len(content):
+    if magic != b"PK\3\4" or start + member.size > len(content):
         raise ValueError(f"{member.name!r} is not where it says")
     return content[start : start + member.size]

@@ -67,17 +67,17 @@ class Observations:
 
     def ranges(self) -> Ranges:
         """The range of each tensor; zero lies in all of them, because padding is zero."""
-        found: Ranges = {}
+        ranges: Ranges = {}
         for name, lows in self._lows.items():
             highs = self._highs[name]
             if self._method in ("min-max", "mse"):
                 low, high = min(lows), max(highs)
             else:
                 low, high = float(np.mean(lows)), float(np.mean(highs))
-            found[name] = (min(low, 0.0), max(high, 0.0))
+            ranges[name] = (min(low, 0.0), max(high, 0.0))
             if self._method == "mse":
-                found[name] = _narrowed(np.concatenate(self._samples.pop(name)), *found[name])
-        return found
+                ranges[name] = _narrowed(np.concatenate(self._samples.pop(name)), *ranges[name])
+        return ranges
 
 
 def _narrowed(values: npt.NDArray[np.float32], low: float, high: float) -> tuple[float, float]:

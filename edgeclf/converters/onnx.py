@@ -25,7 +25,7 @@ from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
-from edgeclf.errors import ConversionError, MissingDependencyError
+from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
@@ -52,16 +52,16 @@ class OnnxConverter:
         self._scheme = source.metadata.normalization
         image = source.metadata.image
         if isinstance(source.graph, TensorFlowGraph):
-            core = _from_tensorflow(source.graph, (None, image.height, image.width, 3))
+            float_graph = _from_tensorflow(source.graph, (None, image.height, image.width, 3))
         elif source.graph.format == "onnx":
-            core = onnx_graph.as_core(source.graph)
+            float_graph = onnx_graph.as_float_graph(source.graph)
         else:
             raise ConversionError(
                 f"A .{source.graph.format} model cannot become ONNX here; convert it to "
                 f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
             )
-        onnx_graph.free_batch(core)
-        self._core = core
+        onnx_graph.free_batch(float_graph)
+        self._float_graph = float_graph
         self._int8: StaticInt8[Any] | None = None
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
@@ -71,12 +71,12 @@ class OnnxConverter:
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
         if recipe.precision == "fp32":
-            return Converted(onnx_graph.with_bytes_input(self._core, self._scheme))
+            return Converted(onnx_graph.with_bytes_input(self._float_graph, self._scheme))
         if recipe.precision == "fp16":
-            content = onnx_graph.with_bytes_input(_as_fp16(self._core), self._scheme)
+            content = onnx_graph.with_bytes_input(_as_fp16(self._float_graph), self._scheme)
             return Converted(content, self._scheme_of(recipe, []))
         if self._int8 is None:
-            self._int8 = StaticInt8(_OnnxEngine(), _fused(self._core), self._source)
+            self._int8 = StaticInt8(_OnnxEngine(), _fused(self._float_graph), self._source)
         quantized, errors, in_float = self._int8.quantize(recipe)
         content = onnx_graph.with_bytes_input(quantized, self._scheme)
         return Converted(content, self._scheme_of(recipe, in_float), errors)
@@ -104,11 +104,11 @@ class _OnnxEngine:
     def __init__(self) -> None:
         self._biases: dict[str, str] = {}  # the quantiser renames tensors; by the layer's output
 
-    def input_name(self, core: Any) -> str:
-        return onnx_graph.CORE_INPUT
+    def input_name(self, float_graph: Any) -> str:
+        return onnx_graph.FLOAT_INPUT
 
-    def operators(self, core: Any) -> dict[str, str]:
-        return {node.output[0]: node.op_type for node in core.graph.node}
+    def operators(self, float_graph: Any) -> dict[str, str]:
+        return {node.output[0]: node.op_type for node in float_graph.graph.node}
 
     def activations(
         self, model: Any, images: Iterable[Float32Array], wanted: Sequence[str] | None
@@ -125,8 +125,8 @@ class _OnnxEngine:
         floats.add(onnx_graph.OUTPUT)
         computed = [n for node in exposed.graph.node for n in node.output if n in floats]
         # What a quantised tensor stands for is what comes out of its pair.
-        core_names = {n.removesuffix(_DEQUANTIZED): n for n in sorted(computed, key=len)}
-        names = {core: n for core, n in core_names.items() if wanted is None or core in wanted}
+        all_names = {n.removesuffix(_DEQUANTIZED): n for n in sorted(computed, key=len)}
+        names = {name: n for name, n in all_names.items() if wanted is None or name in wanted}
         exposed.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name) for name in names.values()
         )
@@ -136,35 +136,37 @@ class _OnnxEngine:
             exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         for image in images:
-            given = {onnx_graph.CORE_INPUT: image[np.newaxis]}
-            values = session.run(list(names.values()), given)
+            inputs = {onnx_graph.FLOAT_INPUT: image[np.newaxis]}
+            values = session.run(list(names.values()), inputs)
             yield {
                 name: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v
                 for name, v in zip(names, values, strict=True)
             }
 
-    def weight_layers(self, core: Any) -> list[Layer]:
-        return onnx_graph.weight_layers(core)
+    def weight_layers(self, float_graph: Any) -> list[Layer]:
+        return onnx_graph.weight_layers(float_graph)
 
     def levels(self, layer: Layer, recipe: Recipe) -> int:
         full = layer.is_depthwise or not _reduces_range(recipe)
         return _LEVELS if full else _LEVELS_REDUCED
 
-    def with_weights(self, core: Any, weights: Mapping[str, Float32Array]) -> Any:
-        return onnx_graph.with_weights(core, weights)
+    def with_weights(self, float_graph: Any, weights: Mapping[str, Float32Array]) -> Any:
+        return onnx_graph.with_weights(float_graph, weights)
 
-    def quantize(self, core: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]) -> Any:
-        return _quantize(core, ranges, recipe, in_float)
+    def quantize(
+        self, float_graph: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
+    ) -> Any:
+        return _quantize(float_graph, ranges, recipe, in_float)
 
     def is_per_tensor(self, layer: Layer) -> bool:
         return False
 
-    def linear_layers(self, core: Any, quantized: Any) -> list[str]:
+    def linear_layers(self, float_graph: Any, quantized: Any) -> list[str]:
         stored = {tensor.name for tensor in quantized.graph.initializer}
         produced = {name for node in quantized.graph.node for name in node.output}
         self._biases = {
             node.output[0]: f"{node.input[2]}{_QUANTIZED}"
-            for node in onnx_graph.linear_layers(core)
+            for node in onnx_graph.linear_layers(float_graph)
             if f"{node.input[2]}{_QUANTIZED}" in stored
             and f"{node.output[0]}{_DEQUANTIZED}" in produced  # else left in float
         }
@@ -189,32 +191,29 @@ def _import(module: str) -> Any:
 
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Any:
     tf, tf2onnx = _import("tensorflow"), _import("tf2onnx")
-    signature = [tf.TensorSpec(shape, tf.float32, name=onnx_graph.CORE_INPUT)]
+    signature = [tf.TensorSpec(shape, tf.float32, name=onnx_graph.FLOAT_INPUT)]
     function = tf.function(lambda image: {onnx_graph.OUTPUT: graph.function(image)})
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # an optimiser that gives up is logged with its traceback
     try:
-        proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
-    except Exception as exc:  # tf2onnx raises whatever its rewriters raise
-        raise ConversionError(f"tf2onnx cannot convert this model: {exc}") from exc
+        with mapped(ConversionError, "tf2onnx cannot convert this model"):
+            proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
     finally:
         logger.setLevel(level)
     return onnx_graph.with_public_names(proto)
 
 
-def _fused(core: Any) -> Any:
-    """The core with BatchNorm folded into the convolutions, so that they are quantised as one."""
+def _fused(float_graph: Any) -> Any:
+    """With BatchNorm folded into the convolutions, so that they are quantised as one."""
     import onnx
 
     quantization = _import("onnxruntime.quantization.shape_inference")
     with tempfile.TemporaryDirectory() as folder:
         original, fused = (Path(folder) / name for name in ("a.onnx", "b.onnx"))
-        onnx.save(core, original)
-        try:
+        onnx.save(float_graph, original)
+        with mapped(ConversionError, "onnxruntime cannot prepare this model"):
             quantization.quant_pre_process(original, fused, skip_symbolic_shape=True)
-        except Exception as exc:  # onnxruntime's errors share no base class below Exception
-            raise ConversionError(f"onnxruntime cannot prepare this model: {exc}") from exc
         return onnx.load(fused)
 
 
@@ -240,7 +239,7 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
                 if node.output[0] in in_float
                 or (node.output[0] in tail and node.op_type not in onnx_graph.DENSE)]  # fmt: skip
     depthwise = [layer.name for layer in onnx_graph.weight_layers(fused) if layer.is_depthwise]
-    try:
+    with mapped(ConversionError, "onnxruntime cannot quantise this model"):
         quantizer = QDQQuantizer(
             model,
             True,  # per channel
@@ -260,8 +259,6 @@ def _quantize(fused: Any, ranges: Ranges, recipe: Recipe, in_float: Sequence[str
             },
         )
         quantizer.quantize_model()
-    except Exception as exc:  # onnxruntime's errors share no base class below Exception
-        raise ConversionError(f"onnxruntime cannot quantise this model: {exc}") from exc
     return _sorted(quantizer.model.model)
 
 
@@ -277,9 +274,8 @@ def _reduces_range(recipe: Recipe) -> bool:
     return recipe.activation_bits == 8
 
 
-def _as_fp16(core: Any) -> Any:
+def _as_fp16(float_graph: Any) -> Any:
     float16 = _import("onnxruntime.transformers.float16")
-    try:
-        return _sorted(float16.convert_float_to_float16(copy.deepcopy(core), keep_io_types=True))
-    except Exception as exc:  # as above
-        raise ConversionError(f"onnxruntime cannot store this model as fp16: {exc}") from exc
+    model = copy.deepcopy(float_graph)
+    with mapped(ConversionError, "onnxruntime cannot store this model as fp16"):
+        return _sorted(float16.convert_float_to_float16(model, keep_io_types=True))

@@ -1,11 +1,12 @@
 """Edits of ONNX graphs that the converter needs and no tool of its makes.
 
-The functions work on ModelProto objects. A core is a float network from `CORE_INPUT`, normalised
+The functions work on ModelProto objects. A float graph is a network from `FLOAT_INPUT`, normalised
 float32 [N, H, W, 3], to `OUTPUT`, probabilities float32 [N, classes].
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from typing import Any
@@ -15,24 +16,22 @@ import numpy as np
 from edgeclf.artifact import Normalization
 from edgeclf.converters.base import FileGraph
 from edgeclf.converters.gptq import Layer
-from edgeclf.errors import ConversionError
+from edgeclf.errors import ConversionError, mapped
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
-CORE_INPUT, OUTPUT = "image_float", "probabilities"
+FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
 _INPUT = "image"
 
 
-def as_core(graph: FileGraph) -> Any:
-    """A foreign float model as a core: NHWC in, probabilities out, both with their names."""
+def as_float_graph(graph: FileGraph) -> Any:
+    """A model from elsewhere as a float graph: NHWC in, probabilities out, with their names."""
     import onnx
     from onnx import TensorProto, helper
 
-    try:
+    with mapped(ConversionError, "The ONNX model cannot be read"):
         model = onnx.load_from_string(graph.content)
         onnx.checker.check_model(model)
-    except Exception as exc:  # protobuf's and onnx's errors share no base class below Exception
-        raise ConversionError(f"The ONNX model cannot be read: {exc}") from exc
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [given for given in model.graph.input if given.name not in constants]
     for role, values in (("input", inputs), ("output", model.graph.output)):
@@ -48,12 +47,12 @@ def as_core(graph: FileGraph) -> Any:
         model.graph.output[0].name = "softmax_"
     if graph.channels_first:
         (given,) = inputs
-        transposed = helper.make_node("Transpose", [CORE_INPUT], [given.name], perm=[0, 3, 1, 2])
+        transposed = helper.make_node("Transpose", [FLOAT_INPUT], [given.name], perm=[0, 3, 1, 2])
         dims = given.type.tensor_type.shape.dim
         batch, channels, height, width = (copy.deepcopy(dim) for dim in dims)
         model.graph.node.insert(0, transposed)
         replaced = copy.deepcopy(given)
-        replaced.name = CORE_INPUT
+        replaced.name = FLOAT_INPUT
         for dim, value in zip(
             replaced.type.tensor_type.shape.dim, (batch, height, width, channels), strict=True
         ):
@@ -64,11 +63,11 @@ def as_core(graph: FileGraph) -> Any:
 
 
 def with_public_names(model: Any) -> Any:
-    """Renames a model's only input and output to those of a core, in place."""
+    """Renames a model's only input and output to those of a float graph, in place."""
     constants = {tensor.name for tensor in model.graph.initializer}
     (given,) = (value for value in model.graph.input if value.name not in constants)
     (answer,) = model.graph.output
-    _rename(model, given.name, CORE_INPUT)
+    _rename(model, given.name, FLOAT_INPUT)
     _rename(model, answer.name, OUTPUT)
     return model
 
@@ -82,13 +81,13 @@ def _rename(model: Any, old: str, new: str) -> None:
             value.name = new
 
 
-def with_bytes_input(core: Any, scheme: Normalization) -> bytes:
-    """Puts what turns bytes into the core's input before it, and gives the file's bytes."""
+def with_bytes_input(float_graph: Any, scheme: Normalization) -> bytes:
+    """Puts what turns bytes into the float graph's input before it, and gives the file's bytes."""
     from onnx import TensorProto, helper, numpy_helper
 
-    model = copy.deepcopy(core)
+    model = copy.deepcopy(float_graph)
     graph = model.graph
-    (given,) = (value for value in graph.input if value.name == CORE_INPUT)
+    (given,) = (value for value in graph.input if value.name == FLOAT_INPUT)
     nodes: list[Any] = []
 
     def constant(name: str, values: Any) -> str:
@@ -101,13 +100,13 @@ def with_bytes_input(core: Any, scheme: Normalization) -> bytes:
             constant("image_zero_point", np.array(round(scheme.means[0]), np.uint8)),
         ]
         quantize = [n for n in graph.node
-                    if n.op_type == "QuantizeLinear" and n.input[0] == CORE_INPUT]  # fmt: skip
-        others = [n for n in graph.node if CORE_INPUT in n.input and n not in quantize]
+                    if n.op_type == "QuantizeLinear" and n.input[0] == FLOAT_INPUT]  # fmt: skip
+        others = [n for n in graph.node if FLOAT_INPUT in n.input and n not in quantize]
         for node in quantize:  # what it would compute are the bytes themselves
             _rename(model, node.output[0], _INPUT)
             graph.node.remove(node)
         if others:
-            nodes.append(helper.make_node("DequantizeLinear", [_INPUT, *parameters], [CORE_INPUT]))
+            nodes.append(helper.make_node("DequantizeLinear", [_INPUT, *parameters], [FLOAT_INPUT]))
     else:
         means, stds = (np.array(v, np.float32) for v in (scheme.means, scheme.stds))
         nodes += [
@@ -115,7 +114,7 @@ def with_bytes_input(core: Any, scheme: Normalization) -> bytes:
             helper.make_node(
                 "Sub", ["image_cast", constant("image_mean", means)], ["image_centred"]
             ),
-            helper.make_node("Div", ["image_centred", constant("image_std", stds)], [CORE_INPUT]),
+            helper.make_node("Div", ["image_centred", constant("image_std", stds)], [FLOAT_INPUT]),
         ]
     for node in reversed(nodes):
         graph.node.insert(0, node)
@@ -135,14 +134,13 @@ def free_batch(model: Any) -> None:
     shape = [2, *(dim.dim_value for dim in dimensions[0][1:])]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # a failure here is an answer, not a fault
-    try:
+    works = False
+    with contextlib.suppress(Exception):  # whatever the engine raises, it means no
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        (answer,) = session.run(None, {CORE_INPUT: np.zeros(shape, np.float32)})
+        (answer,) = session.run(None, {FLOAT_INPUT: np.zeros(shape, np.float32)})
         works = len(answer) == 2
-    except Exception:  # onnxruntime's errors share no base class below Exception
-        works = False
     if not works:
         for dims, old in zip(dimensions, kept, strict=True):
             dims[0].CopyFrom(old)

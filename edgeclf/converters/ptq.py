@@ -37,21 +37,21 @@ Activations = Iterator[dict[str, npt.NDArray[Any]]]
 class Engine(Protocol[Model]):
     """What a format has to bring: its models, run and edited."""
 
-    def input_name(self, core: Model) -> str:
-        """Name of the core's input tensor."""
+    def input_name(self, float_graph: Model) -> str:
+        """Name of the float graph's input tensor."""
 
-    def operators(self, core: Model) -> Mapping[str, str]:
+    def operators(self, float_graph: Model) -> Mapping[str, str]:
         """Each layer's output to the name of its operator, in the order they run."""
 
     def activations(
         self, model: Model, images: Iterable[Float32Array], wanted: Sequence[str] | None
     ) -> Activations:
-        """For each normalised image [H, W, 3] the tensors by the core's names, in float.
+        """For each normalised image [H, W, 3] the tensors by the float graph's names, in float.
 
         Images inside are [1, H, W, C]; only `wanted` ones are given, if it is not None.
         """
 
-    def weight_layers(self, core: Model) -> list[Layer]:
+    def weight_layers(self, float_graph: Model) -> list[Layer]:
         """The layers whose weights can be rounded."""
 
     def levels(self, layer: Layer, recipe: Recipe) -> int:
@@ -60,15 +60,17 @@ class Engine(Protocol[Model]):
     def is_per_tensor(self, layer: Layer) -> bool:
         """Whether all outputs of a layer share one grid."""
 
-    def with_weights(self, core: Model, weights: Mapping[str, npt.NDArray[np.float32]]) -> Model:
-        """The core with other weights, by the layer's name."""
+    def with_weights(
+        self, float_graph: Model, weights: Mapping[str, npt.NDArray[np.float32]]
+    ) -> Model:
+        """The float graph with other weights, by the layer's name."""
 
     def quantize(
-        self, core: Model, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
+        self, float_graph: Model, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> Model:
         """Quantises, but for the layers whose outputs are named."""
 
-    def linear_layers(self, core: Model, quantized: Model) -> list[str]:
+    def linear_layers(self, float_graph: Model, quantized: Model) -> list[str]:
         """Outputs of the quantised layers with a bias and no activation function, in order."""
 
     def with_added_bias(self, quantized: Model, layer: str, amount: Any) -> Model:
@@ -76,16 +78,16 @@ class Engine(Protocol[Model]):
 
 
 class StaticInt8(Generic[Model]):
-    """Quantises one core by several recipes and keeps what they share.
+    """Quantises one float graph by several recipes and keeps what they share.
 
     Args:
         engine: The format's.
-        core: The float network.
+        float_graph: The float network.
         source: Where calibration images and normalisation come from.
     """
 
-    def __init__(self, engine: Engine[Model], core: Model, source: Source) -> None:
-        self._engine, self._core, self._source = engine, core, source
+    def __init__(self, engine: Engine[Model], float_graph: Model, source: Source) -> None:
+        self._engine, self._float_graph, self._source = engine, float_graph, source
         self._ranges: dict[CalibrationMethod, Ranges] = {}
         self._rounded: dict[tuple[int, ...], Model] = {}
         self._worst: list[LayerError] = []
@@ -94,7 +96,7 @@ class StaticInt8(Generic[Model]):
         """Quantises by one recipe.
 
         Returns:
-            The quantised core, each layer's error, and the outputs of the layers left in float.
+            The quantised model, each layer's error, and the outputs of the layers left in float.
         """
         in_float = self._layers_for_float(recipe)
         quantized = self._engine.quantize(
@@ -122,13 +124,13 @@ class StaticInt8(Generic[Model]):
         assert method is not None
         if method not in self._ranges:
             observations = Observations(method)
-            for tensors in self._activations(self._core, self._images()):
+            for tensors in self._activations(self._float_graph, self._images()):
                 observations.add(tensors)
             ranges = observations.ranges()
             # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
             extremes = np.array([[0] * 3, [255] * 3], np.uint8)
             values = self._source.metadata.normalization.apply(extremes)
-            name = self._engine.input_name(self._core)
+            name = self._engine.input_name(self._float_graph)
             ranges[name] = (float(values.min()), float(values.max()))
             self._ranges[method] = ranges
         return self._ranges[method]
@@ -139,16 +141,16 @@ class StaticInt8(Generic[Model]):
         return [layer.tensor for layer in self._worst[: recipe.float_layers]]
 
     def _round(self, recipe: Recipe) -> Model:
-        """The core with its weights on int8's grid; made once for each grid."""
-        layers = self._engine.weight_layers(self._core)
+        """The float graph with its weights on int8's grid; made once for each grid."""
+        layers = self._engine.weight_layers(self._float_graph)
         levels = {layer.name: self._engine.levels(layer, recipe) for layer in layers}
         key = tuple(levels.values())
         if key not in self._rounded:
             given = [layer.given for layer in layers]
-            seen = self._activations(self._core, self._images(_ROUNDING_IMAGES), given)
+            seen = self._activations(self._float_graph, self._images(_ROUNDING_IMAGES), given)
             shared = [layer.name for layer in layers if self._engine.is_per_tensor(layer)]
             rounded = round_layers(layers, _without_batch(seen), levels, shared)
-            self._rounded[key] = self._engine.with_weights(self._core, rounded)
+            self._rounded[key] = self._engine.with_weights(self._float_graph, rounded)
         return self._rounded[key]
 
     def _correct_biases(self, quantized: Model) -> Model:
@@ -160,10 +162,10 @@ class StaticInt8(Generic[Model]):
         4.2, with means measured instead of derived. Layers with a ReLU in them are left alone; the
         next linear one makes up for it.
         """
-        layers = self._engine.linear_layers(self._core, quantized)
+        layers = self._engine.linear_layers(self._float_graph, quantized)
         if not layers:  # ONNX Runtime does not run a model for no tensor at all
             return quantized
-        targets = self._channel_means(self._core, layers)
+        targets = self._channel_means(self._float_graph, layers)
         for layer in layers:
             error = targets[layer] - self._channel_means(quantized, [layer])[layer]
             quantized = self._engine.with_added_bias(quantized, layer, error)
@@ -181,10 +183,12 @@ class StaticInt8(Generic[Model]):
     def _layer_errors(self, quantized: Model) -> list[LayerError]:
         """Each layer's error in the whole network, with the errors of those before it."""
         images = self._images(_ERROR_IMAGES)
-        operators = self._engine.operators(self._core)
+        operators = self._engine.operators(self._float_graph)
         errors: dict[str, list[float]] = {}
         for reference, other in zip(
-            self._activations(self._core, images), self._activations(quantized, images), strict=True
+            self._activations(self._float_graph, images),
+            self._activations(quantized, images),
+            strict=True,
         ):
             for name in operators.keys() & reference.keys() & other.keys():
                 if reference[name].shape == other[name].shape:

@@ -1,8 +1,8 @@
 """To TFLite: TensorFlow's converter for the float graph, litert-quantizer for the other precisions.
 
-The network is converted without its normalisation, as a core from float32 to probabilities. How
-bytes become the core's input is then one operation that holds the normalisation as scale and
-zero point (`flatbuffer.with_bytes_input`), so int8 needs no arithmetic before its first layer.
+The network is converted without its normalisation, as a float graph from float32 to probabilities.
+How bytes become its input is then one operation that holds the normalisation as scale and zero
+point (`flatbuffer.with_bytes_input`), so int8 needs no arithmetic before its first layer.
 Logits and softmax stay in float, but for ``int8-full``: in int8 the softmax rounds every score to
 a multiple of 1/256.
 """
@@ -27,7 +27,7 @@ from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
-from edgeclf.errors import ConversionError, MissingDependencyError
+from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
 
 _LEVELS = 127
@@ -48,17 +48,17 @@ class TFLiteConverter:
         self._scheme = source.metadata.normalization
         image = source.metadata.image
         if isinstance(source.graph, TensorFlowGraph):
-            self._core = flatbuffer.as_core(
+            self._float_graph = flatbuffer.as_float_graph(
                 _from_tensorflow(source.graph, (1, image.height, image.width, 3))
             )
         elif source.graph.format == "tflite":
-            self._core = _from_file(source.graph)
+            self._float_graph = _from_file(source.graph)
         else:
             raise ConversionError(
                 f"A .{source.graph.format} model cannot become TFLite here; convert it to "
                 f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
             )
-        self._int8 = StaticInt8(_TFLiteEngine(self._scheme), self._core, source)
+        self._int8 = StaticInt8(_TFLiteEngine(self._scheme), self._float_graph, source)
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
@@ -67,9 +67,9 @@ class TFLiteConverter:
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
         if recipe.precision == "fp32":
-            return Converted(self._finish(self._core, recipe))
+            return Converted(self._finish(self._float_graph, recipe))
         if recipe.calibration is None:
-            quantized = _quantize(self._core, _weight_recipe(recipe.precision))
+            quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision))
             return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, []))
         if recipe.precision == "int8-full" and not self._scheme.is_exact:
             raise ConversionError(
@@ -79,11 +79,11 @@ class TFLiteConverter:
         quantized, errors, in_float = self._int8.quantize(recipe)
         return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, in_float), errors)
 
-    def _finish(self, core: bytes, recipe: Recipe) -> bytes:
+    def _finish(self, float_graph: bytes, recipe: Recipe) -> bytes:
         if recipe.precision == "int8-full":
-            model = flatbuffer.with_signature(core)
+            model = flatbuffer.with_signature(float_graph)
         else:
-            model = flatbuffer.with_bytes_input(core, self._scheme)
+            model = flatbuffer.with_bytes_input(float_graph, self._scheme)
             if _can_resize(model):
                 model = flatbuffer.with_free_batch(model)
         metadata = tflite_metadata(
@@ -119,11 +119,11 @@ class _TFLiteEngine:
     def __init__(self, scheme: Normalization) -> None:
         self._scheme = scheme
 
-    def input_name(self, core: bytes) -> str:
-        return flatbuffer.input_name(core)
+    def input_name(self, float_graph: bytes) -> str:
+        return flatbuffer.input_name(float_graph)
 
-    def operators(self, core: bytes) -> dict[str, str]:
-        return flatbuffer.operator_outputs(core)
+    def operators(self, float_graph: bytes) -> dict[str, str]:
+        return flatbuffer.operator_outputs(float_graph)
 
     def activations(
         self, model: bytes, images: Iterable[Float32Array], wanted: Sequence[str] | None
@@ -151,8 +151,8 @@ class _TFLiteEngine:
                     tensors[detail["name"]] = _as_float(values, detail)
             yield tensors
 
-    def weight_layers(self, core: bytes) -> list[Layer]:
-        return flatbuffer.weight_layers(core)
+    def weight_layers(self, float_graph: bytes) -> list[Layer]:
+        return flatbuffer.weight_layers(float_graph)
 
     def levels(self, layer: Layer, recipe: Recipe) -> int:
         return _LEVELS
@@ -160,17 +160,19 @@ class _TFLiteEngine:
     def is_per_tensor(self, layer: Layer) -> bool:
         return layer.kernel is None  # see _static_recipe
 
-    def with_weights(self, core: bytes, weights: Mapping[str, Float32Array]) -> bytes:
-        return flatbuffer.with_weights(core, weights)
+    def with_weights(self, float_graph: bytes, weights: Mapping[str, Float32Array]) -> bytes:
+        return flatbuffer.with_weights(float_graph, weights)
 
     def quantize(
-        self, core: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
+        self, float_graph: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> bytes:
-        logits = flatbuffer.logits_layer(core)
-        core = flatbuffer.raise_dead_channels(core, ranges)
-        return _quantize(core, _static_recipe(recipe, in_float, self._scheme, logits), ranges)
+        logits = flatbuffer.logits_layer(float_graph)
+        float_graph = flatbuffer.raise_dead_channels(float_graph, ranges)
+        return _quantize(
+            float_graph, _static_recipe(recipe, in_float, self._scheme, logits), ranges
+        )
 
-    def linear_layers(self, core: bytes, quantized: bytes) -> list[str]:
+    def linear_layers(self, float_graph: bytes, quantized: bytes) -> list[str]:
         return flatbuffer.linear_layers(quantized)
 
     def with_added_bias(self, quantized: bytes, layer: str, amount: Any) -> bytes:
@@ -204,21 +206,17 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         lambda image: {"probabilities": graph.function(image)},
         input_signature=[tf.TensorSpec(shape, tf.float32, name="image")],
     )
-    try:
+    with mapped(ConversionError, "TensorFlow cannot convert this model to TFLite"):
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
         return bytes(converter.convert())
-    except Exception as exc:  # the converter's errors share no base class below Exception
-        raise ConversionError(f"TensorFlow cannot convert this model to TFLite: {exc}") from exc
 
 
 def _from_file(graph: FileGraph) -> bytes:
-    try:
-        return flatbuffer.as_core(
+    with mapped(ConversionError, "The TFLite model cannot be read"):
+        return flatbuffer.as_float_graph(
             graph.content, channels_first=graph.channels_first, logits=graph.logits
         )
-    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as exc:
-        raise ConversionError(f"The TFLite model cannot be read: {exc!r}.") from exc
 
 
 def _quantizer() -> tuple[Any, Any, Any]:
@@ -308,23 +306,20 @@ def _static_recipe(
     return add_to
 
 
-def _quantize(core: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> bytes:
+def _quantize(float_graph: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> bytes:
     _, _, engine_class = _quantizer()
-    engine = engine_class(bytearray(core))
-    given: Mapping[str, Any] | None = None
+    engine = engine_class(bytearray(float_graph))
+    tensor_ranges: Mapping[str, Any] | None = None
     if ranges is not None:
-        ranks = flatbuffer.tensor_ranks(core)
-        given = {
+        ranks = flatbuffer.tensor_ranks(float_graph)
+        tensor_ranges = {
             name: {key: np.full((1,) * ranks[name], value, np.float32)
                    for key, value in zip(("min", "max"), span, strict=True)}
             for name, span in ranges.items()
         }  # fmt: skip
-    try:
-        with _quiet():
-            add_recipe_to(engine)
-            result = engine.quantize(given, enable_progress_report=False)
-    except (ValueError, RuntimeError, KeyError, TypeError) as exc:
-        raise ConversionError(f"litert-quantizer cannot quantise this model: {exc}") from exc
+    with mapped(ConversionError, "litert-quantizer cannot quantise this model"), _quiet():
+        add_recipe_to(engine)
+        result = engine.quantize(tensor_ranges, enable_progress_report=False)
     return bytes(result.quantized_model)
 
 

@@ -58,7 +58,7 @@ def tflite_metadata(metadata: Metadata, input_name: str, output_name: str) -> by
     # The graph takes bytes as they are: what it does with them is inside.
     identity = table({0: writer.floats([0.0]), 1: writer.floats([1.0])})
     unit = table({0: _NORMALIZATION_OPTIONS, 1: identity})
-    given = table(
+    image_tensor = table(
         {
             0: text(input_name),
             1: text(f"RGB image, {image.width} x {image.height}, {bytes_are}."),
@@ -76,7 +76,7 @@ def tflite_metadata(metadata: Metadata, input_name: str, output_name: str) -> by
             6: tables([labels]),
         }
     )
-    graph = table({2: tables([given]), 3: tables([answer])})
+    graph = table({2: tables([image_tensor]), 3: tables([answer])})
     root = table(
         {
             0: text(metadata.name),

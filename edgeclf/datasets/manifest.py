@@ -94,15 +94,15 @@ def _rows(path: Path, lines: Iterable[list[str]]) -> list[Row]:
                 f"{path}, row {number}: {len(fields)} fields; expected {len(header)}, "
                 "one for each column of the header."
             )
-        found = {name: field.strip() for name, field in zip(header, fields, strict=True)}
-        if not found["path"] or not found["label"]:
+        row = {name: field.strip() for name, field in zip(header, fields, strict=True)}
+        if not row["path"] or not row["label"]:
             raise DataError(f"{path}, row {number}: a path or a label is missing.")
-        split = found.get("split")
+        split = row.get("split")
         if split is not None and not _is_split(split):
             raise DataError(
                 f"{path}, row {number}: the split is {split!r}; expected train or eval."
             )
-        rows.append(Row(path.parent / found["path"], found["label"], split))
+        rows.append(Row(path.parent / row["path"], row["label"], split))
     return rows
 
 

@@ -94,15 +94,16 @@ def find_photos(
     """
     root = Path(root)
     table = is_table(root)
-    found = _by_table(root, split) if table else _by_folder(root)
-    order = tuple(labels or _read_labels(root) or sorted(found, key=natural_key))
+    by_label = _by_table(root, split) if table else _by_folder(root)
+    order = tuple(labels or _read_labels(root) or sorted(by_label, key=natural_key))
     kind = "label" if table else "folder"
-    if set(order) != set(found) and not (partial and found and found.keys() < set(order)):
+    if set(order) != set(by_label) and not (partial and by_label and by_label.keys() < set(order)):
         where = f"labels in {root}" if table else f"class folders in {root}"
+        without = "no photo of" if table else "no folder for"
         raise DataError(
             f"The {where} do not match the labels: "
-            f"{_difference('no photo of' if table else 'no folder for', set(order) - set(found))}"
-            f"{_difference('no label for', set(found) - set(order))}"
+            f"{_difference(without, set(order) - set(by_label))}"
+            f"{_difference('no label for', set(by_label) - set(order))}"
             f"Expected one {kind} for each of: {', '.join(order)}."
         )
     if len(order) < 2:
@@ -113,12 +114,12 @@ def find_photos(
     paths: list[Path] = []
     targets: list[int] = []
     for index, label in enumerate(order):
-        if label not in found:
+        if label not in by_label:
             continue
-        if not found[label]:
+        if not by_label[label]:
             raise DataError(f"The class folder {root / label} is empty; put photos in it.")
-        paths += sorted(found[label], key=lambda p: natural_key(str(p)))
-        targets += [index] * len(found[label])
+        paths += sorted(by_label[label], key=lambda p: natural_key(str(p)))
+        targets += [index] * len(by_label[label])
     return Photos(root, order, tuple(paths), np.array(targets, np.int64))
 
 
@@ -134,10 +135,10 @@ def _by_folder(root: Path) -> dict[str, list[Path]]:
 
 def _by_table(path: Path, split: Split) -> dict[str, list[Path]]:
     """The files of each label of a CSV."""
-    found: dict[str, list[Path]] = {}
+    by_label: dict[str, list[Path]] = {}
     for row in of_split(path, read_table(path), split):
-        found.setdefault(row.label, []).append(row.path)
-    return found
+        by_label.setdefault(row.label, []).append(row.path)
+    return by_label
 
 
 def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
@@ -152,11 +153,11 @@ def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; expected one with photos.")
-    found = sorted((p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and _visible(p)),
+    paths = sorted((p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and _visible(p)),
                    key=lambda p: natural_key(str(p)))  # fmt: skip
-    if not found:
+    if not paths:
         raise DataError(f"There are no photos in {root}; expected {', '.join(_SUFFIXES)} files.")
-    return Photos(root, (), tuple(found), np.full(len(found), -1, np.int64))
+    return Photos(root, (), tuple(paths), np.full(len(paths), -1, np.int64))
 
 
 def split_photos(photos: Photos, held_out: float, seed: int) -> tuple[Photos, Photos]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from edgeclf.artifact import Artifact
 from edgeclf.datasets.cache import POLICY_VERSION
-from edgeclf.datasets.photos import Photos, natural_key
+from edgeclf.datasets.photos import Photos, find_photos, natural_key
 from edgeclf.errors import DataError, ImageError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.system import files
@@ -47,6 +49,32 @@ def check_contents(photos: Photos) -> tuple[tuple[Path, ...], ...]:
     return tuple(tuple(photos.paths[i] for i in members) for members in copies)
 
 
+def find_photos_for(
+    artifacts: Sequence[Artifact], root: str | os.PathLike[str], *, partial: bool = False
+) -> Photos:
+    """Finds labelled photos that several models can be asked about.
+
+    Args:
+        artifacts: The models; at least one.
+        root: A folder that holds one folder a class, or a CSV.
+        partial: Whether some of the classes may have no photo.
+
+    Raises:
+        DataError: The models know different classes, or the photos cannot be used.
+    """
+    first = artifacts[0]
+    for artifact in artifacts[1:]:
+        if artifact.metadata.labels != first.metadata.labels:
+            raise DataError(
+                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
+                f"{first.path} knows {', '.join(first.metadata.labels)}. Only models of the same "
+                "classes, in the same order, can be asked about the same photos."
+            )
+    photos = find_photos(root, first.metadata.labels, partial=partial)
+    check_contents(photos)
+    return photos
+
+
 def keep_readable(photos: Photos, cache: Path, *, skip: bool) -> Photos:
     """Decodes every photo; one is unreadable if `edgeclf.image` refuses it.
 
@@ -64,17 +92,18 @@ def keep_readable(photos: Photos, cache: Path, *, skip: bool) -> Photos:
     if not reasons:
         return photos
     shown = "\n  ".join(list(reasons.values())[:_SHOWN]) + _more(len(reasons))
-    found = f"{len(reasons)} of {len(photos)} files in {photos.root} cannot be read"
+    finding = f"{len(reasons)} of {len(photos)} files in {photos.root} cannot be read"
     if not skip:
         raise DataError(
-            f"{found}; repair or remove them, or leave them out with --skip-unreadable:\n  {shown}"
+            f"{finding}; repair or remove them, or leave them out with --skip-unreadable:"
+            f"\n  {shown}"
         )
     kept = photos.subset([i for i in range(len(photos)) if i not in reasons])
     gone = set(photos.targets.tolist()) - set(kept.targets.tolist())
     if gone:
         names = ", ".join(photos.labels[index] for index in sorted(gone))
-        raise DataError(f"{found}, and no photo of {names} is left:\n  {shown}")
-    log(f"{found} and were left out:\n  {shown}")
+        raise DataError(f"{finding}, and no photo of {names} is left:\n  {shown}")
+    log(f"{finding} and were left out:\n  {shown}")
     return kept
 
 

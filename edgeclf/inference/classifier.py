@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeclf.artifact import Artifact, load_artifact
-from edgeclf.errors import ImageError, InferenceError, OptionError
+from edgeclf.errors import ImageError, InferenceError, OptionError, mapped
 from edgeclf.image import ImageSource, UInt8Array, decode_image, is_tensor, is_url, resize_image
 from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
 from edgeclf.inference.streaming import newest
@@ -116,10 +116,10 @@ class Classifier:
             ImageError: The picture cannot be read or is refused.
             InferenceError: The engine failed, or the process was forked since.
         """
-        given = self._prepare(image)
+        prepared = self._prepare(image)
         start = perf_counter()
-        probabilities = self._run(given.tensor[np.newaxis])[0]
-        return self._prediction(probabilities, given, (perf_counter() - start) * 1e3)
+        probabilities = self._run(prepared.tensor[np.newaxis])[0]
+        return self._prediction(probabilities, prepared, (perf_counter() - start) * 1e3)
 
     def classify_batch(
         self, images: Iterable[ImageSource], *, batch_size: int = _BATCH_SIZE
@@ -149,18 +149,18 @@ class Classifier:
     ) -> Iterator[Prediction | Failure]:
         inputs = self._prepare_ahead(images)
         while batch := list(islice(inputs, batch_size)):
-            good = [given for given in batch if isinstance(given, _Input)]
+            good = [prepared for prepared in batch if isinstance(prepared, _Input)]
             rows: Iterator[Float32Array] = iter(())
             share_ms = 0.0
             if good:
                 start = perf_counter()
-                rows = iter(self._run(np.stack([given.tensor for given in good])))
+                rows = iter(self._run(np.stack([prepared.tensor for prepared in good])))
                 share_ms = (perf_counter() - start) * 1e3 / len(good)
-            for given in batch:
-                if isinstance(given, _Input):
-                    yield self._prediction(next(rows), given, share_ms)
+            for prepared in batch:
+                if isinstance(prepared, _Input):
+                    yield self._prediction(next(rows), prepared, share_ms)
                 else:
-                    yield Failure(given)
+                    yield Failure(prepared)
 
     def stream(self, frames: Iterable[ImageSource]) -> Generator[Frame, None, None]:
         """Classifies the newest frame of a camera, again and again; older ones are dropped.
@@ -207,10 +207,10 @@ class Classifier:
         inputs = self._prepare_ahead(_several(images))
         while batch := list(islice(inputs, _ROWS_AT_ONCE)):
             tensors = []
-            for given in batch:
-                if not isinstance(given, _Input):
-                    raise given
-                tensors.append(given.tensor)
+            for prepared in batch:
+                if not isinstance(prepared, _Input):
+                    raise prepared
+                tensors.append(prepared.tensor)
             rows.append(self._run(np.stack(tensors)))
         return np.concatenate(rows) if rows else np.empty((0, len(self._labels)), np.float32)
 
@@ -306,10 +306,8 @@ def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
 
 
 def _fetched(fetch: Callable[[str], bytes], url: str) -> bytes:
-    try:
+    with mapped(ImageError, f"Cannot fetch {url}"):
         content = fetch(url)
-    except Exception as exc:  # whatever the caller's fetcher raises
-        raise ImageError(f"Cannot fetch {url}: {exc}.") from exc
     if not isinstance(content, bytes):
         raise ImageError(
             f"The fetcher gave {type(content).__name__} for {url}; expected the file's bytes."

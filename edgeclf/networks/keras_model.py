@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
-from edgeclf.errors import ArtifactError
+from edgeclf.errors import ArtifactError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.networks.backend import keras
 
@@ -33,10 +33,8 @@ def load_model(artifact: Artifact) -> keras.Model:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
         file.write_bytes(artifact.content)
-        try:
+        with mapped(ArtifactError, f"Keras cannot load {name}"):
             return keras.saving.load_model(file, compile=False)
-        except (ValueError, TypeError, OSError, KeyError) as exc:
-            raise ArtifactError(f"Keras cannot load {name}: {exc}") from exc
 
 
 def predict_probabilities(model: keras.Model, images: UInt8Array) -> npt.NDArray[np.float32]:

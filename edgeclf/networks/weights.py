@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.errors import ArtifactError, OptionError, mapped
 from edgeclf.networks.backend import keras
 from edgeclf.networks.efficientnet_lite import load_torch_weights
 from edgeclf.networks.registry import file_of_package, locate_weights
@@ -128,15 +128,17 @@ def _load(
 
 
 def _download(application: str, path: Path) -> None:
-    try:
-        with warnings.catch_warnings():  # that the weights are those for 224 pixels
-            warnings.simplefilter("ignore", UserWarning)
-            getattr(keras.applications, application)(include_top=False, weights="imagenet")
-    except Exception as exc:  # Keras raises plain Exception when a fetch fails
-        raise OptionError(
-            f"Keras could not download {path.name}: {exc} Copy the file to {path.parent} from a "
-            "machine that can, or give it with --weights FILE."
-        ) from exc
+    with (
+        mapped(
+            OptionError,
+            f"Keras could not download {path.name}",
+            f"Copy the file to {path.parent} from a machine that can, or give it with "
+            "--weights FILE.",
+        ),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)  # that the weights are those for 224 pixels
+        getattr(keras.applications, application)(include_top=False, weights="imagenet")
     if not path.is_file():
         raise OptionError(
             f"Keras downloaded weights, but not as {path}. Give their file with --weights FILE."

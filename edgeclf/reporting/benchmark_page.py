@@ -8,13 +8,13 @@ from typing import Any
 from edgeclf.measurement.matrix.schema import METRICS, Row, row_threads, steady_pss_bytes, total
 from edgeclf.reporting import text
 from edgeclf.reporting.benchmark_tables import (
-    arrivals_table,
     artifact_table,
     candidate_table,
     device_tables,
     latency_table,
     marks,
     memory_table,
+    open_loop_table,
     ratio_table,
     result_table,
     state_table,
@@ -133,7 +133,7 @@ def _tables(results: Mapping[str, Any], summary: Summary) -> list[Table]:
         *result_table(results, summary),
         *candidate_table(results, summary),
         *latency_table(results),
-        *arrivals_table(results),
+        *open_loop_table(results),
         *memory_table(results),
         *state_table(results),
         *artifact_table(results),

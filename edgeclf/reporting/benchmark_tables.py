@@ -16,7 +16,7 @@ from edgeclf.measurement.matrix.schema import (
 )
 from edgeclf.reporting import text
 from edgeclf.reporting.devices import Device, SameFile, same_files
-from edgeclf.reporting.summary import Ratio, Summary
+from edgeclf.reporting.summary import FigurePair, Summary
 from edgeclf.reporting.tables import Cell, Table, make_table
 
 Results = Mapping[str, Any]
@@ -30,8 +30,8 @@ def marks(row: Row) -> str:
     """What a reader must know before relying on a row; a dash if nothing."""
     if row["error"]:
         return "failed"
-    found = ["unstable"] * is_unstable(row) + ["throttled"] * bool(row["throttled"])
-    return ", ".join(found) or text.DASH
+    remarks = ["unstable"] * is_unstable(row) + ["throttled"] * bool(row["throttled"])
+    return ", ".join(remarks) or text.DASH
 
 
 def ratio_table(summary: Summary) -> list[Table]:
@@ -69,7 +69,7 @@ def ratio_table(summary: Summary) -> list[Table]:
     )  # fmt: skip
 
 
-def _ratio(ratio: Ratio | None, write: Callable[[float], str]) -> Cell:
+def _ratio(ratio: FigurePair | None, write: Callable[[float], str]) -> Cell:
     if ratio is None:
         return Cell(text.DASH)
     return Cell(text.ratio(ratio.ratio), f"{write(ratio.teacher)} → {write(ratio.student)}")
@@ -169,8 +169,8 @@ def latency_table(results: Results) -> list[Table]:
     )
 
 
-def arrivals_table(results: Results) -> list[Table]:
-    """What calls that arrive at random had to wait, where that was measured."""
+def open_loop_table(results: Results) -> list[Table]:
+    """What calls that arrive at random, an open-loop load, had to wait, where that was measured."""
     rows = results["rows"]
     lines = []
     for row in rows:
@@ -186,10 +186,11 @@ def arrivals_table(results: Results) -> list[Table]:
                 )
             )
     return make_table(
-        "Calls that arrive at random",
-        "Milliseconds from the moment when a call was to be sent to its answer, with the time it "
-        "waited for others; none where not all calls were served in twice the time. Busy is the "
-        "share of the time in which a call was being answered.",
+        "Open-loop load",
+        "Calls arrive at random, whether or not the one before is answered. Milliseconds from the "
+        "moment when a call was to be sent to its answer, with the time it waited for others; none "
+        "where not all calls were served in twice the time. Busy is the share of the time in which "
+        "a call was being answered.",
         (*_WAY, "Calls/s", "Served", "p50", "p90", "p99", "Busy"),
         lines,
         4,

@@ -192,8 +192,8 @@ def _ratio_table(comparison: Record) -> list[Table]:
             if student[key]["value"] is None:
                 notes.append(f"{file}: no ratio of {what}: {student[key]['note'].rstrip('.')}.")
         latency = student["latency_ms"]
-        found = f"latency: {latency['note']}" if latency["value"] else _speed(Ratio(**latency))
-        notes.append(f"{file}: {found.rstrip('.')}.")
+        words = f"latency: {latency['note']}" if latency["value"] else _speed(Ratio(**latency))
+        notes.append(f"{file}: {words.rstrip('.')}.")
     return make_table(
         "Teacher over student",
         "How many times the student's figure goes into the teacher's, and the two figures. Latency "
@@ -262,7 +262,7 @@ def _matrices(comparison: Record) -> list[tuple[str, list[list[dict[str, Any]]]]
     labels = comparison["labels"]
     if len(labels) > _MOST_CLASSES:
         return []
-    found = []
+    matrices = []
     for model in _models(comparison):
         counts = _counts(model)
         rows = []
@@ -274,8 +274,8 @@ def _matrices(comparison: Record) -> list[tuple[str, list[list[dict[str, Any]]]]
                  "strength": 100 * _STRONGEST * (count / total) ** 0.5}
                 for answer, count in zip(labels, row, strict=True)
             ])  # fmt: skip
-        found.append((model["file"], rows))
-    return found
+        matrices.append((model["file"], rows))
+    return matrices
 
 
 def _confusion_table(comparison: Record) -> list[Table]:

@@ -115,7 +115,7 @@ def _rule(kind: str, tolerance: float) -> str:
 
 
 def _tables(conversion: Record) -> list[Table]:
-    makers = (_main_table, _ladder_table, _class_table, _answer_table)
+    makers = (_main_table, _attempt_table, _class_table, _answer_table)
     return [table for make in makers for table in make(conversion)]
 
 
@@ -124,7 +124,7 @@ def _main_table(conversion: Record) -> list[Table]:
     rows = []
     for name, result in conversion["results"].items():
         place, recipe = _taken(result)
-        verdict = Cell("passed", f"fallback recipe {place + 1}" if place else "")
+        verdict = Cell("passed", f"fallback recipe {place}" if place else "")
         if not result["passed"]:
             verdict = Cell("failed", _reason(result, tolerance), failed=True)
         comparison, size = _comparison(result), result.get("size_bytes")
@@ -156,7 +156,7 @@ def _main_table(conversion: Record) -> list[Table]:
     )  # fmt: skip
 
 
-def _ladder_table(conversion: Record) -> list[Table]:
+def _attempt_table(conversion: Record) -> list[Table]:
     rows = [
         (
             name,
@@ -329,7 +329,7 @@ def _drop(comparison: Record) -> float | None:
 
 
 def _taken(result: Record) -> tuple[int, str]:
-    """The recipe that was taken, and its place in the fallback recipes, from 0."""
+    """How many recipes had failed before one passed, and that one."""
     attempts = enumerate(_list(result, "attempts"))
     return next(
         ((i, attempt["recipe"]) for i, attempt in attempts if attempt["passed"]), (0, text.DASH)
@@ -337,7 +337,7 @@ def _taken(result: Record) -> tuple[int, str]:
 
 
 def _differences(compared: Record) -> tuple[str, Cell]:
-    """Agreement and changes of a comparison or a attempt."""
+    """Agreement and changes of a comparison or of an attempt."""
     agreement, largest, mean = (
         compared.get(key) for key in ("top1_agreement", "max_change", "mean_change")
     )

@@ -57,7 +57,7 @@ def _columns(row: Row, summary: Summary) -> dict[str, Any]:
         **_accuracy(row),
         **dict(_latency(row)),
         "throughput_images_per_s": _of(row["throughput"], "images_per_s"),
-        **_arrivals(row),
+        **_open_loop(row),
         **dict(_memory(row)),
         "cold_start_ms": METRICS["cold_start_ms"](row),
         "cold_start_dropped_ms": _of(row["cold_start"], "dropped_ms"),
@@ -90,12 +90,13 @@ def _latency(row: Row) -> Iterator[tuple[str, Any]]:
     yield "stable", _of(latency, "stable")
 
 
-def _arrivals(row: Row) -> dict[str, Any]:
+def _open_loop(row: Row) -> dict[str, Any]:
     stream = row.get("open_loop")
     latency = stream["latency_ms"] if stream else None
+    counts, percentiles = ("rate_per_s", "sent", "served", "busy"), ("p50", "p90", "p99")
     return {
-        **{f"arrivals_{key}": _of(stream, key) for key in ("rate_per_s", "sent", "served", "busy")},
-        **{f"arrivals_{key}_ms": _of(latency, key) for key in ("p50", "p90", "p99")},
+        **{f"open_loop_{key}": _of(stream, key) for key in counts},
+        **{f"open_loop_{key}_ms": _of(latency, key) for key in percentiles},
     }
 
 

@@ -191,8 +191,8 @@ def _facts(study: Record) -> dict[str, str]:
 
 
 def _run(study: Record, seed: int, kind: str, int8: bool) -> Record:
-    found: Record = study["runs"][str(seed)][kind]
-    return found["int8"] if int8 else found
+    run: Record = study["runs"][str(seed)][kind]
+    return run["int8"] if int8 else run
 
 
 def _mean_top1(study: Record, kind: str, int8: bool = False) -> float:

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeclf.measurement.matrix.recommendation import Limits, Recommendation, recommend
+from edgeclf.measurement.matrix.recommendation import SAME_SPEED, Limits, Recommendation, recommend
 from edgeclf.measurement.matrix.schema import Row, is_unstable, row_threads, steady_pss_bytes, total
 from edgeclf.reporting import text
 
-_ALIKE = 0.05  # medians of two processes closer than this are not called faster or slower
-
 
 @dataclass(frozen=True)
-class Ratio:
+class FigurePair:
     """One figure of the teacher and of the student, and teacher / student."""
 
     teacher: float
@@ -43,7 +41,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """Two measured rows, one of the teacher and one of the student.
 
     Attributes:
@@ -63,10 +61,10 @@ class Comparison:
     title: str
     teacher_file: str
     student_file: str
-    parameters: Ratio | None
-    size_bytes: Ratio
-    total_p50_ms: Ratio | None
-    steady_pss_bytes: Ratio | None
+    parameters: FigurePair | None
+    size_bytes: FigurePair
+    total_p50_ms: FigurePair | None
+    steady_pss_bytes: FigurePair | None
     top1: Accuracy | None
     student_agreement: float | None
 
@@ -103,8 +101,8 @@ class Summary:
     recommendation: Recommendation
     teacher: str | None
     student: str | None
-    headline: Comparison | None
-    like_with_like: tuple[Comparison, ...]
+    headline: RowComparison | None
+    like_with_like: tuple[RowComparison, ...]
     failures: tuple[RowFailure, ...]
     sentences: tuple[str, ...]
 
@@ -154,7 +152,7 @@ def _roles(rows: Iterable[Row]) -> tuple[str | None, str | None]:
     return by_size[-1], by_size[0]
 
 
-def _headline(rows: list[Row], teacher: str | None, student: str | None) -> Comparison | None:
+def _headline(rows: list[Row], teacher: str | None, student: str | None) -> RowComparison | None:
     source = _fastest(rows, model=teacher, format="keras")
     small = _fastest(rows, model=student, format="tflite", precision="int8")
     if source is None or small is None:
@@ -164,7 +162,7 @@ def _headline(rows: list[Row], teacher: str | None, student: str | None) -> Comp
 
 def _like_with_like(
     rows: list[Row], teacher: str | None, student: str | None
-) -> tuple[Comparison, ...]:
+) -> tuple[RowComparison, ...]:
     students = {_way(row): row for row in reversed(rows) if row["model"] == student}
     pairs = [
         (row, students[_way(row)])
@@ -196,18 +194,18 @@ def _way(row: Row) -> tuple[Any, ...]:
 
 def _fastest(rows: Iterable[Row], **wanted: Any) -> Row | None:
     """Of an artifact's rows that answer one photo at a time, the one with the lowest median."""
-    found = [
+    candidates = [
         row for row in rows
         if all(row[key] == value for key, value in wanted.items()) and row["batch"] == 1
     ]  # fmt: skip
-    return min(found, key=lambda row: (total(row) or {"p50": math.inf})["p50"], default=None)
+    return min(candidates, key=lambda row: (total(row) or {"p50": math.inf})["p50"], default=None)
 
 
-def _compare(title: str, teacher: Row, student: Row) -> Comparison:
+def _compare(title: str, teacher: Row, student: Row) -> RowComparison:
     both = (teacher, student)
     agreement = student["agreement"]
     medians = [percentiles["p50"] if (percentiles := total(row)) else None for row in both]
-    return Comparison(
+    return RowComparison(
         title=title,
         teacher_file=teacher["file"],
         student_file=student["file"],
@@ -220,12 +218,12 @@ def _compare(title: str, teacher: Row, student: Row) -> Comparison:
     )
 
 
-def _ratio(teacher: float | None, student: float | None) -> Ratio | None:
+def _ratio(teacher: float | None, student: float | None) -> FigurePair | None:
     return _positive_ratio(teacher, student) if teacher and student else None
 
 
-def _positive_ratio(teacher: float, student: float) -> Ratio:
-    return Ratio(teacher, student, teacher / student)
+def _positive_ratio(teacher: float, student: float) -> FigurePair:
+    return FigurePair(teacher, student, teacher / student)
 
 
 def _accuracy(
@@ -247,8 +245,8 @@ def _sentences(
     results: Mapping[str, Any],
     teacher: str | None,
     student: str | None,
-    headline: Comparison | None,
-    same: tuple[Comparison, ...],
+    headline: RowComparison | None,
+    same: tuple[RowComparison, ...],
     failures: tuple[RowFailure, ...],
 ) -> Iterable[str]:
     if headline:
@@ -291,7 +289,7 @@ def _any_keras(results: Mapping[str, Any]) -> bool:
 
 
 def _headline_sentences(
-    results: Mapping[str, Any], headline: Comparison, teacher: str | None, student: str | None
+    results: Mapping[str, Any], headline: RowComparison, teacher: str | None, student: str | None
 ) -> Iterable[str]:
     distilled = teacher != student
     subject = f"The int8 student {student}" if distilled else f"{student} as int8 TFLite"
@@ -332,7 +330,7 @@ def _size_words(ratio: float, object_: str) -> str:
 
 
 def _speed_words(ratio: float) -> str:
-    if abs(ratio - 1) < _ALIKE:
+    if abs(ratio - 1) < SAME_SPEED:
         return "answers about as fast"
     if ratio > 1:
         return f"answers {text.digits(ratio)} times faster"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edgeclf.system.words import counted
+
 DASH = "–"  # stands for a percentile that the sample cannot carry
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[kMG]?B|m?s)(?!\w))")
@@ -74,7 +76,7 @@ def unbroken(sentences: str) -> str:
 
 def threads(number: int | None) -> str:
     """A number of threads in words."""
-    return "threads unknown" if number is None else f"{number} thread{'s' * (number != 1)}"
+    return "threads unknown" if number is None else counted(number, "thread")
 
 
 def part(count: int, total: int, thing: str) -> str:
@@ -117,9 +119,8 @@ def runtime_library(runtime: Mapping[str, Any]) -> str:
 
 def runtime_place(runtime: Mapping[str, Any]) -> str:
     """Where in the machine a row really ran; empty for a row that failed."""
-    threads = runtime.get("threads")
-    counted = f"{threads} thread{'s' if threads != 1 else ''}" if threads else None
-    parts = (runtime.get("device"), runtime.get("delegate"), counted)
+    number = runtime.get("threads")
+    parts = (runtime.get("device"), runtime.get("delegate"), number and counted(number, "thread"))
     return ", ".join(str(part) for part in parts if part)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeclf.errors import InferenceError
 from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.system.device import Device as Device
 
 Float32Array = npt.NDArray[np.float32]
-Device = Literal["cpu", "cuda", "gpu", "npu"]
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def check_images(images: Any, spec: ImageSpec) -> None:
     """
     expected = (spec.height, spec.width, 3)
     if not isinstance(images, np.ndarray):
-        given = type(images).__name__
+        received = type(images).__name__
     elif images.dtype != np.uint8 or images.shape[1:] != expected:
-        given = f"{images.dtype} {images.shape}"
+        received = f"{images.dtype} {images.shape}"
     else:
         return
-    raise InferenceError(f"The runtime received {given}; expected uint8 {('N', *expected)}.")
+    raise InferenceError(f"The runtime received {received}; expected uint8 {('N', *expected)}.")
 
 
 def as_probabilities(output: Any, count: int, classes: int) -> Float32Array:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeclf.artifact import Artifact, Metadata
 from edgeclf.errors import InferenceError, RuntimeLoadError
@@ -14,13 +15,19 @@ from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabil
 
 
 def fake_artifact(labels: Sequence[str], height: int = 32, width: int = 32) -> Artifact:
-    """An artifact with labels and an input size but no model, for `FakeRuntime`."""
+    """An artifact with labels and an input size but no model, for `FakeRuntime`.
+
+    Examples:
+        >>> from edgeclf.runtimes.fake import fake_artifact
+        >>> fake_artifact(["dark", "bright"]).metadata.labels
+        ('dark', 'bright')
+    """
     metadata = Metadata("fake", tuple(labels), ImageSpec(height, width))
     return Artifact("tflite", metadata, b"")
 
 
 class FakeRuntime:
-    """Answers with given probabilities, or by default from the picture's brightness.
+    """Answers what your function answers, or by default by the picture's brightness.
 
     The default divides 0..255 into as many equal bands as there are classes and gives 0.9 to the
     band of the mean value, so that a test can steer the answer with plain grey pictures.
@@ -29,7 +36,18 @@ class FakeRuntime:
         artifact: Where labels and input size come from; see `fake_artifact`.
         device: Any that there is; `describe` says that it runs there.
         threads: Ignored.
-        probabilities: One row [classes] to answer with every time.
+        answer: From uint8 [N, H, W, 3] to probabilities [N, classes], which become float32. They
+            are checked like any engine's, and what it raises is raised.
+
+    Examples:
+        >>> import numpy as np
+        >>> from edgeclf import Classifier
+        >>> from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
+        >>> artifact = fake_artifact(["cat", "dog"])
+        >>> runtime = FakeRuntime(artifact, answer=lambda images: [[0.2, 0.8]] * len(images))
+        >>> classifier = Classifier(artifact, runtime=runtime)
+        >>> classifier.classify(np.zeros((48, 64, 3), np.uint8)).label
+        'dog'
     """
 
     def __init__(
@@ -38,14 +56,14 @@ class FakeRuntime:
         *,
         device: Device = "cpu",
         threads: int | None = None,
-        probabilities: Sequence[float] | None = None,
+        answer: Callable[[UInt8Array], npt.ArrayLike] | None = None,
     ) -> None:
         if device not in get_args(Device):
             raise RuntimeLoadError(f"Device is {device!r}; expected one of {get_args(Device)}.")
         self._classes = len(artifact.metadata.labels)
         self._spec = artifact.metadata.image
         self._device: Device = device
-        self._probabilities = probabilities
+        self._answer = answer or self._by_brightness
         self._closed = False
 
     def run(self, images: UInt8Array) -> Float32Array:
@@ -53,13 +71,13 @@ class FakeRuntime:
         if self._closed:
             raise InferenceError("This runtime is closed. Load the model again.")
         check_images(images, self._spec)
-        if self._probabilities is not None:
-            rows = np.tile(np.asarray(self._probabilities, np.float32), (len(images), 1))
-        else:
-            rows = np.full((len(images), self._classes), 0.1 / (self._classes - 1), np.float32)
-            band = images.mean(axis=(1, 2, 3)) * self._classes / 256
-            rows[np.arange(len(images)), band.astype(int)] = 0.9
-        return as_probabilities(rows, len(images), self._classes)
+        return as_probabilities(self._answer(images), len(images), self._classes)
+
+    def _by_brightness(self, images: UInt8Array) -> Float32Array:
+        rows = np.full((len(images), self._classes), 0.1 / (self._classes - 1), np.float32)
+        band = images.mean(axis=(1, 2, 3)) * self._classes / 256
+        rows[np.arange(len(images)), band.astype(int)] = 0.9
+        return rows
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
-from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
+from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 from edgeclf.system.cpu import available_cpus
@@ -77,13 +77,11 @@ class LiteRTRuntime:
             if engine is None:
                 raise InferenceError("This runtime is closed. Load the model again.")
             rows = np.empty((len(images), self._classes), np.float32)
-            try:
+            with mapped(InferenceError, f"{self._library} failed"):
                 for row, image in zip(rows, images, strict=True):
                     # int8-full takes the same values, counted from -128.
                     given = (image ^ 0x80).view(np.int8) if engine.takes_int8 else image
                     row[:] = engine.invoke(given[np.newaxis])
-            except (ValueError, RuntimeError, TypeError) as exc:
-                raise InferenceError(f"{self._library} failed: {exc}") from exc
         return as_probabilities(self._scores(engine, rows), len(images), self._classes)
 
     @staticmethod
@@ -117,11 +115,9 @@ class _Interpreter:
     """The classic interpreter, on the CPU."""
 
     def __init__(self, module: ModuleType, library: str, content: bytes, threads: int) -> None:
-        try:
+        with mapped(RuntimeLoadError, f"{library} cannot load this model"):
             self._interpreter: Any = module.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as exc:
-            raise RuntimeLoadError(f"{library} cannot load this model: {exc}") from exc
         (given, *_), (answer, *_) = (
             self._interpreter.get_input_details(),
             self._interpreter.get_output_details(),
@@ -151,7 +147,12 @@ class _CompiledModel:
             raise MissingDependencyError(
                 "ai_edge_litert", "litert", f"Running on a {accelerator}"
             ) from None
-        try:
+        with mapped(
+            RuntimeLoadError,
+            f"LiteRT cannot run this model on a {accelerator} here",
+            "Such an accelerator or its driver is missing, or does not take all of the model's "
+            "operations; use device='cpu'.",
+        ):
             self._model: Any = module.CompiledModel.from_buffer(
                 content, hardware_accel=module.HardwareAccelerator[accelerator]
             )
@@ -159,13 +160,6 @@ class _CompiledModel:
             self._outputs = self._model.create_output_buffers(0)
             self._classes = self._class_count(self._model)
             accelerated = accelerator == "CPU" or self._model.is_fully_accelerated()
-        except (RuntimeError, ValueError, AttributeError) as exc:
-            raise RuntimeLoadError(
-                f"LiteRT cannot run this model on a {accelerator} here "
-                f"({' '.join(str(exc).split())}). Such an accelerator "
-                "or its driver is missing, or does not take all of the model's operations; use "
-                "device='cpu'."
-            ) from exc
         if not accelerated:
             raise RuntimeLoadError(
                 f"LiteRT would run a part of this model beside the {accelerator}. What was asked "

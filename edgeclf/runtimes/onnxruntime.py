@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact
-from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
+from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 from edgeclf.system.cpu import available_cpus
@@ -47,9 +47,9 @@ class OnnxRuntime:
         self._spec = artifact.metadata.image
         self._session: Any = self._create_session(artifact, provider)
         self._device: Device = device
-        given = self._session.get_inputs()[0]
-        self._input = given.name
-        self._one_by_one = given.shape[0] == 1  # a model from elsewhere with a fixed batch
+        image_input = self._session.get_inputs()[0]
+        self._input = image_input.name
+        self._one_by_one = image_input.shape[0] == 1  # a model from elsewhere with a fixed batch
 
     @staticmethod
     def import_engine() -> ModuleType:
@@ -82,12 +82,10 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         if provider != _PROVIDERS["cpu"]:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        try:
+        with mapped(RuntimeLoadError, "onnxruntime cannot load this model"):
             session = self._onnxruntime.InferenceSession(
                 artifact.content, options, providers=[provider]
             )
-        except Exception as exc:  # onnxruntime's errors share no base class below Exception
-            raise RuntimeLoadError(f"onnxruntime cannot load this model: {exc}") from exc
         if session.get_providers()[0] != provider:
             raise RuntimeLoadError(
                 f"{provider} was asked for, but onnxruntime runs on {session.get_providers()}. "
@@ -101,11 +99,9 @@ class OnnxRuntime:
         if session is None:
             raise InferenceError("This runtime is closed. Load the model again.")
         check_images(images, self._spec)
-        try:
-            parts = [i[np.newaxis] for i in images] if self._one_by_one else [images]
+        parts = [i[np.newaxis] for i in images] if self._one_by_one else [images]
+        with mapped(InferenceError, "onnxruntime failed"):
             outputs = [session.run(None, {self._input: part})[0] for part in parts]
-        except Exception as exc:  # as above
-            raise InferenceError(f"onnxruntime failed: {exc}") from exc
         output = np.concatenate(outputs) if outputs else np.empty((0, self._classes))
         return as_probabilities(output, len(images), self._classes)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.artifact import Artifact
-from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
+from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 from edgeclf.system.cpu import available_cpus
@@ -48,11 +48,11 @@ class TensorFlowRuntime:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"
             path.write_bytes(artifact.content)
-            try:
-                with tf.device(self._tf_device):
-                    model = keras.saving.load_model(path, compile=False)
-            except (ValueError, TypeError, OSError, KeyError) as exc:
-                raise RuntimeLoadError(f"Keras cannot load this model: {exc}") from exc
+            with (
+                mapped(RuntimeLoadError, "Keras cannot load this model"),
+                tf.device(self._tf_device),
+            ):
+                model = keras.saving.load_model(path, compile=False)
         self._function: Any = tf.function(
             lambda x: model(x, training=False), input_signature=signature
         )
@@ -102,11 +102,8 @@ class TensorFlowRuntime:
         if function is None:
             raise InferenceError("This runtime is closed. Load the model again.")
         check_images(images, self._spec)
-        try:
-            with self._tf.device(self._tf_device):
-                output = function(images).numpy()
-        except (self._tf.errors.OpError, ValueError, TypeError) as exc:
-            raise InferenceError(f"tensorflow failed: {exc}") from exc
+        with mapped(InferenceError, "tensorflow failed"), self._tf.device(self._tf_device):
+            output = function(images).numpy()
         return as_probabilities(output, len(images), self._classes)
 
     def describe(self) -> RuntimeInfo:

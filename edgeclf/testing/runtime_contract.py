@@ -19,8 +19,7 @@ import argparse
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
@@ -28,7 +27,6 @@ import numpy as np
 
 from edgeclf.artifact import Artifact, Format, load_artifact
 from edgeclf.errors import EdgeclfError, InferenceError, RuntimeLoadError, VerificationError
-from edgeclf.image import UInt8Array
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes import (
     Device,
@@ -38,13 +36,18 @@ from edgeclf.runtimes import (
     load_runtime,
     runtime_names,
 )
-from edgeclf.runtimes.base import Float32Array
+from edgeclf.testing.expectations import (
+    Load,
+    answers,
+    assert_close,
+    assert_raises,
+    loaded,
+    pictures,
+)
 from edgeclf.trust.certificate import replay
 
-Load = Callable[..., Runtime]
 Check = Callable[[Load, Artifact], None]
 
-_TOLERANCE = 1e-5  # of a probability, between two ways to ask for the same
 _THREADS, _CALLS = 4, 50
 _PATIENCE_S = 2.0  # a slow engine gets fewer concurrent calls, so that they take about this long
 
@@ -54,15 +57,15 @@ def check_threads(load: Load, artifact: Artifact) -> None:
 
     The first of the checks, as TensorFlow's threads are fixed when a process first runs it.
     """
-    with _loaded(load, threads=1) as runtime:
-        runtime.run(_pictures(artifact, 1))
+    with loaded(load, threads=1) as runtime:
+        runtime.run(pictures(artifact, 1))
         found = runtime.describe().threads
     assert found == 1, f"threads=1 was asked for, and describe() says {found}."
 
 
 def check_description(load: Load, artifact: Artifact) -> None:
     """`describe` returns a `RuntimeInfo` whose fields a report can print."""
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         info = runtime.describe()
         assert isinstance(info, RuntimeInfo), (
             f"describe() returned {type(info).__name__}; expected a RuntimeInfo."
@@ -92,9 +95,9 @@ def check_description(load: Load, artifact: Artifact) -> None:
 def check_probabilities(load: Load, artifact: Artifact) -> None:
     """No, one and several images give a row of probabilities each."""
     classes = len(artifact.metadata.labels)
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         for count in (1, 5, 0, 2):
-            rows = _answers(runtime, _pictures(artifact, count))
+            rows = answers(runtime, pictures(artifact, count))
             assert isinstance(rows, np.ndarray) and rows.dtype == np.float32, (
                 f"run() returned {getattr(rows, 'dtype', type(rows).__name__)}; expected an array "
                 "of float32."
@@ -111,51 +114,51 @@ def check_probabilities(load: Load, artifact: Artifact) -> None:
 
 def check_batch_equals_single(load: Load, artifact: Artifact) -> None:
     """An image gets the same answer alone as among others, in their order."""
-    images = _pictures(artifact, 5)
-    with _loaded(load) as runtime:
+    images = pictures(artifact, 5)
+    with loaded(load) as runtime:
         together = runtime.run(images)
         apart = np.concatenate([runtime.run(image[np.newaxis]) for image in images])
-    _assert_close(together, apart, "A batch of 5 and its images one by one")
+    assert_close(together, apart, "A batch of 5 and its images one by one")
 
 
 def check_repeatable(load: Load, artifact: Artifact) -> None:
     """The same images give the same answers, whatever was asked in between."""
-    images = _pictures(artifact, 3)
-    with _loaded(load) as runtime:
+    images = pictures(artifact, 3)
+    with loaded(load) as runtime:
         first = runtime.run(images).copy()
         runtime.run(images[::-1].copy())
-        _assert_close(runtime.run(images), first, "The second and the first answer to the same")
+        assert_close(runtime.run(images), first, "The second and the first answer to the same")
 
 
 def check_answers_are_kept(load: Load, artifact: Artifact) -> None:
     """An answer is the caller's: it outlives later calls and the runtime, and may be changed."""
-    images = _pictures(artifact, 3)
-    with _loaded(load) as runtime:
+    images = pictures(artifact, 3)
+    with loaded(load) as runtime:
         answer = runtime.run(images[:1])
         as_it_was = answer.copy()
         runtime.run(images[1:2])
-        _assert_close(answer, as_it_was, "An answer after a later call and before it")
+        assert_close(answer, as_it_was, "An answer after a later call and before it")
         answer[:] = 0.0  # must not reach into the engine
         again = runtime.run(images[:1])
-        _assert_close(again, as_it_was, "Answers before and after the caller wrote into the first")
-    _assert_close(again, as_it_was, "An answer after close() and before it")
+        assert_close(again, as_it_was, "Answers before and after the caller wrote into the first")
+    assert_close(again, as_it_was, "An answer after close() and before it")
 
 
 def check_input_is_kept(load: Load, artifact: Artifact) -> None:
     """The images are only read, and may be read-only."""
-    images = _pictures(artifact, 3)
+    images = pictures(artifact, 3)
     as_it_was = images.copy()
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         expected = runtime.run(images)
         assert np.array_equal(images, as_it_was), "run() changed the images that it was given."
         images.flags.writeable = False
-        answer = _answers(runtime, images)
-    _assert_close(answer, expected, "Answers to a read-only and to a writable array")
+        answer = answers(runtime, images)
+    assert_close(answer, expected, "Answers to a read-only and to a writable array")
 
 
 def check_memory_layouts(load: Load, artifact: Artifact) -> None:
     """Views are answered like their copies: mirrored, BGR as RGB, every other one, by columns."""
-    images = _pictures(artifact, 2)
+    images = pictures(artifact, 2)
     views = {
         "mirrored images, images[:, :, ::-1]": images[:, :, ::-1],
         "images upside down, images[:, ::-1]": images[:, ::-1],
@@ -166,15 +169,15 @@ def check_memory_layouts(load: Load, artifact: Artifact) -> None:
             :, 3:-5, 2:-7, :-1
         ],
     }
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         for words, view in views.items():
             expected = runtime.run(view.copy(order="C"))
-            _assert_close(_answers(runtime, view), expected, f"Answers to {words} and to a copy")
+            assert_close(answers(runtime, view), expected, f"Answers to {words} and to a copy")
 
 
 def check_wrong_input(load: Load, artifact: Artifact) -> None:
     """What is not uint8 [N, H, W, 3] of the input size is an error, and does no harm."""
-    images = _pictures(artifact, 2)
+    images = pictures(artifact, 2)
     wrong: dict[str, Any] = {
         "float32 0..255": images.astype(np.float32),
         "float32 0..1": (images / 255).astype(np.float32),
@@ -189,38 +192,38 @@ def check_wrong_input(load: Load, artifact: Artifact) -> None:
         "flattened, [N, H * W * 3]": images.reshape(2, -1),
         "a list": images.tolist(),
     }
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         expected = runtime.run(images)
         for words, given in wrong.items():
-            _assert_raises(EdgeclfError, partial(runtime.run, given), f"run() of {words}")
-        _assert_close(_answers(runtime, images), expected, "Answers after and before wrong input")
+            assert_raises(EdgeclfError, partial(runtime.run, given), f"run() of {words}")
+        assert_close(answers(runtime, images), expected, "Answers after and before wrong input")
 
 
 def check_close(load: Load, artifact: Artifact) -> None:
     """A closed runtime says so; closing it twice is no error."""
-    images = _pictures(artifact, 1)
+    images = pictures(artifact, 1)
     runtime = load()
     runtime.run(images)
     runtime.close()
     runtime.close()
-    _assert_raises(InferenceError, partial(runtime.run, images), "run() after close()")
+    assert_raises(InferenceError, partial(runtime.run, images), "run() after close()")
 
 
 def check_two_at_once(load: Load, artifact: Artifact) -> None:
     """Closing one runtime leaves another of the same artifact alone."""
-    images = _pictures(artifact, 2)
-    with _loaded(load) as runtime:
+    images = pictures(artifact, 2)
+    with loaded(load) as runtime:
         expected = runtime.run(images)
-        with _loaded(load) as other:
-            _assert_close(other.run(images), expected, "Answers of two runtimes of one artifact")
-        _assert_close(_answers(runtime, images), expected, "Answers after and before another's end")
+        with loaded(load) as other:
+            assert_close(other.run(images), expected, "Answers of two runtimes of one artifact")
+        assert_close(answers(runtime, images), expected, "Answers after and before another's end")
 
 
 def check_concurrent_calls(load: Load, artifact: Artifact) -> None:
     """Four threads share one runtime, and each gets the answers to its own images."""
-    images = _pictures(artifact, _THREADS)
+    images = pictures(artifact, _THREADS)
     wrong: list[str] = []
-    with _loaded(load, threads=1) as runtime:
+    with loaded(load, threads=1) as runtime:
         start = time.perf_counter()
         expected = np.concatenate([runtime.run(image[np.newaxis]) for image in images])
         call_s = (time.perf_counter() - start) / _THREADS
@@ -231,7 +234,7 @@ def check_concurrent_calls(load: Load, artifact: Artifact) -> None:
                 index = number % _THREADS
                 try:
                     answer = runtime.run(images[index : index + 1])
-                    _assert_close(answer, expected[index : index + 1], "Answers in threads and not")
+                    assert_close(answer, expected[index : index + 1], "Answers in threads and not")
                 except Exception as exc:  # also what no runtime may raise: it is reported below
                     wrong.append(f"{type(exc).__name__}: {exc}")
 
@@ -248,7 +251,7 @@ def check_concurrent_calls(load: Load, artifact: Artifact) -> None:
 
 def check_refuses_other_formats(load: Load, artifact: Artifact) -> None:
     """A format that the class does not name in `formats` is refused before it is parsed."""
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         runtime_class: Any = type(runtime)
     formats = getattr(runtime_class, "formats", None)
     if formats is None:  # it says nothing of formats, and auto never takes it
@@ -258,7 +261,7 @@ def check_refuses_other_formats(load: Load, artifact: Artifact) -> None:
     )
     for other in set(get_args(Format)) - {*formats, artifact.format}:
         disguised = dataclasses.replace(artifact, format=other)
-        _assert_raises(
+        assert_raises(
             RuntimeLoadError,
             partial(runtime_class, disguised, device="cpu", threads=1),
             f"Loading a .{other} artifact, which formats = {formats} does not name",
@@ -267,7 +270,7 @@ def check_refuses_other_formats(load: Load, artifact: Artifact) -> None:
 
 def check_refuses_unknown_device(load: Load, artifact: Artifact) -> None:
     """What is asked for is what runs: a device that it does not know is an error."""
-    _assert_raises(
+    assert_raises(
         RuntimeLoadError, partial(load, device="nonsense"), "Loading with device='nonsense'"
     )
 
@@ -276,7 +279,7 @@ def check_certificate(load: Load, artifact: Artifact) -> None:
     """The artifact's golden images are answered as certified, if it has a certificate."""
     if artifact.metadata.certificate is None:
         return
-    with _loaded(load) as runtime:
+    with loaded(load) as runtime:
         try:
             replay(Classifier(artifact, runtime=runtime))
         except VerificationError as exc:
@@ -302,32 +305,6 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _pictures(artifact: Artifact, count: int) -> UInt8Array:
-    """Coarse random patterns between dark and bright, uint8 [count, H, W, 3].
-
-    Unlike noise, which is one grey for a network, they get different answers, so that an answer
-    to the wrong picture shows.
-    """
-    image = artifact.metadata.image
-    rng = np.random.default_rng(0)
-    pictures: UInt8Array = np.empty((count, image.height, image.width, 3), np.uint8)
-    rows, columns = (np.arange(size) * 4 // size for size in (image.height, image.width))
-    for number, picture in enumerate(pictures):
-        low = 224 * number // max(1, count - 1)
-        blocks = rng.integers(low, low + 32, (4, 4, 3), np.uint8)
-        picture[:] = blocks[rows][:, columns]
-    return pictures
-
-
-@contextmanager
-def _loaded(load: Load, **options: Any) -> Iterator[Runtime]:
-    runtime = load(**options)
-    try:
-        yield runtime
-    finally:
-        runtime.close()
-
-
 def _is_of(name: str, runtime: Runtime) -> bool:
     """Whether a runtime can be the one that is registered under a name."""
     try:
@@ -335,37 +312,6 @@ def _is_of(name: str, runtime: Runtime) -> bool:
     except RuntimeLoadError:  # that one's engine is not installed, and this one runs
         return False
     return not isinstance(registered, type) or isinstance(runtime, registered)
-
-
-def _answers(runtime: Runtime, images: UInt8Array) -> Float32Array:
-    """An answer to what a runtime must take."""
-    try:
-        return runtime.run(images)
-    except EdgeclfError as exc:
-        raise AssertionError(
-            f"run() refused {images.dtype} {images.shape} with strides {images.strides}, "
-            f"writeable={images.flags.writeable}: {exc}"
-        ) from exc
-
-
-def _assert_close(found: Float32Array, expected: Float32Array, words: str) -> None:
-    assert found.shape == expected.shape, f"{words} have shapes {found.shape}, {expected.shape}."
-    difference = float(np.abs(found - expected).max())
-    assert difference <= _TOLERANCE, (
-        f"{words} differ by {difference:.6f} in a probability (allowed: {_TOLERANCE})."
-    )
-
-
-def _assert_raises(expected: type[Exception], action: Callable[[], Any], words: str) -> None:
-    try:
-        action()
-    except expected:
-        return
-    except Exception as exc:
-        raise AssertionError(
-            f"{words} raised {type(exc).__name__} ({exc}); expected {expected.__name__}."
-        ) from exc
-    raise AssertionError(f"{words} raised nothing; expected {expected.__name__}.")
 
 
 def _main() -> int:

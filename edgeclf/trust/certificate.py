@@ -154,14 +154,14 @@ def replay(classifier: Classifier) -> Verification:
 def _replay_photo(classifier: Classifier, photo: Mapping[str, Any], tolerance: float) -> str:
     decoded, tensor = _stages(base64.b64decode(photo["jpeg"]), classifier.artifact.metadata.image)
     same = True
-    for stage, found, certified, remedy in (
+    for stage, computed, certified, remedy in (
         ("decoder", _fingerprint(decoded), photo["decoded"],
          "Install a Pillow wheel, which brings a current libjpeg."),
         ("preprocessing", _fingerprint(tensor), photo["tensor"],
          "Install the version of edgeclf that wrote the artifact, or a later one."),
     ):  # fmt: skip
-        same = same and found["sha256"] == certified["sha256"]
-        levels = _distance(found, certified)
+        same = same and computed["sha256"] == certified["sha256"]
+        levels = _distance(computed, certified)
         if levels > _LEVELS:
             raise VerificationError(
                 f"The golden images are answered as certified, the JPEG is not: the difference is "

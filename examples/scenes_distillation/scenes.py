@@ -22,7 +22,7 @@ from edgeclf.system import files
 from edgeclf.system.progress import log, track
 from edgeclf.system.stages import Stages
 
-MASTER = "resnet152"
+TEACHER = "resnet152"
 SIDE = 150  # pixels of the photos, and of the teacher's input
 CLASSES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
 WANTED = {"size": 400.0, "parameters": 300.0, "latency_ms": 100.0}  # teacher / student
@@ -88,7 +88,7 @@ def run(plan: Plan, weights: Path | None) -> None:
     stages = Stages(plan.out / "stages")
     stages.run(
         "train the teacher",
-        lambda: train_master(plan),
+        lambda: train_teacher(plan),
         settings=[plan.weights, plan.teacher_epochs, plan.seed],
         inputs=[*photos, *([] if weights is None else [weights])],
         outputs=[plan.teacher],
@@ -145,7 +145,7 @@ def run(plan: Plan, weights: Path | None) -> None:
     )
 
 
-def train_master(plan: Plan) -> None:
+def train_teacher(plan: Plan) -> None:
     """A frozen ResNet152, global average pooling, and one dense layer that learns six logits.
 
     Nothing before the dense layer changes, and no photo is varied. So the network answers each
@@ -166,11 +166,11 @@ def train_master(plan: Plan) -> None:
     use_seed(plan.seed)
     training_data = open_training_data(plan.table("train"), plan.table("eval"), plan.out, plan.seed)
     spec = edgeclf.ImageSpec(SIDE, SIDE)
-    model = build_classifier(find_backbone(MASTER), len(CLASSES), spec, weights=plan.weights)
+    model = build_classifier(find_backbone(TEACHER), len(CLASSES), spec, weights=plan.weights)
     backbone = keras.Model(model.input, model.get_layer("features").output)
     images = training_data.images(training_data.photos, spec)
     steps = -(-len(images) // BATCH_SIZE)
-    batches = track(in_batches(images), f"features of {MASTER}", steps)
+    batches = track(in_batches(images), f"features of {TEACHER}", steps)
     features = np.concatenate([backbone.predict_on_batch(batch) for batch in batches])
 
     head = keras.Sequential([keras.Input(features.shape[1:]), model.get_layer("logits")])
@@ -187,7 +187,7 @@ def train_master(plan: Plan) -> None:
         verbose=0,
         callbacks=[ProgressCallback("dense layer of the teacher")],
     )
-    settings = {"backbone": MASTER, "weights": Path(plan.weights).name, "frozen": True,
+    settings = {"backbone": TEACHER, "weights": Path(plan.weights).name, "frozen": True,
                 "epochs": plan.teacher_epochs, "seed": plan.seed}  # fmt: skip
     save_model(training_data, plan.teacher.stem, model, spec, settings)
 
@@ -200,7 +200,7 @@ def find_master_weights(weights: str) -> Path | None:
     """
     if weights == "none":
         return None
-    (info,) = edgeclf.backbones([MASTER])
+    (info,) = edgeclf.backbones([TEACHER])
     from edgeclf.networks.registry import keras_cache
 
     cached = keras_cache() / str(info.weights_source)

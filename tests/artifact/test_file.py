@@ -190,6 +190,44 @@ def test_what_a_later_version_adds_is_passed_over() -> None:
     assert Metadata.from_json(json.dumps(document)) == METADATA
 
 
+def test_a_file_without_what_was_added_later_is_read() -> None:
+    added = ("description", "license", "origin_url", "paper")
+    document = json.loads(METADATA.to_json())
+    assert all(document[name] is None for name in added)
+    for name in added:
+        del document[name]
+    assert Metadata.from_json(json.dumps(document)) == METADATA
+
+
+def test_where_a_model_comes_from_is_kept() -> None:
+    metadata = dataclasses.replace(
+        METADATA,
+        description="Tells mugs from bowls.\nTrained on Sundays.",
+        license="Apache-2.0 OR MIT",
+        origin_url="https://example.org/mugs",
+        paper="http://example.org/paper.pdf",
+    )
+    assert load_artifact(seal_artifact(keras_model(), metadata).content).metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("description", " "), ("license", ""), ("license", "MIT\nand more"),
+        ("origin_url", "example.org"), ("origin_url", "file:///etc/passwd"), ("origin_url", ""),
+        ("paper", "https://"), ("paper", "https://a b"), ("paper", "see javascript:alert(1)"),
+    ],
+)  # fmt: skip
+def test_an_unusable_origin_is_refused(name: str, value: str) -> None:
+    with pytest.raises(OptionError, match=f"The {name} "):
+        dataclasses.replace(METADATA, **{name: value})
+    document = json.loads(METADATA.to_json()) | {name: value}
+    with pytest.raises(ArtifactError, match=f"The {name} "):
+        Metadata.from_json(json.dumps(document))
+    with pytest.raises(ArtifactError, match=f"wrong types: {name}"):
+        Metadata.from_json(json.dumps(document | {name: 3}))
+
+
 @pytest.mark.parametrize("labels", [(), ("one",), ("a", "a"), ("a", ""), ("a", "b\nc")])
 def test_unusable_labels_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(OptionError):

@@ -1,4 +1,4 @@
-"""Models that really break in int8, and what the fallback recipes makes of them."""
+"""Models that really break in int8, and what the fallback recipes make of them."""
 
 from __future__ import annotations
 

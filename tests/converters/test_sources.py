@@ -13,7 +13,7 @@ import pytest
 import edgeclf
 from edgeclf import SourceSpec
 from edgeclf.cli import main
-from edgeclf.converters.sources import read_labels
+from edgeclf.converters.labels import read_labels
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import load_image
 

@@ -131,7 +131,7 @@ def test_what_would_take_too_much_memory_is_refused(
     content = PICTURES["jpeg"].content
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
-    monkeypatch.setattr("edgeclf.image.MAX_BYTES", len(content))
+    monkeypatch.setattr("edgeclf.image.limits.MAX_BYTES", len(content))
     for source in sources(content, path).values():
         load_image(source, SPEC)
     longer = content + b"\0"
@@ -141,14 +141,14 @@ def test_what_would_take_too_much_memory_is_refused(
             load_image(source, SPEC)
             pytest.fail(way)
     path.write_bytes(content)
-    monkeypatch.setattr("edgeclf.image.MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr("edgeclf.image.limits.MAX_PIXELS", 64 * 48 - 1)
     with Image.open(path) as image:
         for source in (content, path, image, pictures.RGB):
             with pytest.raises(ImageError, match="64x48 pixels; the limit is 3,071 in all"):
                 load_image(source, SPEC)
-    monkeypatch.setattr("edgeclf.image.MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr("edgeclf.image.limits.MAX_PIXELS", 64 * 48)
     load_image(content, SPEC)
-    monkeypatch.setattr("edgeclf.image.MAX_SIDE", 63)
+    monkeypatch.setattr("edgeclf.image.limits.MAX_SIDE", 63)
     with pytest.raises(ImageError, match="63 a side"):
         load_image(content, SPEC)
 

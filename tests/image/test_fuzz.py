@@ -58,6 +58,7 @@ def test_the_fuzzer_notices(
     assert spec is not None and spec.loader is not None
     fuzz_images = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "fuzz_images", fuzz_images)  # for its dataclasses
+    monkeypatch.syspath_prepend(SCRIPT.parent)  # as when it is run
     spec.loader.exec_module(fuzz_images)
     (tmp_path / "child.py").write_text(
         f"import os, sys, time\nsys.stdin.buffer.read(8)\n{behaviour}\nsys.stdin.read()\n"

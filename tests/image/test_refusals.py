@@ -99,7 +99,7 @@ def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
         def denied(path: Path, mode: str) -> None:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("edgeclf.image.open", denied, raising=False)
+        monkeypatch.setattr("edgeclf.image.streams.open", denied, raising=False)
     with pytest.raises(ImageError, match=r"locked\.jpg: Permission denied"):
         load_image(tmp_path / "locked.jpg", SPEC)
 

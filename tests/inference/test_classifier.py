@@ -36,7 +36,7 @@ def test_fake_runtime_answers_by_brightness(fake: Classifier) -> None:
 
 def test_a_runtime_object_is_taken_as_it_is() -> None:
     artifact = fake_artifact(["a", "b"])
-    runtime = FakeRuntime(artifact, probabilities=[0.25, 0.75])
+    runtime = FakeRuntime(artifact, answer=lambda images: [[0.25, 0.75]])
     with Classifier(artifact, runtime=runtime) as classifier:
         assert classifier.classify(grey(0)).label == "b"
         assert classifier.describe().name == "fake"
@@ -44,9 +44,37 @@ def test_a_runtime_object_is_taken_as_it_is() -> None:
 
 def test_a_runtime_with_other_classes_is_an_error() -> None:
     artifact = fake_artifact(["a", "b"])
-    runtime = FakeRuntime(artifact, probabilities=[0.2, 0.3, 0.5])
+    runtime = FakeRuntime(artifact, answer=lambda images: [[0.2, 0.3, 0.5]])
     with pytest.raises(InferenceError, match=r"\(1, 3\); expected \(1, 2\)"):
         Classifier(artifact, runtime=runtime).classify(grey(0))
+
+
+def test_a_fake_runtime_answers_what_a_function_answers() -> None:
+    artifact = fake_artifact(["red", "green", "blue"], 4, 6)
+    asked: list[tuple[object, ...]] = []
+
+    def strongest_channel(images: np.ndarray) -> np.ndarray:
+        asked.append((images.dtype, images.shape))
+        channels = images.astype(float).mean(axis=(1, 2))
+        return channels / channels.sum(axis=1, keepdims=True)
+
+    runtime = FakeRuntime(artifact, answer=strongest_channel)
+    green, blue = np.zeros((2, 4, 6, 3), np.uint8)
+    green[..., 1] = 90
+    green[..., 0], blue[..., 2] = 30, 200
+    answers = list(Classifier(artifact, runtime=runtime).classify_batch([green, blue]))
+    assert [answer.label for answer in answers] == ["green", "blue"]
+    assert answers[0].probabilities == (0.25, 0.75, 0.0)
+    assert asked == [(np.dtype(np.uint8), (2, 4, 6, 3))]
+
+
+def test_what_the_function_of_a_fake_runtime_raises_is_raised() -> None:
+    def hot(images: np.ndarray) -> np.ndarray:
+        raise InferenceError("The chip is too hot.")
+
+    artifact = fake_artifact(["a", "b"])
+    with pytest.raises(InferenceError, match=r"^The chip is too hot\.$"):
+        Classifier(artifact, runtime=FakeRuntime(artifact, answer=hot)).classify(grey(0))
 
 
 def test_timing_is_by_stage(fake: Classifier) -> None:

@@ -12,7 +12,7 @@ from support.pictures import grey
 
 def test_top_takes_only_what_is_wanted() -> None:
     artifact = fake_artifact(["a", "b", "c", "d"])
-    runtime = FakeRuntime(artifact, probabilities=[0.1, 0.4, 0.3, 0.2])
+    runtime = FakeRuntime(artifact, answer=lambda images: [[0.1, 0.4, 0.3, 0.2]])
     prediction = Classifier(artifact, runtime=runtime).classify(grey(0))
     assert [s.label for s in prediction.top()] == ["b", "c", "d", "a"]
     assert [s.label for s in prediction.top(2, deny=["b"])] == ["c", "d"]
@@ -27,6 +27,6 @@ def test_top_takes_only_what_is_wanted() -> None:
 
 def test_equal_probabilities_keep_the_order_of_the_model() -> None:
     artifact = fake_artifact(["a", "b", "c"])
-    runtime = FakeRuntime(artifact, probabilities=[0.25, 0.375, 0.375])
+    runtime = FakeRuntime(artifact, answer=lambda images: [[0.25, 0.375, 0.375]])
     prediction = Classifier(artifact, runtime=runtime).classify(grey(0))
     assert prediction.label == "b" and [s.label for s in prediction.scores] == ["b", "c", "a"]

@@ -58,8 +58,8 @@ def test_a_row_with_nothing_but_a_latency_has_dashes(
     assert "small.int8.tflite" in page.read_text()
 
 
-def test_calls_that_arrive_at_random(results: dict[str, Any]) -> None:
-    heading = "## Calls that arrive at random"
+def test_an_open_loop_load(results: dict[str, Any]) -> None:
+    heading = "## Open-loop load"
     assert heading not in markdown_of(results)
     stream = {"rate_per_s": 30.0, "sent": 600, "served": 600, "busy": 0.125}
     waited = {"n": 600, "p50": 2.5, "p90": 4.0, "p99": None}

@@ -57,6 +57,10 @@ METADATA = Metadata(
         "artifact": {"top1": 0.9875, "top1_interval_95": [0.964, 0.996], "images": 240},
     },
     certificate=CERTIFICATE,
+    description="Tells mugs from bowls.",
+    license="Apache-2.0",
+    origin_url="https://example.org/mugs",
+    paper="https://arxiv.org/abs/1801.04381",
 )
 BARE = Metadata("bare", ("a", "b"), ImageSpec(8, 8))
 
@@ -118,6 +122,10 @@ SHA-256 {found["sha256"]}
 
 name mugs
 version 2.1
+description Tells mugs from bowls.
+license Apache-2.0
+origin https://example.org/mugs
+paper https://arxiv.org/abs/1801.04381
 parameters 108,516
 labels 2
 0 white

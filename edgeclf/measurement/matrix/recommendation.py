@@ -19,7 +19,7 @@ from edgeclf.measurement.matrix.schema import (
     why_missing,
 )
 
-_ALIKE = 1.05  # medians of two processes closer than this are not called faster or slower
+SAME_SPEED = 0.05  # medians of two processes closer than this are not told apart
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def recommend(results: Mapping[str, Any], limits: Limits) -> Recommendation:
         return Recommendation(None, _nothing(len(rows), len(sound), limits), rejected)
     accurate = without(fitting, _clearly_less_accurate_than(fitting))
     fastest = min(_p50(row) for row in accurate)
-    alike = [row for row in accurate if _p50(row) <= _ALIKE * fastest]
+    alike = [row for row in accurate if _p50(row) <= (1 + SAME_SPEED) * fastest]
     chosen = min(alike, key=lambda row: (row["size_bytes"], row_threads(row) or 0, _p50(row)))
     others = [row for row in accurate if row is not chosen]
     without(others, lambda row: _why_second(row, chosen, alike))

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.artifact import Artifact, load_artifact
-from edgeclf.datasets.photos import Photos, find_photos
-from edgeclf.datasets.validation import check_contents
-from edgeclf.errors import DataError
+from edgeclf.datasets.photos import Photos
+from edgeclf.datasets.validation import find_photos_for
 from edgeclf.measurement.matrix.cases import BenchmarkCase, plan_cases
 from edgeclf.measurement.matrix.resume import finished_rows, row_key
 from edgeclf.measurement.matrix.rows import PUBLISHED, QUICK, CaseRunner, SamplingPlan
@@ -51,7 +50,7 @@ class BenchmarkRequest:
 def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict[str, Any]:
     """The body of `edgeclf.benchmark`; see there."""
     artifacts = [load_artifact(path) for path in request.models]
-    photos = None if request.images is None else _open_photos(request.images, artifacts)
+    photos = None if request.images is None else find_photos_for(artifacts, request.images)
     cases = plan_cases(artifacts, request.runtimes, request.threads, request.batches)
     found = environment()
     budget = QUICK if request.quick else PUBLISHED
@@ -108,18 +107,6 @@ def _remark(row: Mapping[str, Any]) -> None:
         log(f"{row['id']} is unstable: its last medians differ by more than 10 %")
     if row["throttled"]:
         log(f"{row['id']} was throttled: the processor slowed down while it was measured")
-
-
-def _open_photos(images: Path, artifacts: Sequence[Artifact]) -> Photos:
-    photos = find_photos(images, artifacts[0].metadata.labels)
-    check_contents(photos)
-    for artifact in artifacts:
-        if artifact.metadata.labels != photos.labels:
-            raise DataError(
-                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
-                f"{images} holds {', '.join(photos.labels)}. Benchmark them apart."
-            )
-    return photos
 
 
 def _sources(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:

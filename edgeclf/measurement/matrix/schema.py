@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.errors import OptionError
+from edgeclf.system.words import counted
 
 SCHEMA = "edgeclf.benchmark/2"
 
@@ -66,7 +67,7 @@ def row_name(row: Row) -> str:
     parts = [f"{row['file']} on {row['runtime']['name']}"]
     threads = row_threads(row)
     if threads:
-        parts.append(f"{threads} thread{'s' * (threads != 1)}")
+        parts.append(counted(threads, "thread"))
     if row["batch"] != 1:
         parts.append(f"batch {row['batch']}")
     if row["input"] != "photos":

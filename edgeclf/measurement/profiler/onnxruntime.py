@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf.errors import MeasurementError
+from edgeclf.errors import MeasurementError, mapped
 from edgeclf.measurement.profiler.trace import Arithmetic, Step, Trace, random_tensor
 from edgeclf.metrics.multiply_adds import onnx_multiply_adds
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
@@ -57,12 +57,10 @@ class OnnxRuntimeProfiler:
             options.profile_file_prefix = str(Path(folder, "profile"))
         if not prepack:
             options.add_session_config_entry("session.disable_prepacking", "1")
-        try:
+        with mapped(MeasurementError, "onnxruntime cannot load this model"):
             return self._onnxruntime.InferenceSession(
                 self._content, options, providers=[self.fast_path]
             )
-        except Exception as exc:  # onnxruntime's errors share no base class below Exception
-            raise MeasurementError(f"onnxruntime cannot load this model: {exc}") from exc
 
     @staticmethod
     def _image(given: Any) -> Any:

@@ -1,0 +1,49 @@
+"""Edits of TFLite flatbuffers that the converters need and no tool of theirs makes.
+
+The functions take and return models as bytes; each of them leaves one graph, one input, one output
+and a signature that names both. A *float graph* is the network between normalisation and
+probabilities, float32 [1, H, W, 3] to float32 [1, classes].
+"""
+
+from edgeclf.converters.flatbuffer.edits import (
+    as_float_graph,
+    with_bytes_input,
+    with_free_batch,
+    with_metadata,
+    with_signature,
+)
+from edgeclf.converters.flatbuffer.queries import (
+    constant_tensors,
+    input_name,
+    logits_layer,
+    operator_outputs,
+    tensor_ranks,
+)
+from edgeclf.converters.flatbuffer.tree import pack, unpack
+from edgeclf.converters.flatbuffer.weights import (
+    linear_layers,
+    raise_dead_channels,
+    weight_layers,
+    with_added_bias,
+    with_weights,
+)
+
+__all__ = [
+    "as_float_graph",
+    "constant_tensors",
+    "input_name",
+    "linear_layers",
+    "logits_layer",
+    "operator_outputs",
+    "pack",
+    "raise_dead_channels",
+    "tensor_ranks",
+    "unpack",
+    "weight_layers",
+    "with_added_bias",
+    "with_bytes_input",
+    "with_free_batch",
+    "with_metadata",
+    "with_signature",
+    "with_weights",
+]

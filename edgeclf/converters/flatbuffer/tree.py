@@ -1,0 +1,90 @@
+"""A TFLite flatbuffer as a tree of objects, and what its fields mean."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from edgeclf.errors import ConversionError, MissingDependencyError
+
+_FILE_IDENTIFIER = b"TFL3"
+
+
+@cache
+def schema() -> Any:
+    """The module of TFLite's tables and enumerations.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        return importlib.import_module("ai_edge_litert.schema_py_generated")
+    except ModuleNotFoundError:
+        raise MissingDependencyError("ai_edge_litert", "convert", "Editing TFLite") from None
+
+
+def unpack(model: bytes) -> Any:
+    """The flatbuffer as a tree of objects, all weights in it.
+
+    Large weights may lie behind the flatbuffer, found by offset; packing a tree again would
+    move them, so they are taken in.
+    """
+    tree = schema().ModelT.InitFromPackedBuf(model, 0)
+    for buffer in tree.buffers:
+        if buffer.offset and buffer.offset > 1:
+            content = model[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(content, np.uint8)
+            buffer.offset = buffer.size = 0
+    return tree
+
+
+def unpack_graph(model: bytes) -> tuple[Any, Any]:
+    """The tree, and the only graph in it.
+
+    Raises:
+        ConversionError: There is another number of graphs.
+    """
+    tree = unpack(model)
+    if len(tree.subgraphs) != 1:
+        raise ConversionError(
+            f"The TFLite model has {len(tree.subgraphs)} graphs (control flow); expected one."
+        )
+    return tree, tree.subgraphs[0]
+
+
+def pack(tree: Any) -> bytes:
+    """The tree as a flatbuffer."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), _FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operator_name(tree: Any, operator: Any) -> str:
+    """The name of an operator's kind, as ``CONV_2D``."""
+    code = tree.operatorCodes[operator.opcodeIndex].builtinCode
+    return _name_of(schema().BuiltinOperator, code)
+
+
+def type_name(type_: int) -> str:
+    """The name of a tensor's type, as ``FLOAT32``."""
+    return _name_of(schema().TensorType, type_)
+
+
+def _name_of(enumeration: Any, value: int) -> str:
+    names: dict[int, str] = {v: key for key, v in vars(enumeration).items() if isinstance(v, int)}
+    return names.get(value, str(value))
+
+
+def text(value: Any) -> str:
+    """A name in the tree, which holds them as bytes, or None for an empty one."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+
+
+def stored_values(tree: Any, tensor: Any) -> Any:
+    """The float32 values of a tensor that is stored in the file, in one row."""
+    return np.frombuffer(np.asarray(tree.buffers[tensor.buffer].data).tobytes(), "<f4")

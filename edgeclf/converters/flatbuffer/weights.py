@@ -1,0 +1,146 @@
+"""The layers' weights and biases: which can be rounded or corrected, and with other values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.flatbuffer.tree import (
+    operator_name,
+    pack,
+    schema,
+    stored_values,
+    text,
+    unpack_graph,
+)
+from edgeclf.converters.gptq import Layer
+
+_BIAS_LIMIT = 2**30  # an int32 bias with a bit to spare
+_QUIET_CHANNEL = 1e-6  # relative to the layer's largest weight
+
+
+def weight_layers(model: bytes) -> list[Layer]:
+    """The float layers whose weights can be rounded, named after their weights' tensor."""
+    tree, graph = unpack_graph(model)
+    layers = []
+    for operator in graph.operators:
+        kind = operator_name(tree, operator)
+        if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        activation, stored = (graph.tensors[index] for index in operator.inputs[:2])
+        if tree.buffers[stored.buffer].data is None:
+            continue  # computed weights
+        weights = stored_values(tree, stored).reshape(stored.shape)
+        name, source, options = text(stored.name), text(activation.name), operator.builtinOptions
+        if kind == "FULLY_CONNECTED":
+            layers.append(Layer(name, source, weights[np.newaxis]))
+            continue
+        if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
+            continue
+        rows, columns = weights.shape[1:3]
+        if weights.shape[3] != activation.shape[3]:
+            continue  # grouped, or several outputs a channel
+        if kind == "CONV_2D":
+            shaped = weights.reshape(1, len(weights), -1)
+        else:
+            shaped = weights.reshape(rows * columns, 1, -1).transpose(2, 1, 0)
+        padding = None if options.padding == schema().Padding.SAME else ((0, 0), (0, 0))
+        stride = (options.strideH, options.strideW)
+        layers.append(Layer(name, source, shaped, (rows, columns), stride, padding))
+    return layers
+
+
+def with_weights(model: bytes, weights: Mapping[str, Any]) -> bytes:
+    """Replaces weights by tensor name; given in the shape of `weight_layers`."""
+    tree, graph = unpack_graph(model)
+    for tensor in graph.tensors:
+        values = weights.get(text(tensor.name))
+        if values is not None:
+            if len(values) > 1:  # depthwise: [C, 1, rows * columns] to [1, rows, columns, C]
+                values = values.transpose(2, 1, 0)
+            content = np.ascontiguousarray(values, "<f4").tobytes()
+            tree.buffers[tensor.buffer].data = np.frombuffer(content, np.uint8)
+    return pack(tree)
+
+
+def linear_layers(model: bytes) -> list[str]:
+    """Outputs of the quantised layers that have a bias and no activation function in them."""
+    tree, graph = unpack_graph(model)
+    kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    integers = (schema().TensorType.INT8, schema().TensorType.INT16)
+    return [
+        text(graph.tensors[operator.outputs[0]].name)
+        for operator in graph.operators
+        if operator_name(tree, operator) in kinds
+        and len(operator.inputs) > 2
+        and operator.inputs[2] >= 0
+        and graph.tensors[operator.outputs[0]].type in integers
+        and operator.builtinOptions.fusedActivationFunction == schema().ActivationFunctionType.NONE
+    ]
+
+
+def with_added_bias(model: bytes, layer: str, amount: Any) -> bytes:
+    """Adds to the bias of a quantised layer.
+
+    Args:
+        model: A quantised flatbuffer.
+        layer: Name of the layer's output, from `linear_layers`.
+        amount: float [channels], in the layer's own units.
+    """
+    tree, graph = unpack_graph(model)
+    (operator,) = (o for o in graph.operators if text(graph.tensors[o.outputs[0]].name) == layer)
+    bias = graph.tensors[operator.inputs[2]]
+    dtype = "<i4" if bias.type == schema().TensorType.INT32 else "<i8"  # int64 under int16
+    buffer = tree.buffers[bias.buffer]
+    stored = np.frombuffer(np.asarray(buffer.data).tobytes(), dtype)
+    steps = np.rint(amount / np.asarray(bias.quantization.scale, np.float64))
+    limits = np.iinfo(dtype)
+    added = np.clip(stored + steps, limits.min, limits.max).astype(dtype)
+    buffer.data = np.frombuffer(added.tobytes(), np.uint8)
+    return pack(tree)
+
+
+def raise_dead_channels(model: bytes, ranges: Ranges) -> bytes:
+    """Keeps the biases of channels whose weights are all but zero from overflowing in int8.
+
+    A trained network has channels that answer with their bias alone. Their weights' scale is
+    tiny, the bias is stored in multiples of that scale times the input's, and overflows int32:
+    the quantiser wraps it to another number without a word. One weight of such a channel is
+    raised so far that its bias fits; the output moves by at most 255 * 127 / 2**30 = 0.003 %
+    of the bias.
+
+    Args:
+        model: A float flatbuffer with one graph.
+        ranges: As calibration found them.
+    """
+    channel_axis = {
+        schema().BuiltinOperator.CONV_2D: 0,
+        schema().BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+        schema().BuiltinOperator.FULLY_CONNECTED: 0,
+    }
+    tree, graph = unpack_graph(model)
+    for operator in graph.operators:
+        axis = channel_axis.get(tree.operatorCodes[operator.opcodeIndex].builtinCode)
+        if axis is None or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+            continue
+        activation, weight, bias = (graph.tensors[index] for index in operator.inputs[:3])
+        span = ranges.get(text(activation.name))
+        if span is None:
+            continue
+        input_scale = (span[1] - span[0]) / 255
+        channels_first = np.moveaxis(stored_values(tree, weight).reshape(weight.shape), axis, 0)
+        flat = channels_first.reshape(len(channels_first), -1).copy()
+        largest = np.abs(flat).max(axis=1)
+        biases = np.abs(stored_values(tree, bias))
+        needed = np.maximum(
+            127 * biases / (max(input_scale, 1e-9) * _BIAS_LIMIT), _QUIET_CHANNEL * largest.max()
+        )
+        quiet = np.flatnonzero(largest < needed)
+        if len(quiet):
+            flat[quiet, 0] = needed[quiet]
+            lifted = np.moveaxis(flat.reshape(channels_first.shape), 0, axis)
+            tree.buffers[weight.buffer].data = np.frombuffer(lifted.tobytes(), np.uint8)
+    return pack(tree)
