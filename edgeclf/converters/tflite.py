@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgeclf.artifact import Format, Normalization, Precision
-from edgeclf.converters import flatbuffer
+from edgeclf.converters import flatbuffer, tflite_weights
 from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.gptq import Layer
@@ -152,7 +152,7 @@ class _TFLiteEngine:
             yield tensors
 
     def weight_layers(self, float_graph: bytes) -> list[Layer]:
-        return flatbuffer.weight_layers(float_graph)
+        return tflite_weights.weight_layers(float_graph)
 
     def levels(self, layer: Layer, recipe: Recipe) -> int:
         return _LEVELS
@@ -161,22 +161,22 @@ class _TFLiteEngine:
         return layer.kernel is None  # see _static_recipe
 
     def with_weights(self, float_graph: bytes, weights: Mapping[str, Float32Array]) -> bytes:
-        return flatbuffer.with_weights(float_graph, weights)
+        return tflite_weights.with_weights(float_graph, weights)
 
     def quantize(
         self, float_graph: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> bytes:
         logits = flatbuffer.logits_layer(float_graph)
-        float_graph = flatbuffer.raise_dead_channels(float_graph, ranges)
+        float_graph = tflite_weights.raise_dead_channels(float_graph, ranges)
         return _quantize(
             float_graph, _static_recipe(recipe, in_float, self._scheme, logits), ranges
         )
 
     def linear_layers(self, float_graph: bytes, quantized: bytes) -> list[str]:
-        return flatbuffer.linear_layers(quantized)
+        return tflite_weights.linear_layers(quantized)
 
     def with_added_bias(self, quantized: bytes, layer: str, amount: Any) -> bytes:
-        return flatbuffer.with_added_bias(quantized, layer, amount)
+        return tflite_weights.with_added_bias(quantized, layer, amount)
 
 
 def _can_resize(model: bytes) -> bool:

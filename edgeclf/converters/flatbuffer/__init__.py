@@ -20,30 +20,18 @@ from edgeclf.converters.flatbuffer.queries import (
     tensor_ranks,
 )
 from edgeclf.converters.flatbuffer.tree import pack, unpack
-from edgeclf.converters.flatbuffer.weights import (
-    linear_layers,
-    raise_dead_channels,
-    weight_layers,
-    with_added_bias,
-    with_weights,
-)
 
 __all__ = [
     "as_float_graph",
     "constant_tensors",
     "input_name",
-    "linear_layers",
     "logits_layer",
     "operator_outputs",
     "pack",
-    "raise_dead_channels",
     "tensor_ranks",
     "unpack",
-    "weight_layers",
-    "with_added_bias",
     "with_bytes_input",
     "with_free_batch",
     "with_metadata",
     "with_signature",
-    "with_weights",
 ]
