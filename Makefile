@@ -15,7 +15,7 @@ LEGACY := $(VENV)-legacy
 WHEELS := $(filter %.whl,$(wildcard $(EDGECLF)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-device lint typecheck bench legacy clean
+.PHONY: help demo test test-device lint typecheck bench findings legacy clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -60,6 +60,9 @@ bench: $(READY)  ## run the project's own benchmarks
 		$(BIN)/python benchmarks/$$script.py --write || missed="$$missed $$script"; done; \
 		$(BIN)/python tools/update_readme.py benchmarks/results; \
 		test -z "$$missed" || { echo "limits missed, or failed:$$missed"; exit 1; }
+
+findings:  ## run what surprised us about other software again, and tell what changed
+	@bash findings/run
 
 $(LEGACY)/.ready: pyproject.toml $(WHEELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || \
