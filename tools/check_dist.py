@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "edgeclf"
 DEVICE_LIMIT_BYTES = 200_000
 # Some of each, in case that the listing of folders itself goes wrong.
 NEEDED_IN_WHEELS = {
-    "device": {"__init__.py", "py.typed", "verify.py", "image.py", "runtimes/litert.py"},
+    "device": {"__init__.py", "py.typed", "verify.py", "image/__init__.py", "runtimes/litert.py"},
     "workstation": {"train.py", "converters/tflite.py", "reporting/template.html.j2"},
 }
 NEEDED_IN_SDIST = {
