@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import runpy
 import shutil
@@ -20,6 +19,7 @@ from edgeclf.system.stages import Stages
 from edgeclf.verbs import VERBS
 from support import optional
 from support.benchmark_results import make_results
+from support.stand_ins import stand_in
 
 
 def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -217,59 +217,38 @@ def test_stages_run_again_only_when_something_changed(tmp_path: Path) -> None:
     assert go(2) == 6
 
 
-@pytest.fixture
-def stages(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, list[inspect.BoundArguments]]:
-    """The verbs that take long, in name only: the calls, and files of `model_folder` they leave."""
-    calls: dict[str, list[inspect.BoundArguments]] = {}
-
-    def stand_in(verb: str, leave: Callable[[dict[str, Any]], None]) -> None:
-        module = importlib.import_module(f"edgeclf.{verb}")
-        signature = inspect.signature(getattr(module, verb))
-
-        def call(*args: Any, **options: Any) -> None:
-            bound = signature.bind(*args, **options)  # as the verb itself would refuse others
-            bound.apply_defaults()
-            calls.setdefault(verb, []).append(bound)
-            leave(bound.arguments)
-
-        monkeypatch.setattr(module, verb, call)
-
-    def trained(given: dict[str, Any]) -> None:
-        given["out"].mkdir(exist_ok=True)
-        shutil.copy(model_folder / "mugs.keras", given["out"] / "mugs-teacher.keras")
-
-    def converted(given: dict[str, Any]) -> None:
-        for ending in given["to"]:
-            target = given["model"].with_suffix(f".{ending}")
-            shutil.copy(model_folder / f"mugs.{ending}", target)
-
-    stand_in("train", trained)
-    stand_in("distill", lambda given: shutil.copy(model_folder / "mugs.keras", given["out"]))
-    stand_in("convert", converted)
-    stand_in("benchmark", lambda given: given["out"].write_text(json.dumps(make_results())))
-    return calls
-
-
 def test_the_demo_runs_through_and_reuses(
-    mugs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    stages: dict[str, list[inspect.BoundArguments]],
+    model_folder: Path, mugs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """The stages for real, verification and report too; `make bench` runs the verbs between."""
+    """With its own stages, verification and report; `make bench` runs all verbs for real."""
     from edgeclf.converters.base import DEFAULT_TARGETS
     from edgeclf.converters.gate import DEFAULT_TOLERANCE
 
     data, out = tmp_path / "mugs", tmp_path / "demo"
     shutil.copytree(mugs, data)
+    out.mkdir()
+
+    def leave_artifacts(given: dict[str, Any]) -> None:
+        for ending in given["to"]:
+            shutil.copy(model_folder / f"mugs.{ending}", given["model"].with_suffix(f".{ending}"))
+
+    model = model_folder / "mugs.keras"
+    calls = {
+        verb: stand_in(monkeypatch, verb, leave)
+        for verb, leave in {
+            "train": lambda given: shutil.copy(model, given["out"] / "mugs-teacher.keras"),
+            "distill": lambda given: shutil.copy(model, given["out"] / "mugs.keras"),
+            "convert": leave_artifacts,
+            "benchmark": lambda given: given["out"].write_text(json.dumps(make_results())),
+        }.items()
+    }
     page = edgeclf.demo(data, out=out, quick=True)
     assert page == out / "report.html" and page.stat().st_size > 10_000
+    assert (out / "report.md").exists()
     assert capsys.readouterr().err.count("repeats its") == len(DEFAULT_TARGETS)
-    given = {verb: [call.arguments for call in calls] for verb, calls in stages.items()}
+    (train,), (distill,), (convert,), (benchmark,) = calls.values()
     photos, evaluation = data / "train", data / "eval"
-    ((train,), (distill,), (convert,), (benchmark,)) = (
-        given[verb] for verb in ("train", "distill", "convert", "benchmark")
-    )
     assert (train["data"], train["evaluation"], train["epochs"]) == (photos, evaluation, 1)
     assert (distill["teacher"], distill["data"]) == (out / "mugs-teacher.keras", photos)
     assert (distill["evaluation"], distill["epochs"], distill["views"]) == (evaluation, 1, 1)
@@ -281,11 +260,11 @@ def test_the_demo_runs_through_and_reuses(
 
     assert edgeclf.demo(data, out=out, quick=True) == page
     assert capsys.readouterr().err.count("reused, its inputs have not changed") == 4
-    assert [len(calls) for calls in stages.values()] == [1, 1, 1, 1]
-    edgeclf.demo(data, out=out)  # for real: other settings, and the teacher is converted too
-    assert [len(calls) for calls in stages.values()] == [2, 2, 3, 2]
-    assert stages["convert"][-1].arguments["tolerance"] == DEFAULT_TOLERANCE
-    assert stages["train"][-1].arguments["epochs"] > 1
+    assert [len(made) for made in calls.values()] == [1, 1, 1, 1]
+    edgeclf.demo(data, out=out)  # in earnest: longer, and the teacher is converted too
+    assert [len(made) for made in calls.values()] == [2, 2, 3, 2]
+    assert {each["tolerance"] for each in calls["convert"][1:]} == {DEFAULT_TOLERANCE}
+    assert calls["train"][1]["epochs"] > 1 and calls["distill"][1]["views"] > 1
 
 
 def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
