@@ -65,8 +65,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "scenes", module)  # for its dataclass
     spec.loader.exec_module(module)
-    assert module.MASTER == "resnet152"
-    monkeypatch.setattr(module, "MASTER", "student-xs")
+    assert module.TEACHER == "resnet152"
+    monkeypatch.setattr(module, "TEACHER", "student-xs")
     return module
 
 

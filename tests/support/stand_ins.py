@@ -22,7 +22,7 @@ def stand_in(
     Args:
         patch: Undoes it.
         verb: The verb's name.
-        leave: Writes what the verb would, for its arguments and their defaults by name.
+        leave: Writes what the verb would, for its arguments and options by name, or their defaults.
 
     Returns:
         The arguments of each call so far; it grows.
@@ -34,8 +34,11 @@ def stand_in(
     def call(*args: object, **options: object) -> None:
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
-        calls.append(bound.arguments)
-        leave(bound.arguments)
+        given = dict(bound.arguments)
+        if (config := given.pop("config", None)) is not None:
+            given |= vars(config)
+        calls.append(given)
+        leave(given)
 
     patch.setattr(module, verb, call)
     patch.setattr(edgeclf, verb, call)

@@ -222,8 +222,7 @@ def test_the_demo_runs_through_and_reuses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """With its own stages, verification and report; `make bench` runs all verbs for real."""
-    from edgeclf.converters.base import DEFAULT_TARGETS
-    from edgeclf.converters.gate import DEFAULT_TOLERANCE
+    from edgeclf.converters.config import DEFAULT_TARGETS, DEFAULT_TOLERANCE
 
     data, out = tmp_path / "mugs", tmp_path / "demo"
     shutil.copytree(mugs, data)
