@@ -32,7 +32,7 @@ demo: $(READY)  ## mugs example from photos to report: train, distil, convert, v
 	$(BIN)/edgeclf demo
 
 test: $(READY)  ## run the tests, with coverage
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term --durations 20
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term --durations 20
 
 $(DEVICE)/.ready: pyproject.toml $(WHEELS)
 	$(PYTHON) -m venv --clear $(DEVICE)
@@ -50,7 +50,9 @@ lint: $(READY)  ## check style and formatting
 typecheck: $(READY)  ## check types, strictly
 	$(BIN)/mypy
 
-bench: $(READY)  ## run the project's own benchmarks
+bench: $(READY)  ## run the project's own benchmarks, the demo and the scenes, whole
+	$(BIN)/edgeclf demo
+	$(BIN)/python examples/scenes_distillation/scenes.py --smoke
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/conversion_time.py
 	$(BIN)/python benchmarks/artifact_overhead.py runs/demo/*.tflite runs/demo/*.onnx

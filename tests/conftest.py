@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,17 @@ from PIL import Image
 
 from support import REPOSITORY
 from support.benchmark_results import make_results
+from support.fixture_cache import made_once
 from support.optional import no_cuda, reason_to_skip
 
 if TYPE_CHECKING:
     from edgeclf import Classifier
 
-# Read when TensorFlow is first imported.
+# Read when TensorFlow and OpenBLAS are first imported, also by child processes. One thread each:
+# the workers share the CPUs already, and threads that wait for a small network's next step spin.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 MUGS = REPOSITORY / "examples" / "mugs"
 
@@ -134,34 +137,30 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teachers(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """Files of a teacher that swaps the classes of `shades`: see `write_teachers` there."""
     pytest.importorskip("litert_quantizer", reason="needs edgeclf[convert]")
     from support.shades import write_teachers
 
-    folder = tmp_path_factory.mktemp("teachers")
-    write_teachers(folder)
-    return folder
+    with made_once("teachers", write_teachers, None, pytestconfig, tmp_path_factory) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def model_folder(mugs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_folder(
+    mugs: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """A folder with a student that was barely trained, converted to every target."""
-    pytest.importorskip("keras", reason="needs edgeclf[train]")
-    folder = tmp_path_factory.mktemp("run")
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    for package in ("keras", "litert_quantizer", "tf2onnx", "jinja2"):
+        pytest.importorskip(package, reason="needs edgeclf[train,convert,report]")
+
+    def fill(folder: Path) -> None:
         fill_models(mugs, folder)
-        return folder
-    # Made by the first of the processes that share the tests, copied by all.
-    shared = tmp_path_factory.getbasetemp().parent / "run"
-    with open(shared.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not shared.exists():
-            fill_models(mugs, folder)
-            shutil.copytree(folder, shared)
-            return folder
-    shutil.copytree(shared, folder, dirs_exist_ok=True)
-    return folder
+
+    with made_once("models", fill, mugs, pytestconfig, tmp_path_factory) as folder:
+        yield folder
 
 
 def fill_models(mugs: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
@@ -99,14 +100,39 @@ def artifact_at(request: pytest.FixtureRequest) -> Callable[[str], Artifact]:
     return load
 
 
+# What these say of close() or of options needs a runtime that is theirs alone.
+OF_ITS_OWN = (check_threads, check_answers_are_kept, check_close, check_two_at_once,
+              check_concurrent_calls, check_refuses_unknown_device)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def open_runtime() -> Iterator[Callable[[str, Artifact], Any]]:
+    """Loads a runtime once for all checks that only call it: most engines take long to load."""
+    with ExitStack() as stack:
+
+        @cache
+        def load(name: str, artifact: Artifact) -> Any:
+            runtime = load_runtime(name, artifact)
+            stack.callback(runtime.close)
+            runtime.close = lambda: None  # type: ignore[method-assign]  # when it is over
+            return runtime
+
+        yield load
+
+
 @pytest.mark.parametrize(("name", "file", "check"), list(cases()))
 def test_every_runtime_keeps_the_contract(
-    name: str, file: str, check: Callable[..., None], artifact_at: Callable[[str], Artifact]
+    name: str,
+    file: str,
+    check: Callable[..., None],
+    artifact_at: Callable[[str], Artifact],
+    open_runtime: Callable[[str, Artifact], Any],
 ) -> None:
     if words := missing(name):
         pytest.skip(words)
     artifact = artifact_at(file)
-    check(partial(load_runtime, name, artifact), artifact)
+    alone = check in OF_ITS_OWN
+    check(partial(load_runtime if alone else open_runtime, name, artifact), artifact)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

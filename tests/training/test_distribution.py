@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import edgeclf
 from edgeclf.errors import OptionError
@@ -22,40 +23,23 @@ keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
 from edgeclf.networks.keras_model import load_model  # noqa: E402
 
+# Each of the runs is (out, weights, settings).
 PROGRAM = """
-import json, sys
+import dataclasses, json, sys
 import tensorflow as tf
 import edgeclf
-data, out, weights, settings = sys.argv[1:]
-config = edgeclf.TrainingConfig(
-    out=out, backbone="student-xs", weights=weights, input_size=32, epochs=2, deterministic=True,
-    **json.loads(settings),
-)
-if config.distribute == "mirrored":
+from edgeclf.networks.student import STUDENTS
+STUDENTS["student-xs"] = dataclasses.replace(STUDENTS["student-xs"], blocks=2)  # as conftest.py
+data, devices, runs = sys.argv[1:]
+if devices == "2":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-edgeclf.train(data, config)
+for out, weights, settings in json.loads(runs):
+    edgeclf.train(data, edgeclf.TrainingConfig(
+        out=out, backbone="student-xs", weights=weights, input_size=32, epochs=2,
+        deterministic=True, batch_size=16, **settings,
+    ))
 """
-
-
-@pytest.fixture
-def data(make_folder: Callable[..., Path]) -> Path:
-    return make_folder(cat=24, dog=24)
-
-
-def start(
-    data: Path, out: Path, weights: str | Path, *, config: str = "{}", **settings: object
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, data, out, weights, json.dumps(settings)], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "TF_CONFIG": config},
-    )  # fmt: skip
-
-
-def finish(children: list[subprocess.Popen[str]]) -> None:
-    for child in children:
-        printed, _ = child.communicate(timeout=300)
-        assert child.returncode == 0, printed
 
 
 def configs(count: int) -> list[str]:
@@ -71,6 +55,46 @@ def free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def knowing() -> keras.Model:
+    model = build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32))
+    rng = np.random.default_rng(0)
+    for _ in range(60):  # BatchNorm gets to know pictures, or all features would be near 0
+        model(rng.integers(0, 256, (32, 32, 32, 3), np.uint8), training=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def runs(knowing: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained from given weights, and from scratch: on one device, on two, by two processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    data, given = folder / "data", folder / "given.weights.h5"
+    rng = np.random.default_rng(0)
+    for index in range(48):
+        path = data / ("cat", "dog")[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), np.uint8)).save(path)
+    knowing.save_weights(given)
+
+    def start(way: str, tf_config: str = "{}") -> subprocess.Popen[str]:
+        both = [(f"{way}-given", str(given), {"distribute": way, "augmentation": 0}),
+                (f"{way}-scratch", "none", {"distribute": way})]  # fmt: skip
+        devices = "2" if way == "mirrored" else "1"
+        one = [("one-given", str(given), {"augmentation": 0})] if devices == "2" else []
+        words = [(str(folder / out), weights, settings) for out, weights, settings in one + both]
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(data), devices, json.dumps(words)], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, "TF_CONFIG": tf_config},
+        )  # fmt: skip
+
+    children = [start("mirrored"), *(start("multi-worker", each) for each in configs(2))]
+    for child in children:
+        printed, _ = child.communicate(timeout=600)
+        assert child.returncode == 0, printed
+    return folder
 
 
 def losses(out: Path) -> np.ndarray:
@@ -90,48 +114,31 @@ def assert_alike(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
 
 
 @pytest.mark.slow
-def test_two_devices_and_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
+def test_two_devices_and_two_processes_learn_as_one(runs: Path, knowing: keras.Model) -> None:
     """From given weights, whose BatchNorm does not learn, only the order of sums may differ."""
-    given = tmp_path / "given.weights.h5"
-    knowing = build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32))
-    rng = np.random.default_rng(0)
-    for _ in range(60):  # BatchNorm gets to know pictures, or all features would be near 0
-        knowing(rng.integers(0, 256, (32, 32, 32, 3), np.uint8), training=True)
-    knowing.save_weights(given)
-    settings = {"augmentation": 0, "batch_size": 16}
-    finish([
-        start(data, tmp_path / "one", given, **settings),
-        start(data, tmp_path / "mirrored", given, distribute="mirrored", **settings),
-        *(start(data, tmp_path / "two", given, config=each, distribute="multi-worker", **settings)
-          for each in configs(2)),
-    ])  # fmt: skip
-    log = (tmp_path / "two" / "data-teacher.run" / "log.csv").read_text()
+    log = (runs / "multi-worker-given" / "data-teacher.run" / "log.csv").read_text()
     assert log.count("new head") == 40 and log.count("fine-tune the upper layers") == 2
-    one = tmp_path / "one"
+    one = runs / "one-given"
     weights = trained(one).get_weights()
     assert any(np.abs(ours - theirs).max() > 1e-4
                for ours, theirs in zip(weights, knowing.get_weights(), strict=True))  # fmt: skip
-    for name in ("mirrored", "two", "two/worker-1"):
-        np.testing.assert_allclose(losses(tmp_path / name), losses(one), rtol=1e-5)
-        assert_alike(trained(tmp_path / name).get_weights(), weights)
+    for name in ("mirrored-given", "multi-worker-given", "multi-worker-given/worker-1"):
+        np.testing.assert_allclose(losses(runs / name), losses(one), rtol=1e-5)
+        assert_alike(trained(runs / name).get_weights(), weights)
 
 
 @pytest.mark.slow
-def test_two_devices_and_two_processes_learn_from_scratch(data: Path, tmp_path: Path) -> None:
+def test_two_devices_and_two_processes_learn_from_scratch(runs: Path) -> None:
     """Here each has variations and, in training, BatchNorm statistics of its own."""
-    finish([
-        start(data, tmp_path / "mirrored", "none", distribute="mirrored", batch_size=16),
-        *(start(data, tmp_path / "two", "none", config=each, distribute="multi-worker",
-                batch_size=16) for each in configs(2)),
-    ])  # fmt: skip
-    first, second = tmp_path / "two", tmp_path / "two" / "worker-1"
+    first, second = runs / "multi-worker-scratch", runs / "multi-worker-scratch" / "worker-1"
+    mirrored = runs / "mirrored-scratch"
     np.testing.assert_allclose(losses(first), losses(second), rtol=1e-5)
     ours, theirs = (
         [weight.numpy() for weight in trained(out).trainable_weights] for out in (first, second)
     )
     assert_alike(ours, theirs)
-    np.testing.assert_allclose(losses(tmp_path / "mirrored"), losses(first), rtol=0.1)
-    assert len(trained(tmp_path / "mirrored").trainable_weights) == len(ours) > 0
+    np.testing.assert_allclose(losses(mirrored), losses(first), rtol=0.1)
+    assert len(trained(mirrored).trainable_weights) == len(ours) > 0
 
 
 def test_what_is_not_there_is_said(

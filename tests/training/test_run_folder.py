@@ -199,7 +199,7 @@ def test_features_are_computed_once_over_all_starts(
         keras.utils.set_random_seed(0)
         model = build_classifier(find_backbone("student-xs"), 2, ImageSpec(32, 32))
         run = TrainingRun((images, np.arange(12) % 2), TrainingConfig(epochs=1), folder=folder)
-        fit_pretrained(model, run, unfreeze_from="block3_expand_conv")
+        fit_pretrained(model, run, unfreeze_from="block1_expand_conv")
         return folder
 
     with interrupted(kept=3):

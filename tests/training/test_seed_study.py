@@ -113,6 +113,7 @@ def test_a_study_that_was_interrupted_keeps_what_was_done(
     assert taught == [(seed, weight) for seed in range(3) for weight in (0.2, 1.0)]
 
 
+@pytest.mark.usefixtures("taught")
 def test_a_study_compares_the_int8_files_too(
     teachers: Path, shades: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from edgeclf.errors import DataError
 from edgeclf.system.stages import Stages
 from edgeclf.verbs import VERBS
 from support import optional
+from support.benchmark_results import make_results
+from support.stand_ins import stand_in
 
 
 def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -25,16 +29,19 @@ def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.* found in sys.modules:RuntimeWarning")  # by another test
 @pytest.mark.parametrize("verb", [optional.verb(name) for name in VERBS])
-def test_every_verb_is_a_function_a_command_and_a_module(verb: str) -> None:
+def test_every_verb_is_a_function_a_command_and_a_module(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert callable(getattr(edgeclf, verb))
-    for command in (["-m", "edgeclf", verb], ["-m", f"edgeclf.{verb}"]):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", *command, "--help"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert done.stdout.startswith(f"usage: edgeclf {verb}")
-        assert done.stderr == ""
+    for module, words in (("edgeclf", [verb]), (f"edgeclf.{verb}", [])):
+        monkeypatch.setattr(sys, "argv", [module, *words, "--help"])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_module(module, run_name="__main__")
+        printed = capfd.readouterr()
+        assert left.value.code == 0 and printed.err == ""
+        assert printed.out.startswith(f"usage: edgeclf {verb}")
 
 
 @pytest.mark.parametrize("verb", ["train", "distill", "convert"])
@@ -48,12 +55,19 @@ def test_options_are_told_without_a_framework(verb: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_help_and_version() -> None:
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     done = edgeclf_("--help")
     assert done.returncode == 0 and all(verb in done.stdout for verb in VERBS)
-    assert edgeclf_("--version").stdout.startswith("edgeclf ")
-    assert edgeclf_().returncode == 2
-    assert edgeclf_("fly").returncode == 2
+    for words, code in ((["--version"], 0), ([], 2), (["fly"], 2)):
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert left.value.code == code
+    assert capsys.readouterr().out.startswith("edgeclf ")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "edgeclf.train", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("usage: edgeclf train") and done.stderr == ""
 
 
 def test_classify_prints_text_and_json(model_folder: Path, photo: Path) -> None:
@@ -120,8 +134,9 @@ def test_verify_exit_codes(model_folder: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_bad_input_is_one_clear_line(
-    words: list[str], message: str, model_folder: Path, mugs: Path, photo: Path, tmp_path: Path
-) -> None:
+    words: list[str], message: str, model_folder: Path, mugs: Path, photo: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     from PIL import Image
 
     folders = ("one/cat", "empty/cat", "empty/dog", "mismatch/cat", "mismatch/dog",
@@ -133,11 +148,12 @@ def test_bad_input_is_one_clear_line(
             picture.save(tmp_path / folder / f"{index}.png")
     (tmp_path / "mismatch" / "labels.txt").write_text("cat\ncow\n")
     (tmp_path / "unreadable" / "dog" / "2.png").write_text("no image")
-    places = {"run": model_folder, "mugs": mugs, "photo": photo, "tmp": tmp_path}
-    done = edgeclf_(*(word.format(**places) for word in words), cwd=tmp_path)
-    assert done.returncode == 2
-    ours = done.stderr[done.stderr.index("edgeclf: ") :]
-    assert message in ours and "Traceback" not in done.stderr and done.stdout == ""
+    places = {"model_folder": model_folder, "mugs": mugs, "photo": photo, "tmp": tmp_path}
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(**places) for word in words]) == 2
+    printed = capfd.readouterr()
+    ours = printed.err[printed.err.index("edgeclf: ") :]
+    assert message in ours and printed.out == ""
     assert not list(tmp_path.rglob("*.keras")) and not list(tmp_path.rglob(".*"))
 
 
@@ -202,19 +218,52 @@ def test_stages_run_again_only_when_something_changed(tmp_path: Path) -> None:
 
 
 def test_the_demo_runs_through_and_reuses(
-    mugs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Every stage for real, on a few photos and with one epoch each."""
-    page = edgeclf.demo(mugs, out=tmp_path / "demo", quick=True)
-    assert page.name == "report.html" and page.stat().st_size > 10_000
-    written = {p.name for p in (tmp_path / "demo").iterdir()}
-    name = mugs.name
-    assert {f"{name}.int8.tflite", f"{name}.int8.onnx", f"{name}-teacher.keras", "benchmark.json",
-            "report.md"} <= written  # fmt: skip
-    capfd.readouterr()
-    again = edgeclf.demo(mugs, out=tmp_path / "demo", quick=True)
-    assert again == page
-    assert capfd.readouterr().err.count("reused, its inputs have not changed") == 4
+    model_folder: Path, mugs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """With its own stages, verification and report; `make bench` runs all verbs for real."""
+    from edgeclf.converters.config import DEFAULT_TARGETS, DEFAULT_TOLERANCE
+
+    data, out = tmp_path / "mugs", tmp_path / "demo"
+    shutil.copytree(mugs, data)
+    out.mkdir()
+
+    def leave_artifacts(given: dict[str, Any]) -> None:
+        for ending in given["to"]:
+            shutil.copy(model_folder / f"mugs.{ending}", given["model"].with_suffix(f".{ending}"))
+
+    model = model_folder / "mugs.keras"
+    calls = {
+        verb: stand_in(monkeypatch, verb, leave)
+        for verb, leave in {
+            "train": lambda given: shutil.copy(model, given["out"] / "mugs-teacher.keras"),
+            "distill": lambda given: shutil.copy(model, given["out"] / "mugs.keras"),
+            "convert": leave_artifacts,
+            "benchmark": lambda given: given["out"].write_text(json.dumps(make_results())),
+        }.items()
+    }
+    page = edgeclf.demo(data, out=out, quick=True)
+    assert page == out / "report.html" and page.stat().st_size > 10_000
+    assert (out / "report.md").exists()
+    assert capsys.readouterr().err.count("repeats its") == len(DEFAULT_TARGETS)
+    (train,), (distill,), (convert,), (benchmark,) = calls.values()
+    photos, evaluation = data / "train", data / "eval"
+    assert (train["data"], train["evaluation"], train["epochs"]) == (photos, evaluation, 1)
+    assert (distill["teacher"], distill["data"]) == (out / "mugs-teacher.keras", photos)
+    assert (distill["evaluation"], distill["epochs"], distill["views"]) == (evaluation, 1, 1)
+    assert (convert["model"], convert["tolerance"]) == (out / "mugs.keras", 0.5)
+    assert (convert["calibration"], convert["evaluation"]) == (photos, evaluation)
+    files = [out / f"mugs.{ending}" for ending in DEFAULT_TARGETS]
+    assert benchmark["models"] == [out / "mugs-teacher.keras", out / "mugs.keras", *files]
+    assert benchmark["images"] == evaluation and benchmark["quick"]
+
+    assert edgeclf.demo(data, out=out, quick=True) == page
+    assert capsys.readouterr().err.count("reused, its inputs have not changed") == 4
+    assert [len(made) for made in calls.values()] == [1, 1, 1, 1]
+    edgeclf.demo(data, out=out)  # in earnest: longer, and the teacher is converted too
+    assert [len(made) for made in calls.values()] == [2, 2, 3, 2]
+    assert {each["tolerance"] for each in calls["convert"][1:]} == {DEFAULT_TOLERANCE}
+    assert calls["train"][1]["epochs"] > 1 and calls["distill"][1]["views"] > 1
 
 
 def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
