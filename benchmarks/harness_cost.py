@@ -26,6 +26,7 @@ from shared import Figure, finish, parse, photos, registered_runtime
 
 from edgeclf.measurement.harness.interleave import orders
 from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.jobs.inference import InferenceJob
 from edgeclf.metrics.statistics import paired_ratio
 
 MODELS = ("mugs.int8.tflite", "mugs-teacher.int8.tflite")
@@ -57,10 +58,11 @@ def loop_by_hand(job: dict[str, Any]) -> None:
 
 
 def memory_by_harness(job: dict[str, Any]) -> None:
-    from edgeclf.measurement.harness.worker import measure_memory
+    from edgeclf.measurement.jobs.base import from_json
+    from edgeclf.measurement.jobs.memory import MemoryJob
 
-    found = measure_memory({**job, "started_s": time.monotonic()})
-    print(json.dumps({**found["phases"]["steady"], "peak": found["peak_rss_bytes"]}), flush=True)
+    found = from_json(MemoryJob, job).run(time.monotonic())
+    print(json.dumps({**found.phases["steady"], "peak": found.peak_rss_bytes}), flush=True)
     sys.stdin.readline()
 
 
@@ -121,14 +123,15 @@ class Runtime:
 
 
 def latency(model: Path, rounds: int, seconds: float) -> list[Figure]:
-    job = {
-        "measure": "inference", "model": str(model.resolve()), "device": "cpu", "threads": 1,
-        "seconds": seconds,
-    }  # fmt: skip
+    by_hand_job = {"model": str(model.resolve()), "threads": 1, "seconds": seconds}
+
+    def in_harness(runtime: str) -> float:
+        return measure(InferenceJob(**by_hand_job, runtime=runtime)).inference_ms.p50  # type: ignore[arg-type]
+
     p50_ms = {
-        "loop by hand": lambda: child("loop_by_hand", job)[0]["p50"],
-        "bare engine": lambda: measure({**job, "runtime": "bare"})["inference_ms"]["p50"],
-        "runtime litert": lambda: measure({**job, "runtime": "litert"})["inference_ms"]["p50"],
+        "loop by hand": lambda: child("loop_by_hand", by_hand_job)[0]["p50"],
+        "bare engine": lambda: in_harness("bare"),
+        "runtime litert": lambda: in_harness("litert"),
     }
     found: dict[str, list[float]] = {who: [] for who in p50_ms}
     with registered_runtime("bare", _BARE):

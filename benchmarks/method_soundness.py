@@ -32,6 +32,7 @@ from shared import Figure, finish, parse, registered_runtime
 
 from edgeclf.measurement.harness.interleave import orders
 from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.jobs.inference import InferenceJob
 from edgeclf.measurement.matrix.ab import (
     ROUNDS,
     SECONDS,
@@ -172,11 +173,8 @@ def fitted(model: Path, processes: int) -> tuple[Noise, str]:
     the covariance of two differences that follow one another -p². What the calls of a process vary
     by is in its median, and so in p.
     """
-    job = {
-        "measure": "inference", "model": str(model.resolve()), "runtime": "litert",
-        "device": "cpu", "threads": 1, "seconds": SECONDS,
-    }  # fmt: skip
-    logs = np.log([measure(job)["inference_ms"]["p50"] for _ in range(processes)])
+    job = InferenceJob(model=str(model.resolve()), runtime="litert", threads=1, seconds=SECONDS)
+    logs = np.log([measure(job).inference_ms.p50 for _ in range(processes)])
     steps = np.diff(logs)
     process2 = max(0.0, -float(np.mean(steps[1:] * steps[:-1])))
     walk2 = max(0.0, float(np.mean(steps**2)) - 2 * process2)

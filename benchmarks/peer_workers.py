@@ -2,19 +2,20 @@
 
 Each `open_...` loads a model the way the peer's own documentation does it and returns what answers
 a photo. What it imports is all that the process imports, until the first answer is there. A job
-comes as JSON through stdin, the result leaves as the last line of stdout; see
-`edgeclf.measurement.harness.process.measure`.
+comes and its result leaves as `edgeclf.system.child` has it.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from edgeclf.errors import MeasurementError
+from edgeclf.system.child import serve
 
 WARMUP_CALLS = 2
 LEAST_SAMPLES = 5
@@ -274,15 +275,12 @@ MEASUREMENTS = {
 }
 
 
-def main() -> int:
-    job = json.loads(sys.stdin.read())
+def work(job: Job, _: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        result = MEASUREMENTS[job["measure"]](job)
+        return MEASUREMENTS[job["measure"]](job), b""
     except Exception as exc:  # a row of the comparison, whatever it is
-        result = {"error": f"{type(exc).__name__}: {' '.join(str(exc).split())}"}
-    print(json.dumps(result))
-    return 0
+        raise MeasurementError(f"{type(exc).__name__}: {' '.join(str(exc).split())}") from exc
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(serve(work))

@@ -29,6 +29,7 @@ from shared import ROOT, Figure, enlarged, finish, parse, photos
 
 from edgeclf.artifact import load_artifact
 from edgeclf.measurement.harness.interleave import measure_interleaved
+from edgeclf.measurement.harness.process import CommandJob
 from edgeclf.measurement.probes.page_cache import drop_from_page_cache
 from edgeclf.metrics.statistics import MIN_ROUNDS, paired_ratio
 from edgeclf.system.cpu import available_cpus
@@ -139,20 +140,22 @@ def measure_all(
                   if environments.find(case.peer.environment) is None}  # fmt: skip
     for what, times in rounds.items():
         jobs = {
-            case: {
-                "command": [
+            case: CommandJob(
+                command=(
                     interpreter or str(environments.python_of(case.peer.environment)),
                     str(WORKER),
-                ],
-                "measure": what,
-                "peer": case.peer.worker,
-                "model": str((artifacts / case.file).resolve()),
-                "labels": list(labels_of(artifacts, case.model)),
-                "threads": available_cpus(),
-                "photos": sets[what],
-                "seconds": SECONDS,
-                "calls": CALLS,
-            }
+                ),
+                document={
+                    "measure": what,
+                    "peer": case.peer.worker,
+                    "model": str((artifacts / case.file).resolve()),
+                    "labels": list(labels_of(artifacts, case.model)),
+                    "threads": available_cpus(),
+                    "photos": sets[what],
+                    "seconds": SECONDS,
+                    "calls": CALLS,
+                },
+            )
             for case in cases
             if case not in errors
         }
@@ -325,9 +328,8 @@ def main() -> int:
         only=("", "environments, separated by commas; empty for all"),
         python=("", "run all peers on this interpreter instead of each one's own"),
     )
-    # The code of this tree, whatever version is installed, compiled as an installed one is.
+    # The code of this tree, whatever version is installed.
     os.environ["PYTHONPATH"] = str(ROOT)
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     wanted = checked_environments(args)
     cases = [
         BenchmarkCase(model, precision, peer)

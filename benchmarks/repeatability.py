@@ -37,7 +37,8 @@ def main() -> int:
         time.sleep(max(0.0, start + number * args.minutes * 60 - time.monotonic()))
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "benchmark.json"
-            results = edgeclf.benchmark([args.artifacts / MODEL], PHOTOS, threads=THREADS, out=out)
+            matrix = edgeclf.BenchmarkMatrix(threads=THREADS)
+            results = edgeclf.benchmark([args.artifacts / MODEL], PHOTOS, matrix=matrix, out=out)
         for row in results["rows"]:
             name = counted(row["threads"], "thread")
             for stage, told in row["latency"]["stages_ms"].items():

@@ -10,7 +10,6 @@ after its last answer. Needs TensorFlow, for the models.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -25,9 +24,12 @@ import numpy as np
 from shared import Figure, finish, parse, results_path
 
 from edgeclf.measurement.harness.interleave import measure_interleaved
+from edgeclf.measurement.harness.process import CommandJob
 from edgeclf.system import files
+from edgeclf.system.child import serve
 from edgeclf.system.cpu import available_cpus
 
+COMMAND = (sys.executable, __file__, "--child")
 BACKBONE = "student"
 SIDE, CLASSES = 96, 4
 SIDES = (64, 96, 128, 192, 256, 384)
@@ -198,8 +200,7 @@ def figures_of(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
 
 def main() -> int:
     if "--child" in sys.argv:
-        print(json.dumps(measure_cell(json.loads(sys.stdin.read()))))
-        return 0
+        return serve(lambda job, _: (measure_cell(job), b""))
     args = parse(__doc__, rounds=(3, "processes of each"), seconds=(0.4, "of measuring in each"))
     load = os.getloadavg()[0]
     cells = all_cells()
@@ -208,15 +209,17 @@ def main() -> int:
         for side, classes in sorted({(cell.side, cell.classes) for cell in cells}):
             write_models(folder, side, classes)
         jobs = {
-            cell: {
-                "command": [sys.executable, __file__, "--child"],
-                "model": str(folder / file_of(cell.side, cell.classes, RUNTIMES[cell.runtime])),
-                "runtime": cell.runtime,
-                "threads": cell.threads,
-                "side": cell.side,
-                "batch": cell.batch,
-                "seconds": args.seconds,
-            }
+            cell: CommandJob(
+                command=COMMAND,
+                document={
+                    "model": str(folder / file_of(cell.side, cell.classes, RUNTIMES[cell.runtime])),
+                    "runtime": cell.runtime,
+                    "threads": cell.threads,
+                    "side": cell.side,
+                    "batch": cell.batch,
+                    "seconds": args.seconds,
+                },
+            )
             for cell in cells
         }
         results, errors = measure_interleaved(jobs, rounds=args.rounds, title="scaling")

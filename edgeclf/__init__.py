@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
     from edgeclf.inference.prediction import Failure, Frame, Prediction, Score, Timing
     from edgeclf.inspect import inspect
+    from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.profile import profile
     from edgeclf.report import report
     from edgeclf.train import train
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "BenchmarkMatrix",
     "Classifier",
     "ConversionConfig",
     "ConversionError",
@@ -112,6 +114,7 @@ _MODULES = {
     "converters.source_spec": ("SourceSpec",),
     "image": ("ImageSpec", "load_image"),
     "inference.classifier": ("Classifier",),
+    "measurement.matrix.cases": ("BenchmarkMatrix",),
     "training.config": ("TrainingConfig",),
     "training.distillation_config": ("DistillationConfig",),
     "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),

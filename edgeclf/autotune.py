@@ -7,14 +7,17 @@ import dataclasses
 import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from edgeclf.errors import MeasurementError, OptionError
 from edgeclf.system.device import Device
 from edgeclf.system.words import counted
+
+if TYPE_CHECKING:
+    from edgeclf.measurement.jobs.inference import InferenceResult
 
 _ROUNDS = 3
 _SECONDS = 0.7  # of measuring, for each candidate in each round
@@ -136,16 +139,16 @@ def _measure_all(
 ) -> tuple[Candidate, ...]:
     """Fastest first; those that failed last, with the reason."""
     from edgeclf.measurement.harness.interleave import measure_interleaved
+    from edgeclf.measurement.jobs.inference import InferenceJob
 
     jobs = {
-        candidate: {
-            "measure": "inference",
-            "model": str(path.resolve()),
-            "runtime": candidate.runtime,
-            "device": device,
-            "threads": candidate.threads,
-            "seconds": _SECONDS,
-        }
+        candidate: InferenceJob(
+            model=str(path.resolve()),
+            runtime=candidate.runtime,
+            device=device,
+            threads=candidate.threads,
+            seconds=_SECONDS,
+        )
         for candidate in candidates
     }
     results, errors = measure_interleaved(jobs, rounds=_ROUNDS, title=f"autotune {path.name}")
@@ -158,9 +161,8 @@ def _measure_all(
     return tuple(sorted(measured, key=lambda c: (c.p50_ms is None, c.p50_ms or 0.0)))
 
 
-def _median(rounds: Sequence[Mapping[str, Any]]) -> float:
-    medians: list[float] = [each["inference_ms"]["p50"] for each in rounds]
-    return round(statistics.median(medians), 4)
+def _median(rounds: Sequence[InferenceResult]) -> float:
+    return round(statistics.median(each.inference_ms.p50 for each in rounds), 4)
 
 
 def _choose(working: Sequence[Candidate], usual: Candidate) -> tuple[Candidate, str]:

@@ -7,13 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from edgeclf.errors import OptionError
 from edgeclf.measurement.matrix.gates import add_gate_arguments, gates_from
 from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
 from edgeclf.measurement.matrix.verdict import check_gates
 from edgeclf.system.device import Device
+
+if TYPE_CHECKING:
+    from edgeclf.measurement.matrix.cases import BenchmarkMatrix
 
 _OUT = "benchmark.json"
 _OF_COMPARE = ("rounds", "seconds")
@@ -26,12 +29,9 @@ _OF_MATRIX = (
 
 def benchmark(
     models: Sequence[str | os.PathLike[str]],
-    images: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None,
     *,
-    random: bool = False,
-    runtimes: Sequence[str] | None = None,
-    threads: int | Sequence[int] | None = None,
-    batch: int | Sequence[int] = 1,
+    matrix: BenchmarkMatrix | None = None,
     device: Device = "cpu",
     arrivals_per_s: float | None = None,
     out: str | os.PathLike[str] = _OUT,
@@ -48,13 +48,10 @@ def benchmark(
     Args:
         models: Artifacts; a ``.keras`` one among them is the reference that the others of its
             name are compared with.
-        images: Labelled photos: a folder that holds one folder a class, or a CSV.
-        random: Random pixels instead of photos: the models alone, without accuracy.
-        runtimes: Names; by default the usual one of each file. One that does not take a file's
-            format is no row of it, unless none of them does.
-        threads: Threads for one call, or several counts; by default the CPUs this process may use.
-        batch: Pictures in one call, or several sizes. The latency of a row with a batch above 1 is
-            that of answering the whole batch.
+        images: Labelled photos: a folder that holds one folder a class, or a CSV. None for random
+            pixels: the models alone, without accuracy.
+        matrix: Runtimes, threads and batch sizes to run each artifact with; by default its usual
+            runtime, on the CPUs this process may use, one picture a call.
         device: Where the models run.
         arrivals_per_s: Also measure an open stream of so many requests a second, with latency
             counted from when each arrives.
@@ -68,41 +65,25 @@ def benchmark(
     Raises:
         ArtifactError: A model is no artifact.
         DataError: The photos cannot be used, or have other classes than the models.
-        OptionError: No model, neither or both of photos and random pixels, or a number below 1.
+        OptionError: No model, or a number that is too small.
         RuntimeLoadError: There is no runtime of such a name.
     """
     if not models:
         raise OptionError("No model was given; expected at least one artifact.")
-    if (images is None) != random:
-        given = "both" if random else "neither"
-        raise OptionError(
-            f"Received {given} of labelled photos (images) and random pixels (random); expected "
-            "one of the two."
-        )
-    counts: tuple[int | None, ...] = (None,) if threads is None else _numbers("threads", threads)
-    batches = _numbers("batch", batch)
     if arrivals_per_s is not None and not arrivals_per_s > 0:
         raise OptionError(f"arrivals_per_s is {arrivals_per_s:g}; expected more than 0, or None.")
+    from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.measurement.matrix.run import BenchmarkRequest, measure_matrix
 
     request = BenchmarkRequest(
         tuple(Path(model) for model in models),
         None if images is None else Path(images),
-        tuple(runtimes) if runtimes else None,
-        counts,
-        batches,
+        matrix or BenchmarkMatrix(),
         device,
         arrivals_per_s or 0.0,
         quick,
     )
     return measure_matrix(request, Path(out), fresh=fresh)
-
-
-def _numbers(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = (given,) if isinstance(given, int) else tuple(given)
-    if not numbers or min(numbers) < 1:
-        raise OptionError(f"{name} is {given}; expected at least one number, and none below 1.")
-    return numbers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +123,11 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         return _run_compare(args)
     _refuse(args, _OF_COMPARE, "the matrix", "Add --compare A B")
+    if not args.images and not args.random:
+        raise OptionError(
+            "Received neither labelled photos (--images DIR) nor --random; expected one of the two."
+        )
+    from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.system.cpu import cpu_model
 
     limits, gates = limits_from(args), gates_from(args, cpu_model())  # before anything is measured
@@ -149,10 +135,7 @@ def run(args: argparse.Namespace) -> int:
     results = benchmark(
         args.models,
         args.images,
-        random=args.random,
-        runtimes=args.runtimes,
-        threads=args.threads,
-        batch=args.batch,
+        matrix=BenchmarkMatrix(args.runtimes, args.threads or (None,), args.batch),
         device=args.device,
         arrivals_per_s=args.arrivals,
         out=out,

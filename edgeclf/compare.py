@@ -16,7 +16,8 @@ from edgeclf.errors import EdgeclfError, OptionError
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
     from edgeclf.datasets.photos import Photos
-    from edgeclf.measurement.matrix.comparison import Latencies, Model, Student
+    from edgeclf.measurement.matrix.comparison import Model, Student
+    from edgeclf.measurement.matrix.paired_latency import Latencies
 
 _SCHEMA = "edgeclf.comparison/1"
 
@@ -84,6 +85,7 @@ def compare(
     from edgeclf.artifact import load_artifact
     from edgeclf.datasets.validation import find_photos_for
     from edgeclf.measurement.matrix import comparison as measured
+    from edgeclf.measurement.matrix import paired_latency as paired
     from edgeclf.reporting import comparison_page as pages
     from edgeclf.reporting.html import write_pages
     from edgeclf.system import files
@@ -92,11 +94,11 @@ def compare(
     artifacts = [load_artifact(path) for path in (teacher, *students)]
     photos = find_photos_for(artifacts, data, partial=True)
     answers = measured.all_answers(artifacts, photos, threads)
-    pairs = [measured.find_pair(artifacts[0], artifact) for artifact in artifacts[1:]]
-    timed = [measured.timed(artifact) for artifact in artifacts]
+    pairs = [paired.find_pair(artifacts[0], artifact) for artifact in artifacts[1:]]
+    timed = [paired.timed(artifact) for artifact in artifacts]
     timed += [t for p in pairs if not isinstance(p, str) for t in (p.teacher, p.student)]
-    latencies = measured.measure_latencies(
-        list(dict.fromkeys(timed)), threads, rounds=measured.ROUNDS, seconds=measured.SECONDS
+    latencies = paired.measure_latencies(
+        list(dict.fromkeys(timed)), threads, rounds=paired.ROUNDS, seconds=paired.SECONDS
     )
     models = [
         _describe(artifact, probabilities, photos, latencies)
@@ -117,10 +119,12 @@ def compare(
     record: dict[str, Any] = {
         "schema": _SCHEMA,
         **{key: value for key, value in dataclasses.asdict(result).items() if key != "path"},
-        "method": f"latency: one inference at a time, without decoding; {measured.ROUNDS} rounds "
-        f"in turns, each a fresh process of {measured.SECONDS} s for every file; a ratio is "
+        "method": f"latency: one inference at a time, without decoding; {paired.ROUNDS} rounds "
+        f"in turns, each a fresh process of {paired.SECONDS} s for every file; a ratio is "
         "estimated from those of the rounds (Hodges-Lehmann), its interval by signed ranks",
-        "runtimes": {str(each): runtime for each, runtime in latencies.runtimes.items()},
+        "runtimes": {
+            str(each): dataclasses.asdict(ran) for each, ran in latencies.runtimes.items()
+        },
         "environment": environment(),
     }
     files.write_json(path, record)
@@ -130,11 +134,12 @@ def compare(
 
 def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:
     from edgeclf.measurement.matrix import comparison as measured
+    from edgeclf.measurement.matrix.paired_latency import timed as timed_file
     from edgeclf.metrics.accuracy import accuracy_record
     from edgeclf.networks.artifact_stats import count_multiply_adds
     from edgeclf.runtimes import DEFAULT_RUNTIME
 
-    metadata, timed = artifact.metadata, measured.timed(artifact)
+    metadata, timed = artifact.metadata, timed_file(artifact)
     multiply_adds = error = None
     try:
         multiply_adds = count_multiply_adds(artifact)

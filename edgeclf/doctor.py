@@ -165,38 +165,30 @@ def _has_nvidia_card() -> bool:
 def _check(name: str) -> RuntimeCheck:
     from edgeclf.errors import MeasurementError
     from edgeclf.measurement.harness.process import measure
+    from edgeclf.measurement.jobs.imports import ImportJob
 
     try:
-        result = measure({"measure": "import", "runtime": name})
+        result = measure(ImportJob(runtime=name))
     except MeasurementError as exc:
         return RuntimeCheck(name, False, str(exc))
-    return RuntimeCheck(
-        name, True, f"imports in {result['import_ms']:.0f} ms", tuple(result["devices"])
-    )
+    return RuntimeCheck(name, True, f"imports in {result.import_ms:.0f} ms", result.devices)
 
 
 def _measure(path: Path, runtime: str, device: Device) -> ModelCheck:
     from edgeclf.errors import MeasurementError
     from edgeclf.measurement.harness.process import measure
+    from edgeclf.measurement.jobs.inference import InferenceJob
 
-    job = {
-        "measure": "inference",
-        "model": str(path.resolve()),
-        "runtime": runtime,
-        "device": device,
-        "threads": None,
-        "seconds": _SECONDS,
-    }
+    job = InferenceJob(model=str(path.resolve()), runtime=runtime, device=device, seconds=_SECONDS)
     try:
         result = measure(job)
     except MeasurementError as exc:
         return ModelCheck(path.name, runtime, False, str(exc))
-    ran, times = result["runtime"], result["inference_ms"]
+    ran, times = result.runtime, result.inference_ms
     detail = (
-        f"{ran['library']} {ran['library_version']}, {ran['device']}, {ran['delegate']}, "
-        f"{ran['threads']} threads"
+        f"{ran.library} {ran.library_version}, {ran.device}, {ran.delegate}, {ran.threads} threads"
     )
-    return ModelCheck(path.name, runtime, True, detail, times["p50"], times["n"])
+    return ModelCheck(path.name, runtime, True, detail, times.p50, times.n)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import ArtifactError, OptionError
 from edgeclf.system.words import counted, printable
+
+if TYPE_CHECKING:
+    from edgeclf.measurement.jobs.profile import ProfileResult
 
 _SCHEMA = "edgeclf.profile/1"
 _SECONDS = 3.0
@@ -111,6 +114,8 @@ def profile(
         MeasurementError: The engine is not installed, has no profiler, or cannot run the model.
     """
     from edgeclf.measurement.harness.process import measure
+    from edgeclf.measurement.jobs.base import to_json
+    from edgeclf.measurement.jobs.profile import ProfileJob
     from edgeclf.system import files
     from edgeclf.system.cpu import available_cpus
     from edgeclf.system.environment import environment
@@ -125,32 +130,26 @@ def profile(
             f"{usual!r}, which has a profiler for .{file['format']} files, at least one thread, "
             "and up to 300 seconds."
         )
-    job = {
-        "measure": "profile",
-        "model": str(path.resolve()),
-        "runtime": usual,
-        "threads": threads,
-        "seconds": seconds,
-    }
+    job = ProfileJob(model=str(path.resolve()), runtime=usual, threads=threads, seconds=seconds)
     found = measure(job)
-    operators = tuple(Operator(**{**o, "notes": tuple(o["notes"])}) for o in found["operators"])
-    latency = found["latency_ms"]
+    operators = tuple(Operator(**{**o, "notes": tuple(o["notes"])}) for o in found.operators)
+    latency = found.latency_ms
     result = Profile(
         sentences=tuple(_sentences(operators, found)),
         operators=operators,
-        calls=found["calls"],
+        calls=found.calls,
         plain_ms=latency["plain"],
-        cpus_left=found["cpus_left"],
+        cpus_left=found.cpus_left,
         profiled_ms=latency["profiled"],
         operators_ms=latency["operators"],
-        peaks=found["peaks"],
-        runtime=found["runtime"],
+        peaks=found.peaks,
+        runtime=found.runtime,
     )
     if out is not None:
         record = {
             "schema": _SCHEMA,
             **file,
-            **found,
+            **to_json(found),
             "sentences": list(result.sentences),
             "method": _METHOD,
             "environment": environment(),
@@ -183,10 +182,10 @@ def _describe_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _sentences(operators: Sequence[Operator], found: Mapping[str, Any]) -> Iterator[str]:
+def _sentences(operators: Sequence[Operator], found: ProfileResult) -> Iterator[str]:
     """The finding, the most important first."""
-    path, threads = found["runtime"]["fast_path"], found["runtime"]["threads"]
-    plain_ms, cpus_left = found["latency_ms"]["plain"], found["cpus_left"]
+    path, threads = found.runtime["fast_path"], found.runtime["threads"]
+    plain_ms, cpus_left = found.latency_ms["plain"], found.cpus_left
     kind, _, members = _by_type(operators)[0]
     yield f"{_share(members):.0%} of the time is in {len(members)} {kind}."
     beside = [o for o in operators if o.by != path]
@@ -205,7 +204,7 @@ def _sentences(operators: Sequence[Operator], found: Mapping[str, Any]) -> Itera
         noted = [o for o in operators if note in o.notes]
         if noted:
             yield f"{words}: {len(noted)}, {_share(noted):.1%} of the time."
-    yield from _against_peak(operators, plain_ms, found["peaks"])
+    yield from _against_peak(operators, plain_ms, found.peaks)
     if cpus_left is not None and cpus_left < _QUIET * threads:
         yield (
             f"The machine was busy: {cpus_left:.1f} CPUs were left for "

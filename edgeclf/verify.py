@@ -9,8 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from edgeclf import errors
-from edgeclf.errors import EdgeclfError, RuntimeLoadError, VerificationError
+from edgeclf.errors import EdgeclfError, VerificationError
 
 if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 # Integer kernels round elsewhere from one CPU to the next, and then a near tie tips over.
 _TOP1_TOLERANCE = 0.01
-_DATA_TIMEOUT_S = 3600  # for a child that classifies photos; how many is up to the caller
+_DATA_TIMEOUT_S = 3600.0  # for a child that classifies photos; how many is up to the caller
 
 
 def verify(
@@ -82,31 +81,33 @@ def _measure(classifier: Classifier, data: str | os.PathLike[str]) -> dict[str, 
 
 
 def _verify_isolated(model: str, runtime: str, data: str | os.PathLike[str] | None) -> Verification:
-    """Lets a child verify, with --json, and takes over its answer or its error."""
-    from edgeclf.system.isolation import run_isolated
+    """Lets a child verify, and takes over its answer or its error."""
+    from edgeclf.runtimes.base import RuntimeInfo
+    from edgeclf.system import child_process
+    from edgeclf.system.limits import Limits
+    from edgeclf.trust.certificate import Verification
 
-    words = [f"--runtime={runtime}", "--json"]
-    if data is not None:
-        words.append(f"--data={os.fspath(data)}")
-    outcome = run_isolated(
-        "edgeclf.verify",
-        [*words, "--", model],
-        timeout_s=None if data is None else _DATA_TIMEOUT_S,
-    )
-    if outcome.death is not None:
+    timeout_s = child_process.TIMEOUT_S if data is None else _DATA_TIMEOUT_S
+    job = {"model": model, "runtime": runtime, "data": None if data is None else os.fspath(data)}
+    try:
+        found = child_process.run_child(
+            child_process.function_command("edgeclf.verify:verify_job"),
+            job,
+            timeout_s=timeout_s,
+            limits=Limits.for_stranger(timeout_s),
+        ).document
+    except child_process.ChildError as exc:
         raise VerificationError(
-            f"{model} was verified in a child process, and {outcome.death}. The file is intact, so "
-            "its model is broken or hostile: do not load it without a probe, and convert it again "
-            "from a source you trust."
-        )
-    lines = [line for line in outcome.stdout.splitlines() if line.startswith("{")]
-    if not lines:
-        last = (outcome.stderr.strip().splitlines() or ["no message"])[-1]
-        raise VerificationError(
-            f"{model} was verified in a child process, which ended with code {outcome.code} and "
-            f"no answer: {last}"
-        )
-    return _from_json(lines[-1])
+            f"{model} was verified in a child process, and {exc}. The file is intact, so its model "
+            "is broken or hostile: do not load it without a probe, and convert it again from a "
+            "source you trust."
+        ) from exc
+    return Verification(**{**found, "runtime": RuntimeInfo(**found["runtime"])})
+
+
+def verify_job(job: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """What the child does; see `edgeclf.system.child.serve`."""
+    return dataclasses.asdict(verify(job["model"], runtime=job["runtime"], data=job["data"])), b""
 
 
 def _to_json(model: str, result: Verification | EdgeclfError) -> str:
@@ -116,25 +117,6 @@ def _to_json(model: str, result: Verification | EdgeclfError) -> str:
     else:
         document = dataclasses.asdict(result)
     return json.dumps({"model": model, **document}, ensure_ascii=False)
-
-
-def _from_json(line: str) -> Verification:
-    """Reads what `_to_json` wrote, and raises an error that it holds."""
-    from edgeclf.runtimes.base import RuntimeInfo
-    from edgeclf.trust.certificate import Verification
-
-    document = json.loads(line)
-    del document["model"]
-    if "error" in document:
-        kinds: dict[str, type[EdgeclfError]] = {
-            name: kind
-            for name, kind in vars(errors).items()
-            if isinstance(kind, type) and issubclass(kind, EdgeclfError)
-        }
-        # That a package is missing is told by more than a message.
-        kinds["MissingDependencyError"] = RuntimeLoadError
-        raise kinds.get(document["error"], EdgeclfError)(document["message"])
-    return Verification(**{**document, "runtime": RuntimeInfo(**document["runtime"])})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from edgeclf.converters.base import FileGraph, Graph, TensorFlowGraph
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, mapped
+from edgeclf.system.quiet import first_words_of
 
 # Operations that reach outside of the network; loading a SavedModel may run them.
 _UNSAFE_OPERATIONS = frozenset(
@@ -147,7 +148,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
     engine, library = LiteRTRuntime.import_engine()
     content = path.read_bytes()
-    with mapped(ArtifactError, f"{library} cannot load {path}"):
+    with mapped(ArtifactError, f"{library} cannot load {path}"), first_words_of(library):
         interpreter: Any = engine.Interpreter(model_content=content)
         interpreter.allocate_tensors()
     image_tensor = interpreter.get_input_details()[0]

@@ -29,6 +29,7 @@ from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
+from edgeclf.system.quiet import first_words_of
 
 _LEVELS = 127
 
@@ -341,7 +342,11 @@ def _as_float(values: Any, detail: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantiser's own progress bars and its interpreter's debugging warnings."""
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    """Without the quantiser's progress bars, and its interpreter's advice and debug warnings."""
+    with (
+        first_words_of("ai-edge-litert"),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", UserWarning)
         yield

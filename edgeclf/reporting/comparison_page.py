@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from edgeclf.measurement.matrix.comparison import Model, Ratio, Student
+from edgeclf.measurement.matrix.comparison import Model, Student
+from edgeclf.measurement.matrix.paired_latency import Ratio
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
 from edgeclf.reporting.tables import Cell, Table, make_table, markdown_document

@@ -15,6 +15,7 @@ from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadEr
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 from edgeclf.system.cpu import available_cpus
+from edgeclf.system.quiet import first_words_of
 
 # (module with an Interpreter, distribution), the current engine first.
 _ENGINES = (
@@ -115,7 +116,7 @@ class _Interpreter:
     """The classic interpreter, on the CPU."""
 
     def __init__(self, module: ModuleType, library: str, content: bytes, threads: int) -> None:
-        with mapped(RuntimeLoadError, f"{library} cannot load this model"):
+        with mapped(RuntimeLoadError, f"{library} cannot load this model"), first_words_of(library):
             self._interpreter: Any = module.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
         (given, *_), (answer, *_) = (

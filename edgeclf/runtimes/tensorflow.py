@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadEr
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
 from edgeclf.system.cpu import available_cpus
+from edgeclf.system.quiet import import_quietly
 
 _DEVICES = ("cpu", "cuda")
 
@@ -68,7 +68,7 @@ class TensorFlowRuntime:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         try:
-            return importlib.import_module("tensorflow"), importlib.import_module("keras")
+            return import_quietly("tensorflow"), import_quietly("keras")
         except ModuleNotFoundError as exc:
             raise MissingDependencyError(
                 exc.name or "tensorflow", "tensorflow", "Running a .keras model"

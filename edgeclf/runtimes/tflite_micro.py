@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
-import sys
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +17,12 @@ from edgeclf.artifact import Artifact
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.system.child_process import ChildError, function_command, last_lines, run_child
 
 _PACKAGE, _EXTRA = "tflite_micro", "micro"
 _ARENA_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 _ARENA_LIMIT = 64 * 2**20  # enough for any model that a microcontroller could hold
-_TIMEOUT_S = 600
+_TIMEOUT_S = 600.0
 
 
 class TFLiteMicroRuntime:
@@ -97,40 +95,43 @@ def arena_bytes(artifact: Artifact) -> int:
 
 
 def _ask(content: bytes, images: UInt8Array) -> tuple[Float32Array, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        model, given, answers = (Path(folder) / n for n in ("m.tflite", "in.npy", "out.npy"))
-        model.write_bytes(content)
-        np.save(given, images)
-        done = subprocess.run(
-            [sys.executable, "-m", __name__, model, given, answers],
-            capture_output=True, text=True, errors="replace", check=False, timeout=_TIMEOUT_S,
-        )  # fmt: skip
-        if done.returncode != 0 or not answers.exists():
-            words = done.stderr.strip().splitlines()[-3:]
-            raise RuntimeLoadError(
-                f"tflite-micro cannot run this model (exit code {done.returncode}): "
-                f"{' '.join(words)}"
-            )
-        found = _ARENA_TOTAL.search(done.stdout + done.stderr)
-        return np.load(answers), int(found.group(1)) if found else 0
+    """Probabilities float32 [N, classes] and the arena's size in bytes, from a child."""
+    job = {"model_bytes": len(content), "shape": images.shape}
+    try:
+        answer = run_child(
+            function_command(f"{__name__}:answer"),
+            job,
+            content + images.tobytes(),
+            timeout_s=_TIMEOUT_S,
+        )
+    except ChildError as exc:
+        raise RuntimeLoadError(
+            f"tflite-micro cannot run this model: {exc.reason}. {last_lines(exc.output, 3)}"
+        ) from exc
+    table = np.frombuffer(bytearray(answer.payload), np.float32).reshape(answer.document["shape"])
+    found = _ARENA_TOTAL.search(answer.output)
+    return table, int(found.group(1)) if found else 0
 
 
-def _serve(model: str, given: str, answers: str) -> None:
-    """The child: classifies the images in `given`."""
+def answer(job: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """What the child does; see `edgeclf.system.child.serve`.
+
+    Args:
+        job: ``model_bytes`` and ``shape``, of the images.
+        payload: The model and, behind it, uint8 images.
+    """
     from tflite_micro.python.tflite_micro import runtime
 
-    interpreter = runtime.Interpreter.from_bytes(Path(model).read_bytes(), arena_size=_ARENA_LIMIT)
+    model, pixels = payload[: job["model_bytes"]], payload[job["model_bytes"] :]
+    interpreter = runtime.Interpreter.from_bytes(model, arena_size=_ARENA_LIMIT)
     scores = interpreter.get_output_details(0)["quantization_parameters"]
     rows = []
-    for image in np.load(given):
+    for image in np.frombuffer(pixels, np.uint8).reshape(job["shape"]):
         interpreter.set_input((image ^ 0x80).view(np.int8)[np.newaxis], 0)
         interpreter.invoke()
         output = interpreter.get_output(0)[0].astype(np.float32)
         rows.append((output - scores["zero_points"][0]) * scores["scales"][0])
     interpreter.print_allocations()
     table = np.array(rows, np.float32)
-    np.save(answers, table / table.sum(axis=1, keepdims=True))
-
-
-if __name__ == "__main__":
-    _serve(*sys.argv[1:])
+    table /= table.sum(axis=1, keepdims=True)
+    return {"shape": table.shape}, table.tobytes()

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeclf.system.cpu import available_cpus, cpu_flags, cpu_model
 from edgeclf.system.sysfs import SYS, read_text
+from edgeclf.system.variables import variables_in_force
 
 RUNTIME_LIBRARIES = (
     "edgeclf",
@@ -52,6 +53,7 @@ def environment() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "libraries": library_versions(RUNTIME_LIBRARIES),
+        "variables": variables_in_force(),
         "commit": _commit(),
         "command": shlex.join(["edgeclf", *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).date().isoformat(),

@@ -14,8 +14,11 @@ from edgeclf.cli import main
 from edgeclf.errors import MeasurementError, OptionError
 from edgeclf.image import ImageSpec
 from edgeclf.measurement.harness.interleave import orders
+from edgeclf.measurement.jobs.inference import InferenceJob, InferenceResult
+from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
 from edgeclf.measurement.matrix.ab import LatencyVerdict, compare_ab, compare_latencies, parse_side
-from edgeclf.metrics.statistics import paired_ratio, wilson_interval
+from edgeclf.metrics.statistics import Percentiles, paired_ratio, wilson_interval
+from edgeclf.runtimes import RuntimeInfo
 from support import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
@@ -30,19 +33,20 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "fake.tflite"
 
 
-def clock(monkeypatch: pytest.MonkeyPatch, **ms: float) -> list[dict[str, Any]]:
+def clock(monkeypatch: pytest.MonkeyPatch, **ms: float) -> list[Any]:
     """Stands in for the processes: what each runtime takes, and the jobs it was asked for."""
-    jobs: list[dict[str, Any]] = []
+    jobs: list[Any] = []
     noise = itertools.cycle([0.99, 1.02, 1.0, 0.98, 1.01])
 
-    def measure(job: dict[str, Any]) -> dict[str, Any]:
+    def measure(job: InferenceJob | LatencyJob) -> InferenceResult | LatencyResult:
         jobs.append(job)
-        p50 = ms[job["runtime"].replace("-", "_")] * next(noise)
+        p50 = ms[job.runtime.replace("-", "_")] * next(noise)
+        ran = RuntimeInfo(job.runtime, "none", "1", "cpu", "", 1)
+        if isinstance(job, InferenceJob):
+            return InferenceResult(ran, Percentiles(100, p50, None, None))
         figure = {"n": 100, "p50": p50, "p90": None, "p99": None}
-        if job["measure"] == "inference":
-            return {"runtime": {"name": job["runtime"]}, "inference_ms": figure}
         stages = {"inference": {**figure, "p50": 1.0}, "total": figure}
-        return {"runtime": {"name": job["runtime"]}, "latency": {"stages_ms": stages}}
+        return LatencyResult(ran, {"stages_ms": stages}, 100, None, None, {}, None, {}, None, None)
 
     monkeypatch.setattr("edgeclf.measurement.harness.interleave.measure", measure)
     return jobs
@@ -127,14 +131,14 @@ def test_what_is_written(
     printed = capsys.readouterr()
     assert printed.out.startswith("A is slower: A takes 2.0") and "8 rounds)" in printed.out
     assert printed.out.endswith(f"{out}\n") and "100%" in printed.err
-    assert len(jobs) == 18 and {job["seconds"] for job in jobs} == {0.5}
-    assert {(job["runtime"], job["threads"]) for job in jobs} == {("fake", 2), ("litert", 3)}
+    assert len(jobs) == 18 and {job.seconds for job in jobs} == {0.5}
+    assert {(job.runtime, job.threads) for job in jobs} == {("fake", 2), ("litert", 3)}
     record = json.loads(out.read_text())
     assert record["schema"] == "edgeclf.comparison-ab/1" and record["complete"] is True
     assert record["verdict"] == "A is slower" and record["stage"] == "inference"
     assert record["interval_95"][0] <= record["ratio"] <= record["interval_95"][1]
     assert record["ratio"] == pytest.approx(2.0, rel=0.05)
-    assert record["sides"]["A"]["runtime"] == {"name": "fake"}
+    assert record["sides"]["A"]["runtime"]["name"] == "fake"
     assert record["sides"]["B"]["sha256"] == record["sides"]["A"]["sha256"]
     rounds = record["each_round"]
     assert [each["dropped"] for each in rounds] == [True] + [False] * 8
@@ -154,8 +158,8 @@ def test_photos_make_it_end_to_end(
     assert found.verdict == "A is faster"
     record = json.loads(out.read_text())
     assert record["stage"] == "total" and len(record["data_sha256"]) == 64
-    assert {job["measure"] for job in jobs} == {"latency"}
-    names = [Path(path).parent.name for path in jobs[0]["images"]]
+    assert {job.kind for job in jobs} == {"latency"}
+    names = [Path(path).parent.name for path in jobs[0].images]
     assert len(names) == 32 and set(names) == {"cat", "dog"}
 
 
@@ -182,7 +186,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int, error: BaseExce
 
     measure, calls = interleave.measure, itertools.count()
 
-    def stops(job: dict[str, Any]) -> dict[str, Any]:
+    def stops(job: Any) -> Any:
         if next(calls) == count:
             raise error
         return measure(job)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import pytest
 import edgeclf
 from edgeclf.errors import DataError, MeasurementError, OptionError
 from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.jobs.base import Job, ModelJob
+from edgeclf.measurement.jobs.imports import ImportJob
 from edgeclf.metrics.accuracy import agreement_record
 from edgeclf.metrics.statistics import (
     bootstrap_interval,
@@ -94,17 +97,23 @@ def test_cpus_follow_the_affinity() -> None:
     assert available_cpus() >= 1
 
 
+class TheWeather(Job[None]):
+    kind = "the weather"
+
+
 def test_a_failed_measurement_gives_its_reason() -> None:
     with pytest.raises(MeasurementError, match="no runtime 'tpu'"):
-        measure({"measure": "import", "runtime": "tpu"})
-    with pytest.raises(MeasurementError, match=r"ended with code 1: KeyError"):
-        measure({"measure": "the weather"})
+        measure(ImportJob(runtime="tpu"))
+    with pytest.raises(MeasurementError, match=r"^It was measured in a child.* code 1 .*: KeyErr"):
+        measure(TheWeather())
 
 
 def test_benchmark_measures_every_row(model_folder: Path, mugs: Path, tmp_path: Path) -> None:
     models = [model_folder / f"mugs.{end}" for end in ("keras", "int8.tflite", "fp32.onnx")]
     out = tmp_path / "results.json"
-    results = edgeclf.benchmark(models, mugs / "eval", out=out, quick=True, threads=1)
+    results = edgeclf.benchmark(
+        models, mugs / "eval", out=out, quick=True, matrix=edgeclf.BenchmarkMatrix(threads=[1])
+    )
     assert json.loads(out.read_text()) == results
     assert results["schema"] == "edgeclf.benchmark/2"
     assert [row["file"] for row in results["rows"]] == [path.name for path in models]
@@ -142,8 +151,8 @@ def test_a_row_that_fails_stays_with_its_reason(
 ) -> None:
     from edgeclf.measurement.matrix import rows
 
-    def broken(job: dict[str, object]) -> dict[str, object]:
-        if str(job["model"]).endswith(".onnx"):
+    def broken(job: ModelJob[Any]) -> Any:
+        if job.model.endswith(".onnx"):
             raise MeasurementError("onnxruntime is not installed")
         return measure(job)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,27 @@ from edgeclf.cli import main
 from edgeclf.errors import MeasurementError, OptionError, RuntimeLoadError
 from edgeclf.image import ImageSpec
 from edgeclf.measurement.harness import cold_start
-from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.harness.process import CommandJob, measure
+from edgeclf.measurement.harness.worker import KINDS
+from edgeclf.measurement.jobs.answers import AnswersJob, AnswersResult
+from edgeclf.measurement.jobs.base import Job, ModelJob, from_json, to_json
+from edgeclf.measurement.jobs.imports import ImportJob
+from edgeclf.measurement.jobs.inference import InferenceJob, InferenceResult
+from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
+from edgeclf.measurement.jobs.memory import MemoryJob, MemoryResult
+from edgeclf.measurement.jobs.profile import ProfileJob
+from edgeclf.measurement.jobs.start import StartJob, StartResult
 from edgeclf.measurement.matrix import rows
-from edgeclf.measurement.matrix.cases import plan_cases
+from edgeclf.measurement.matrix.cases import BenchmarkMatrix, plan_cases
 from edgeclf.measurement.matrix.resume import finished_rows
+from edgeclf.measurement.matrix.rows import QUICK
 from edgeclf.measurement.probes.page_cache import Dropped
+from edgeclf.metrics.statistics import Percentiles
+from edgeclf.runtimes import RuntimeInfo
 from support import REPOSITORY
 
 LABELS = ("dark", "light")
+STARTED = StartJob(model="m", runtime="fake")
 # Files with metadata and no network: the fake runtime answers for them by brightness.
 MODELS = {
     "tflite": b"\x1c\x00\x00\x00TFL3" + bytes(64),
@@ -59,25 +74,25 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The jobs that were measured; each by a process that is imagined."""
-    jobs: list[dict[str, Any]] = []
+    jobs: list[Any] = []
 
-    def imagined(job: dict[str, Any]) -> dict[str, Any]:
+    def imagined(job: ModelJob[Any]) -> Any:
         jobs.append(job)
-        if job["measure"] == "memory":
+        if isinstance(job, MemoryJob):
             phases = {"steady": {"pss_bytes": 1, "uss_bytes": 1, "rss_bytes": 1}}
-            return {"phases": phases, "peak_rss_bytes": 1, "gpu_bytes": None, "start_ms": 2.0}
-        if job["measure"] == "answers":
-            return {"probabilities": [[0.9, 0.1]] * len(job["images"])}
+            return MemoryResult(phases, peak_rss_bytes=1, gpu_bytes=None, start_ms=2.0)
+        if isinstance(job, AnswersJob):
+            return AnswersResult(([0.9, 0.1],) * len(job.images))
+        assert isinstance(job, LatencyJob)
         total = {"n": 10, "p50": 1.0, "p90": None, "p99": None}
-        return {
-            "runtime": {"name": job["runtime"]}, "throughput": {},
-            "latency": {"stages_ms": {"total": total}, "stable": True},
-            "open_loop": None, "calls": 10, "joules": 20.0, "source": "a meter", "state": {},
-            "throttled": None,
-            "probabilities": [[0.8, 0.2]] * len(job["answer"]) if job["answer"] else None,
-        }  # fmt: skip
+        return LatencyResult(
+            runtime=RuntimeInfo(job.runtime, "none", "1", "cpu", "", 1),
+            latency={"stages_ms": {"total": total}, "stable": True}, calls=10, joules=20.0,
+            source="a meter", state={}, throttled=None, throughput={}, open_loop=None,
+            probabilities=([0.8, 0.2],) * len(job.answer) if job.answer else None,
+        )  # fmt: skip
 
     monkeypatch.setattr(rows, "measure", imagined)
     return jobs
@@ -123,8 +138,8 @@ def test_photos_from_their_bytes_to_the_answer(model: Path, photos: Path, tmp_pa
     """Real processes, with a runtime that needs no engine."""
     out = tmp_path / "r.json"
     results = edgeclf.benchmark(
-        [model], photos, runtimes=["fake"], batch=[1, 4], threads=1, arrivals_per_s=50.0, out=out,
-        quick=True,
+        [model], photos, matrix=BenchmarkMatrix(["fake"], [1], [1, 4]), arrivals_per_s=50.0,
+        out=out, quick=True,
     )  # fmt: skip
     assert json.loads(out.read_text()) == results
     assert results["schema"] == "edgeclf.benchmark/2" and results["complete"]
@@ -157,7 +172,7 @@ def test_photos_from_their_bytes_to_the_answer(model: Path, photos: Path, tmp_pa
 def test_random_pixels_need_no_photos(tmp_path: Path) -> None:
     models = [make_artifact(tmp_path), make_artifact(tmp_path, "other.fp32.onnx")]
     out = tmp_path / "r.json"
-    results = edgeclf.benchmark(models, random=True, runtimes=["fake"], out=out, quick=True)
+    results = edgeclf.benchmark(models, None, matrix=BenchmarkMatrix(["fake"]), out=out, quick=True)
     assert results["method"]["input"] == "random" and results["method"]["images"] == 0
     for row in results["rows"]:
         assert row["error"] is None and row["threads"] is None
@@ -169,31 +184,34 @@ def test_a_worker_runs_on_the_cpus_of_its_job_alone(model: Path) -> None:
     import os
 
     cpu = max(os.sched_getaffinity(0))
-    job = {"measure": "import", "runtime": "fake", "cpus": [cpu]}
-    assert "devices" in measure(job)
+    assert measure(ImportJob(runtime="fake", cpus=(cpu,))).import_ms > 0
     with pytest.raises(MeasurementError, match="Invalid argument"):
-        measure({**job, "cpus": [100_000]})
+        measure(ImportJob(runtime="fake", cpus=(100_000,)))
 
 
 def test_finished_rows_are_reused(
-    model: Path, measured: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, measured: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def go(**options: Any) -> dict[str, Any]:
         measured.clear()
         return edgeclf.benchmark(
-            [model], random=True, out=tmp_path / "r.json", **{"quick": True, **options}
+            [model], None, out=tmp_path / "r.json", **{"quick": True, **options}
         )
 
     first = go()
     assert len(measured) == 2 and "reused" not in capsys.readouterr().err
     assert go()["rows"] == first["rows"] and measured == []
     assert "1 of 1 rows reused" in capsys.readouterr().err
-    go(batch=[1, 2])
-    assert {job["batch"] for job in measured} == {2}
+    go(matrix=BenchmarkMatrix(batches=[1, 2]))
+    assert {job.batch for job in measured} == {2}
     assert "1 of 2 rows reused" in capsys.readouterr().err
     go(fresh=True)
     assert len(measured) == 2
-    for changed in ({"threads": 1}, {"runtimes": ["fake"]}, {"arrivals_per_s": 1.0}):
+    for changed in (
+        {"matrix": BenchmarkMatrix(threads=[1])},
+        {"matrix": BenchmarkMatrix(["fake"])},
+        {"arrivals_per_s": 1.0},
+    ):
         go(**changed)
         assert measured, changed
     go()
@@ -212,13 +230,13 @@ def test_another_machine_reuses_nothing(
     value: object,
     reused: bool,
     model: Path,
-    measured: list[dict[str, Any]],
+    measured: list[Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from edgeclf.measurement.matrix import run
 
-    options: dict[str, Any] = {"random": True, "out": tmp_path / "r.json", "quick": True}
+    options: dict[str, Any] = {"images": None, "out": tmp_path / "r.json", "quick": True}
     edgeclf.benchmark([model], **options)
     measured.clear()
     changed = {**run.environment(), name: value}
@@ -239,7 +257,7 @@ def test_what_is_no_result_is_no_row(tmp_path: Path) -> None:
 
 def test_interrupted_it_leaves_the_rows_that_it_has(
     tmp_path: Path,
-    measured: list[dict[str, Any]],
+    measured: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -247,8 +265,8 @@ def test_interrupted_it_leaves_the_rows_that_it_has(
     out = tmp_path / "r.json"
     imagined = rows.measure
 
-    def interrupted(job: dict[str, Any]) -> dict[str, Any]:
-        if "b.int8" in job["model"] and job["measure"] == "memory":
+    def interrupted(job: ModelJob[Any]) -> Any:
+        if "b.int8" in job.model and isinstance(job, MemoryJob):
             raise KeyboardInterrupt
         return imagined(job)
 
@@ -264,18 +282,18 @@ def test_interrupted_it_leaves_the_rows_that_it_has(
     done = json.loads(out.read_text())
     assert done["complete"] and [row["model"] for row in done["rows"]] == ["a", "b", "c"]
     assert done["rows"][0] == left["rows"][0]
-    assert not any("a.int8" in job["model"] for job in measured)
+    assert not any("a.int8" in job.model for job in measured)
 
 
 def test_a_failed_row_keeps_its_reason_and_is_tried_again(
-    tmp_path: Path, measured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, measured: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = [make_artifact(tmp_path, f"{name}.int8.tflite") for name in "ab"]
     out = tmp_path / "r.json"
     imagined = rows.measure
 
-    def broken(job: dict[str, Any]) -> dict[str, Any]:
-        if "a.int8" in job["model"] and job["measure"] == "memory":
+    def broken(job: ModelJob[Any]) -> Any:
+        if "a.int8" in job.model and isinstance(job, MemoryJob):
             raise MeasurementError("out of memory")
         return imagined(job)
 
@@ -288,11 +306,11 @@ def test_a_failed_row_keeps_its_reason_and_is_tried_again(
     monkeypatch.setattr(rows, "measure", imagined)
     measured.clear()
     assert main(words) == 0
-    assert {Path(job["model"]).name for job in measured} == {"a.int8.tflite"}
+    assert {Path(job.model).name for job in measured} == {"a.int8.tflite"}
 
 
 def test_agreement_with_a_source_whose_row_is_reused_or_fails(
-    tmp_path: Path, photos: Path, measured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photos: Path, measured: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf.measurement.matrix import run
 
@@ -302,26 +320,27 @@ def test_agreement_with_a_source_whose_row_is_reused_or_fails(
         run, "_sources", lambda found: {a.metadata.name: a for a in found if a.format == "onnx"}
     )
     options: dict[str, Any] = {"out": tmp_path / "r.json", "quick": True}
+    three = BenchmarkMatrix(["fake"], batches=[1, 2, 3])
     found = edgeclf.benchmark([small, source], photos, **options)
     # The source is measured first, and stays where it was put.
-    assert [Path(job["model"]).suffix for job in measured] == [".onnx"] * 2 + [".tflite"] * 2
+    assert [Path(job.model).suffix for job in measured] == [".onnx"] * 2 + [".tflite"] * 2
     assert [row["format"] for row in found["rows"]] == ["tflite", "onnx"]
     assert found["rows"][0]["agreement"]["top1_agreement"] == 1.0
     measured.clear()
-    again = edgeclf.benchmark([small, source], photos, batch=[1, 2], runtimes=["fake"], **options)
-    measured.clear()
     again = edgeclf.benchmark(
-        [small, source], photos, batch=[1, 2, 3], runtimes=["fake"], **options
+        [small, source], photos, matrix=BenchmarkMatrix(["fake"], batches=[1, 2]), **options
     )
+    measured.clear()
+    again = edgeclf.benchmark([small, source], photos, matrix=three, **options)
     # Of the source, rows of batch 1 and 2 are reused; its answers come with the row of batch 3.
-    assert sorted(job["measure"] for job in measured) == ["latency", "latency", "memory", "memory"]
+    assert sorted(job.kind for job in measured) == ["latency", "latency", "memory", "memory"]
     assert all(row["agreement"]["max_change"] == 0 for row in again["rows"])
-    alone = edgeclf.benchmark([small], photos, batch=[1, 2, 3], runtimes=["fake"], **options)
+    alone = edgeclf.benchmark([small], photos, matrix=three, **options)
     assert [row["agreement"] for row in alone["rows"]] == [None] * 3
     imagined = rows.measure
 
-    def broken(job: dict[str, Any]) -> dict[str, Any]:
-        if job["model"].endswith(".onnx"):
+    def broken(job: ModelJob[Any]) -> Any:
+        if job.model.endswith(".onnx"):
             raise MeasurementError("not installed")
         return imagined(job)
 
@@ -334,21 +353,21 @@ def test_agreement_with_a_source_whose_row_is_reused_or_fails(
 def test_cold_start_with_warm_and_with_dropped_files(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([900.0, 10.0, 12.0, 11.0, 50.0, 70.0, 60.0])  # the first one only warms
 
-    def imagined(job: dict[str, Any]) -> dict[str, Any]:
-        return {"start_ms": next(times), "files": ["a", "b"] if job["list_files"] else []}
+    def imagined(job: StartJob) -> StartResult:
+        return StartResult(next(times), ("a", "b") if job.list_files else ())
 
     given = []
 
-    def dropped(files: list[str]) -> Dropped:
+    def dropped(files: tuple[str, ...]) -> Dropped:
         given.append(files)
         return Dropped(2, 0.9)
 
     monkeypatch.setattr(cold_start, "measure", imagined)
     monkeypatch.setattr(cold_start, "drop_from_page_cache", dropped)
-    found = cold_start.measure_cold_start({}, runs=3)
+    found = cold_start.measure_cold_start(STARTED, runs=3)
     assert (found.warm_ms, found.dropped_ms, found.dropped_reason) == (11.0, 60.0, None)
     assert (found.dropped_share, found.dropped_files, found.n) == (0.9, 2, 3)
-    assert given == [["a", "b"]] * 3
+    assert given == [("a", "b")] * 3
 
 
 def _refuse(files: list[str]) -> Dropped:
@@ -362,35 +381,107 @@ def _refuse(files: list[str]) -> Dropped:
 def test_a_start_is_not_called_cold_when_the_files_stay(
     drop: Callable[[list[str]], Dropped], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cold_start, "measure", lambda job: {"start_ms": 5.0, "files": ["a"]})
+    monkeypatch.setattr(cold_start, "measure", lambda job: StartResult(5.0, ("a",)))
     monkeypatch.setattr(cold_start, "drop_from_page_cache", drop)
-    found = cold_start.measure_cold_start({}, runs=1)
+    found = cold_start.measure_cold_start(STARTED, runs=1)
     assert found.warm_ms == 5.0 and found.dropped_ms is None
     assert found.dropped_reason is not None and reason in found.dropped_reason
 
 
 def test_cold_start_for_real(model: Path) -> None:
-    job = {"model": str(model), "runtime": "fake", "device": "cpu", "threads": 1, "batch": 1,
-           "images": []}  # fmt: skip
+    job = StartJob(model=str(model), runtime="fake", threads=1)
     found = cold_start.measure_cold_start(job, runs=1)
     assert found.warm_ms > 1
     assert (found.dropped_ms is None) == (found.dropped_reason is not None)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("words", "message"),
     [
-        ({}, "neither of labelled photos"),
-        ({"images": "photos", "random": True}, "both of labelled photos"),
-        ({"random": True, "threads": 0}, "threads is 0"),
-        ({"random": True, "threads": [1, -1]}, "none below 1"),
-        ({"random": True, "batch": []}, "at least one number"),
-        ({"random": True, "arrivals_per_s": 0.0}, "arrivals_per_s is 0"),
+        ([], "neither labelled photos"),
+        (["--random", "--threads", "0"], r"threads is \[0\]"),
+        (["--random", "--threads", "1", "-1"], "none below 1"),
+        (["--random", "--batch", "0"], "at least one number"),
+        (["--random", "--arrivals", "0"], "arrivals_per_s is 0"),
     ],
 )
-def test_unusable_options(options: dict[str, Any], message: str, model: Path) -> None:
-    with pytest.raises(OptionError, match=message):
-        edgeclf.benchmark([model], **options)
+def test_unusable_options(
+    words: list[str], message: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", str(model), *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_matrix_needs_something_of_each() -> None:
+    for numbers in ({"threads": ()}, {"batches": ()}, {"threads": (1, 0)}, {"batches": (-1,)}):
+        with pytest.raises(OptionError, match=r"is \(.*none below 1"):
+            BenchmarkMatrix(**numbers)
+    assert BenchmarkMatrix(threads=(None, 2)).threads == (None, 2)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        ImportJob(runtime="fake", cpus=(1, 2)),
+        MemoryJob(model="m", runtime="fake", images=("a",), batch=2),
+        STARTED,
+        LatencyJob(model="m", runtime="fake", sampling=QUICK.sampling, answer=("a", "b")),
+        InferenceJob(model="m", runtime="fake", threads=3, seconds=0.5),
+        AnswersJob(model="m", runtime="fake", images=("a",)),
+        ProfileJob(model="m", runtime="litert", threads=1, seconds=1.0),
+    ],
+)
+def test_jobs_travel_as_json(job: Job[Any]) -> None:
+    module, _, name = KINDS[job.kind].partition(":")
+    assert (module, name) == (type(job).__module__, type(job).__name__)
+    document = json.loads(json.dumps(to_json(job)))
+    assert from_json(type(job), document) == job
+    spoiled = {**document, "thread": 1}
+    for wrong in (spoiled, {k: v for k, v in document.items() if k != "runtime"}):
+        with pytest.raises(MeasurementError, match=r"Received a \w+Job with the fields .*expected"):
+            from_json(type(job), wrong)
+
+
+def test_results_travel_as_json() -> None:
+    ran = RuntimeInfo("fake", "edgeclf", "1", "cpu", "", 1)
+    for result in (
+        InferenceResult(ran, Percentiles(10, 1.0, None, None)),
+        LatencyResult(ran, {"stable": True}, 1, None, None, {}, None, {}, None, ([0.5, 0.5],)),
+        MemoryResult({"steady": {"pss_bytes": 1}}, 1, None, 1.0),
+    ):
+        assert from_json(type(result), json.loads(json.dumps(to_json(result)))) == result
+    with pytest.raises(MeasurementError, match="Received a Percentiles with the fields n"):
+        from_json(InferenceResult, {"runtime": to_json(ran), "inference_ms": {"n": 1}})
+
+
+def test_a_row_says_what_is_set_of_what_decides_it(
+    model: Path, measured: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go() -> dict[str, Any]:
+        (row,) = edgeclf.benchmark([model], None, out=tmp_path / "r.json", quick=True)["rows"]
+        return row
+
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    go()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # no measured process gets it
+    measured.clear()
+    assert "OMP_NUM_THREADS=1" not in go()["variables"] and not measured
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert "TF_ENABLE_ONEDNN_OPTS=0" in go()["variables"] and measured
+
+
+def test_a_measured_process_gets_no_count_of_threads_from_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os; from edgeclf.system.child import serve;"
+        "raise SystemExit(serve(lambda job, _: ({**job, 'names': list(os.environ)}, b'')))"
+    )
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    found = measure(CommandJob(command=(sys.executable, "-c", code), document={"a": 1}))
+    assert found["a"] == 1 and found["started_s"] > 0
+    assert "CUDA_VISIBLE_DEVICES" in found["names"] and "OMP_NUM_THREADS" not in found["names"]
 
 
 def _names(value: Any) -> set[str]:
@@ -399,5 +490,5 @@ def _names(value: Any) -> set[str]:
         return set().union(*map(_names, value))
     if not isinstance(value, dict):
         return set()
-    below = [v for k, v in value.items() if k not in ("environment", "budget")]
+    below = [v for k, v in value.items() if k not in ("environment", "sampling_plan")]
     return set(value).union(*map(_names, below))

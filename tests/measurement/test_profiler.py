@@ -14,6 +14,7 @@ import pytest
 import edgeclf
 from edgeclf.cli import main
 from edgeclf.errors import ArtifactError, IntegrityError, MeasurementError, OptionError
+from edgeclf.measurement.jobs.profile import ProfileResult
 from edgeclf.measurement.profiler import litert, roofline
 from edgeclf.measurement.profiler.profile import describe_operators
 from edgeclf.measurement.profiler.trace import Step, quiet_means
@@ -152,7 +153,7 @@ def test_the_finding_names_what_matters() -> None:
     ]
 
     def words(given: list[Operator], ms: float = 2.0, rates: Any = peaks, left: Any = 1.0) -> Any:
-        found = {"runtime": runtime, "latency_ms": {"plain": ms}, "peaks": rates, "cpus_left": left}
+        found = ProfileResult(runtime, 10, left, {"plain": ms}, rates, ())
         return list(_sentences(given, found))
 
     assert words(operators) == [

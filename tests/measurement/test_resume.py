@@ -18,7 +18,7 @@ PACKAGE = REPOSITORY / "edgeclf"
 @pytest.mark.parametrize(
     ("changed", "holds"),
     [
-        ("measurement/harness/latency.py", False),
+        ("measurement/workloads/latency.py", False),
         ("measurement/matrix/cases.py", False),
         ("measurement/probes/memory.py", False),
         ("metrics/statistics.py", False),

@@ -11,8 +11,12 @@ from collections.abc import Sequence
 import pytest
 
 from edgeclf.errors import OptionError
-from edgeclf.measurement.harness.open_loop import arrival_times, measure_open_loop, sleep_precisely
-from edgeclf.measurement.harness.sampling import Sampling, is_stable, sample, warm_up
+from edgeclf.measurement.workloads.open_loop import (
+    arrival_times,
+    measure_open_loop,
+    sleep_precisely,
+)
+from edgeclf.measurement.workloads.sampling import Sampling, is_stable, sample, warm_up
 from edgeclf.metrics.histogram import histogram
 from edgeclf.system.progress import Progress
 

@@ -17,7 +17,8 @@ from edgeclf.cli import main
 from edgeclf.errors import DataError, MeasurementError, OptionError
 from edgeclf.image import ImageSpec
 from edgeclf.measurement.harness.interleave import measure_interleaved
-from edgeclf.measurement.matrix import comparison as measured
+from edgeclf.measurement.jobs.imports import ImportJob, ImportResult
+from edgeclf.measurement.matrix import paired_latency
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
@@ -33,8 +34,8 @@ def found(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A comparison of three conversions of one model, and its record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measured, "ROUNDS", 6)
-        patch.setattr(measured, "SECONDS", 0.1)
+        patch.setattr(paired_latency, "ROUNDS", 6)
+        patch.setattr(paired_latency, "SECONDS", 0.1)
         result = edgeclf.compare(
             model_folder / "mugs.fp32.tflite",
             [model_folder / "mugs.int8.tflite", model_folder / "mugs.int8.onnx"],
@@ -150,23 +151,23 @@ def test_another_format_is_stood_in_for_by_a_conversion_beside_it(
     (tmp_path / "b").mkdir()
     teacher = load_artifact(shutil.copy(model_folder / "mugs.keras", tmp_path / "a"))
     student = load_artifact(shutil.copy(model_folder / "mugs.int8.onnx", tmp_path / "b"))
-    reason = measured.find_pair(teacher, student)
+    reason = paired_latency.find_pair(teacher, student)
     assert isinstance(reason, str)
     assert "neither a .onnx file of mugs nor a .keras file of mugs" in reason
     shutil.copy(model_folder / "mugs.fp16.onnx", tmp_path / "a")
     (tmp_path / "a" / "mugs.broken.onnx").write_bytes(b"no model")
-    pair = measured.find_pair(teacher, student)
-    assert isinstance(pair, measured.Pair) and str(pair.teacher) == "mugs.fp16.onnx"
+    pair = paired_latency.find_pair(teacher, student)
+    assert isinstance(pair, paired_latency.Pair) and str(pair.teacher) == "mugs.fp16.onnx"
     shutil.copy(model_folder / "mugs.int8.onnx", tmp_path / "a")
-    pair = measured.find_pair(teacher, student)
-    assert isinstance(pair, measured.Pair) and pair.teacher.path.parent.name == "a"
+    pair = paired_latency.find_pair(teacher, student)
+    assert isinstance(pair, paired_latency.Pair) and pair.teacher.path.parent.name == "a"
     assert str(pair.teacher) == "mugs.int8.onnx" and "share no runtime" in pair.note
 
 
 def test_a_file_that_does_not_run_leaves_its_reason() -> None:
-    files = [measured.Timed(Path(name), "tflite") for name in ("a.tflite", "b.tflite")]
-    latencies = measured.Latencies({files[0]: [1.0]}, {}, {files[1]: "it died"})
-    ratio = latencies.ratio(measured.Pair(*files, "why"))
+    files = [paired_latency.Timed(Path(name), "tflite") for name in ("a.tflite", "b.tflite")]
+    latencies = paired_latency.Latencies({files[0]: [1.0]}, {}, {files[1]: "it died"})
+    ratio = latencies.ratio(paired_latency.Pair(*files, "why"))
     assert ratio.value is None and ratio.note == "b.tflite could not be measured: it died"
     assert latencies.p50_ms(files[1]) is None
 
@@ -174,17 +175,19 @@ def test_a_file_that_does_not_run_leaves_its_reason() -> None:
 def test_turns_go_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
-    def fake(job: dict[str, Any]) -> dict[str, Any]:
-        order.append(job["name"])
-        if job["name"] == "b":
+    def fake(job: ImportJob) -> ImportResult:
+        order.append(job.runtime)
+        if job.runtime == "b":
             raise MeasurementError("b is out of order")
-        return {"n": len(order)}
+        return ImportResult(len(order), ())
 
     monkeypatch.setattr("edgeclf.measurement.harness.interleave.measure", fake)
-    results, errors = measure_interleaved({n: {"name": n} for n in "abc"}, rounds=3, title="test")
+    results, errors = measure_interleaved(
+        {name: ImportJob(runtime=name) for name in "abc"}, rounds=3, title="test"
+    )
     assert "".join(order) == "cba" + "ca" + "ac"
     assert errors == {"b": "b is out of order"} and set(results) == {"a", "c"}
-    assert [r["n"] for r in results["a"]] == [3, 5, 6]
+    assert [r.import_ms for r in results["a"]] == [3, 5, 6]
 
 
 def test_unusable_input(model_folder: Path, mugs: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_changed_setting_or_reader_of_photos_runs_the_stages_again(
         "artifact/metadata.py": ALL,
         "networks/backbones.json": making,
         "converters/gptq.py": ["convert", "distill"],  # a teacher may be a file to convert
-        "measurement/harness/latency.py": ["benchmark"],
+        "measurement/workloads/latency.py": ["benchmark"],
         "reporting/html.py": [],
         "reporting/conversion_page.py": [],
     }

@@ -1,1 +1,1 @@
-"""One measurement in a fresh process: what runs there, and how it is sampled."""
+"""Measurements, each in a fresh process, alone or in turns with others."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.jobs.start import StartJob
 from edgeclf.measurement.probes.page_cache import drop_from_page_cache
 
 _STILL_WARM = 0.5  # with less of the bytes dropped, a start is not called cold
@@ -34,24 +34,23 @@ class ColdStart:
     n: int
 
 
-def measure_cold_start(job: dict[str, Any], runs: int) -> ColdStart:
+def measure_cold_start(job: StartJob, runs: int) -> ColdStart:
     """Starts a process again and again; the first start only warms the files and does not count.
 
     Dropped are the model, the libraries the process maps and the Python files it imports, by
     ``posix_fadvise``. Nothing else on the machine loses its cache, and no rights are needed.
 
     Args:
-        job: See `edgeclf.measurement.harness.worker.measure_start`.
+        job: What is started; each time in a fresh process.
         runs: Starts of each kind.
 
     Raises:
         MeasurementError: A start failed.
     """
-    used = measure({**job, "measure": "start", "list_files": True})["files"]
-    starting = {**job, "measure": "start", "list_files": False}
+    used = measure(replace(job, list_files=True)).files
 
     def start_ms() -> float:
-        return float(measure(starting)["start_ms"])
+        return measure(job).start_ms
 
     warm_ms = statistics.median(start_ms() for _ in range(runs))
     times_ms, shares, files = [], [], 0

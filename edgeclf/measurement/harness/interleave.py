@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from edgeclf.errors import MeasurementError
 from edgeclf.measurement.harness.process import measure
+from edgeclf.measurement.jobs.base import Job
 from edgeclf.system.progress import Progress
 
 K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 
 def orders(candidates: Sequence[K], rounds: int) -> Iterator[tuple[K, ...]]:
@@ -32,12 +34,12 @@ def orders(candidates: Sequence[K], rounds: int) -> Iterator[tuple[K, ...]]:
 
 
 def interleave(
-    jobs: Mapping[K, Mapping[str, Any]], *, rounds: int, title: str
-) -> Iterator[tuple[K, dict[str, Any] | MeasurementError]]:
+    jobs: Mapping[K, Job[R]], *, rounds: int, title: str
+) -> Iterator[tuple[K, R | MeasurementError]]:
     """Measures each candidate once a round, each time in a fresh process, in the order of `orders`.
 
     Args:
-        jobs: For each candidate its job, see `edgeclf.measurement.harness.worker`.
+        jobs: For each candidate its job.
         rounds: How often each is measured.
         title: What goes on, for the progress line, which adds the candidate.
 
@@ -51,7 +53,7 @@ def interleave(
         for candidate in itertools.chain.from_iterable(orders(list(jobs), rounds)):
             if candidate not in failed:
                 try:
-                    yield candidate, measure(dict(jobs[candidate]))
+                    yield candidate, measure(jobs[candidate])
                 except MeasurementError as exc:
                     failed.add(candidate)
                     yield candidate, exc
@@ -61,14 +63,14 @@ def interleave(
 
 
 def measure_interleaved(
-    jobs: Mapping[K, Mapping[str, Any]], *, rounds: int, title: str
-) -> tuple[dict[K, list[dict[str, Any]]], dict[K, str]]:
+    jobs: Mapping[K, Job[R]], *, rounds: int, title: str
+) -> tuple[dict[K, list[R]], dict[K, str]]:
     """Takes all turns of `interleave`, whose arguments these are.
 
     Returns:
         (the results of each candidate that worked, one a round; why each of the others failed).
     """
-    results: dict[K, list[dict[str, Any]]] = {candidate: [] for candidate in jobs}
+    results: dict[K, list[R]] = {candidate: [] for candidate in jobs}
     errors: dict[K, str] = {}
     for candidate, result in interleave(jobs, rounds=rounds, title=title):
         if isinstance(result, MeasurementError):

@@ -7,14 +7,17 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.datasets.photos import find_photos
 from edgeclf.errors import MeasurementError, OptionError
 from edgeclf.measurement.harness.interleave import interleave
-from edgeclf.measurement.harness.sampling import Sampling
+from edgeclf.measurement.jobs.base import Job
+from edgeclf.measurement.jobs.inference import InferenceJob, InferenceResult
+from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
 from edgeclf.measurement.probes.affinity import choose_cpus
+from edgeclf.measurement.workloads.sampling import Sampling
 from edgeclf.metrics.statistics import MIN_ROUNDS, paired_ratio
 from edgeclf.runtimes import DEFAULT_RUNTIME, Device, runtime_names
 from edgeclf.system import files
@@ -29,6 +32,7 @@ _MIN_CALLS = 32  # in each of them, unless they take longer than
 _MAX_S = 60.0
 _IMAGES = 32
 
+Result: TypeAlias = InferenceResult | LatencyResult
 Verdict = Literal["A is faster", "A is slower", "no difference shown"]
 
 
@@ -161,8 +165,10 @@ def compare_ab(
     photos = None if images is None else find_photos(images)
     paths = [] if photos is None else [str(path.resolve()) for path in photos.paths]
     spread = paths[:: max(1, len(paths) // _IMAGES)][:_IMAGES]
-    jobs = {name: _job(side, device, spread, seconds) for name, side in sides.items()}
-    taken: list[tuple[str, dict[str, Any]]] = []
+    jobs: dict[str, Job[Any]] = {
+        name: _job(side, device, spread, seconds) for name, side in sides.items()
+    }
+    taken: list[tuple[str, Result]] = []
     try:
         for name, result in interleave(jobs, rounds=rounds + 1, title="A against B"):
             if isinstance(result, MeasurementError):
@@ -178,59 +184,49 @@ def compare_ab(
     return compare_latencies(*_counted(_rounds(taken)))
 
 
-def _job(side: Side, device: Device, images: Sequence[str], seconds: float) -> dict[str, Any]:
+def _job(
+    side: Side, device: Device, images: Sequence[str], seconds: float
+) -> InferenceJob | LatencyJob:
     assert side.artifact.path is not None
-    job = {
-        "measure": "inference",
+    how: dict[str, Any] = {
         "model": str(side.artifact.path.resolve()),
         "runtime": side.runtime,
         "device": device,
         "threads": side.threads,
-        "cpus": list(choose_cpus(side.threads)),
-        "seconds": seconds,
+        "cpus": choose_cpus(side.threads),
     }
     if not images:
-        return job
+        return InferenceJob(**how, seconds=seconds)
     sampling = Sampling(window_s=seconds, min_samples=_MIN_CALLS, patience_s=0.0, max_s=_MAX_S)
-    return {
-        **job,
-        "measure": "latency",
-        "images": list(images),
-        "batch": 1,
-        "sampling": asdict(sampling),
-        "throughput_s": 0.0,
-        "arrivals_per_s": 0.0,
-        "arrivals_s": 0.0,
-        "answer": [],
-    }
+    return LatencyJob(**how, images=tuple(images), sampling=sampling)
 
 
-def _rounds(taken: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, dict[str, Any]]]:
+def _rounds(taken: Sequence[tuple[str, Result]]) -> list[dict[str, Result]]:
     """The results by name, a round each, in the order they were measured in."""
     return [dict(taken[index : index + 2]) for index in range(0, len(taken), 2)]
 
 
-def _counted(rounds: Sequence[Mapping[str, dict[str, Any]]]) -> tuple[list[float], list[float]]:
+def _counted(rounds: Sequence[Mapping[str, Result]]) -> tuple[list[float], list[float]]:
     """The medians in milliseconds of A and of B, of the whole rounds after the first."""
     whole = [each for each in rounds[1:] if len(each) == 2]
     a, b = ([_p50_ms(each[name]) for each in whole] for name in ("A", "B"))
     return a, b
 
 
-def _stages_ms(result: Mapping[str, Any]) -> dict[str, Any]:
-    if "latency" in result:
-        return dict(result["latency"]["stages_ms"])
-    return {"inference": result["inference_ms"]}
+def _stages_ms(result: Result) -> dict[str, Any]:
+    if isinstance(result, LatencyResult):
+        return dict(result.latency["stages_ms"])
+    return {"inference": asdict(result.inference_ms)}
 
 
-def _p50_ms(result: Mapping[str, Any]) -> float:
+def _p50_ms(result: Result) -> float:
     stages = _stages_ms(result)
     return float(stages.get("total", stages["inference"])["p50"])
 
 
 def _record(
     sides: Mapping[str, Side],
-    rounds: Sequence[Mapping[str, dict[str, Any]]],
+    rounds: Sequence[Mapping[str, Result]],
     wanted: int,
     seconds: float,
 ) -> dict[str, Any]:
@@ -256,7 +252,9 @@ def _record(
                 "file": side.artifact.path and side.artifact.path.name,
                 "sha256": side.artifact.sha256,
                 "size_bytes": side.artifact.size_bytes,
-                "runtime": next((each[name]["runtime"] for each in rounds if name in each), None),
+                "runtime": next(
+                    (asdict(each[name].runtime) for each in rounds if name in each), None
+                ),
                 "p50_ms": statistics.median(ms) if ms else None,
             }
             for (name, side), ms in zip(sides.items(), (a_ms, b_ms), strict=True)

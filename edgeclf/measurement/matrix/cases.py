@@ -6,7 +6,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeclf.artifact import Artifact
+from edgeclf.errors import OptionError
 from edgeclf.runtimes import DEFAULT_RUNTIME, takes_format
+
+
+@dataclass(frozen=True)
+class BenchmarkMatrix:
+    """Ways to run each artifact; every combination of them is a row.
+
+    Attributes:
+        runtimes: Names; None for the usual one of each file. One that does not take a file's
+            format is no row of it, unless none of them does.
+        threads: Counts of threads for one call; None among them for the CPUs this process may use.
+        batches: Numbers of pictures in one call. The latency of a row with more than one is that
+            of answering the whole batch.
+
+    Raises:
+        OptionError: There is nothing of a kind, or a number below 1.
+    """
+
+    runtimes: Sequence[str] | None = None
+    threads: Sequence[int | None] = (None,)
+    batches: Sequence[int] = (1,)
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "batches"):
+            numbers = getattr(self, name)
+            if not numbers or min(number or 1 for number in numbers) < 1 or 0 in numbers:
+                raise OptionError(
+                    f"{name} is {numbers}; expected at least one number, and none below 1."
+                )
 
 
 @dataclass(frozen=True)

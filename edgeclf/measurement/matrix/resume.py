@@ -15,7 +15,7 @@ from edgeclf.system.imports import sources_of
 _DECIDES_NOTHING = ("edgeclf.measurement.profiler",)
 _MACHINE = (
     "cpu", "cpu_flags", "cpus_available", "cpus_of_machine", "governor", "memory_bytes", "system",
-    "kernel", "python", "libraries",
+    "kernel", "python", "libraries", "variables",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,20 @@ import numpy as np
 from edgeclf.artifact import Artifact
 from edgeclf.datasets.photos import Photos
 from edgeclf.errors import MeasurementError
-from edgeclf.measurement.harness import sampling as sampling_rules
 from edgeclf.measurement.harness.cold_start import ColdStart, measure_cold_start
 from edgeclf.measurement.harness.process import measure
-from edgeclf.measurement.harness.sampling import Sampling
+from edgeclf.measurement.jobs.answers import AnswersJob
+from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
+from edgeclf.measurement.jobs.memory import MemoryJob, MemoryResult
+from edgeclf.measurement.jobs.start import StartJob
 from edgeclf.measurement.matrix.cases import BenchmarkCase, plan_cases
 from edgeclf.measurement.probes.affinity import choose_cpus
+from edgeclf.measurement.workloads import sampling as sampling_rules
+from edgeclf.measurement.workloads.sampling import Sampling
 from edgeclf.metrics.accuracy import Probabilities, accuracy_record, agreement_record
 from edgeclf.runtimes import Device
 from edgeclf.system.progress import log
+from edgeclf.system.variables import variables_in_force
 
 _IMAGES_FOR_LATENCY = 32
 
@@ -49,7 +54,7 @@ class CaseRunner:
     """Measures rows, and keeps the answers that they are compared by.
 
     Args:
-        budget: What a row may cost.
+        plan: What a row may cost.
         photos: Labelled photos; None for random pixels.
         sources: By model, the artifact that the others of its name are compared with.
         device: Where the models run.
@@ -58,18 +63,18 @@ class CaseRunner:
 
     def __init__(
         self,
-        budget: SamplingPlan,
+        plan: SamplingPlan,
         photos: Photos | None,
         sources: Mapping[str, Artifact],
         device: Device,
         arrivals_per_s: float,
     ) -> None:
-        self._budget, self._photos, self._sources = budget, photos, sources
+        self._plan, self._photos, self._sources = plan, photos, sources
         self._device, self._arrivals_per_s = device, arrivals_per_s
-        self._paths = [str(path.resolve()) for path in photos.paths] if photos else []
+        self._paths = tuple(str(path.resolve()) for path in photos.paths) if photos else ()
         count = len(self._paths)
         spread = np.linspace(0, count - 1, min(_IMAGES_FOR_LATENCY, count)).astype(int)
-        self._images = [self._paths[i] for i in spread]
+        self._images = tuple(self._paths[i] for i in spread)
         self._answers: dict[tuple[str, str], Probabilities] = {}  # by file's hash and runtime
         self._source_answers: dict[str, Probabilities | None] = {}  # by file's hash
 
@@ -84,7 +89,7 @@ class CaseRunner:
             "id": case.id,
             "sha256": case.artifact.sha256,
             "source_sha256": source.sha256 if source else None,
-            "budget": asdict(self._budget),
+            "sampling_plan": asdict(self._plan),
             "data_sha256": self._photos.sha256 if self._photos else None,
             "device": self._device,
             "arrivals_per_s": self._arrivals_per_s,
@@ -94,59 +99,55 @@ class CaseRunner:
     def make(self, case: BenchmarkCase) -> dict[str, Any]:
         """A row as plain JSON types; without figures and with the reason, if anything failed."""
         row = _empty_row(case, "photos" if self._photos else "random")
-        job = self._job(case)
-        row["cpus"] = job["cpus"]
-        key = (case.artifact.sha256, case.runtime)
+        row["cpus"] = list(choose_cpus(case.threads))
+        row["variables"] = variables_in_force()
         try:
-            timed = measure(
-                {
-                    **job,
-                    "measure": "latency",
-                    "sampling": asdict(self._budget.sampling),
-                    "throughput_s": self._budget.throughput_s,
-                    "arrivals_per_s": self._arrivals_per_s,
-                    "arrivals_s": self._budget.arrivals_s,
-                    "answer": [] if key in self._answers else self._paths,
-                }
-            )
-            cold_start = self._cold_start(job)
-            # After the files were dropped and read again: what has just been installed counts as
-            # some megabytes more while the page cache holds it as it was written.
-            memory = measure({**job, "measure": "memory"})
-            start_ms = memory.pop("start_ms")
-            if timed["probabilities"] is not None:
-                self._answers[key] = np.array(timed["probabilities"], np.float32)
-            figures = {
-                "runtime": timed["runtime"],
-                "latency": timed["latency"],
-                "throughput": timed["throughput"],
-                "open_loop": timed["open_loop"],
-                "memory": memory,
-                "cold_start": asdict(cold_start or _quick_start(start_ms)),
-                "energy": _energy(timed, case.batch),
-                "state": timed["state"],
-                "throttled": timed["throttled"],
-                **(self._judge(case, self._answers[key]) if self._photos else {}),
-            }
+            return {**row, **self._figures(case)}
         except MeasurementError as exc:
-            figures = {"error": str(exc)}
-        return {**row, **figures}
+            return {**row, "error": str(exc)}
 
-    def _job(self, case: BenchmarkCase) -> dict[str, Any]:
-        assert case.artifact.path is not None
+    def _figures(self, case: BenchmarkCase) -> dict[str, Any]:
+        latency_job, memory_job, start_job = self._jobs(case)
+        key = (case.artifact.sha256, case.runtime)
+        if key in self._answers:
+            latency_job = replace(latency_job, answer=())
+        timed = measure(latency_job)
+        starts = self._plan.cold_starts
+        cold_start = measure_cold_start(start_job, starts) if starts else None
+        # After the files were dropped and read again: what has just been installed counts as
+        # some megabytes more while the page cache holds it as it was written.
+        memory = measure(memory_job)
+        if timed.probabilities is not None:
+            self._answers[key] = np.array(timed.probabilities, np.float32)
         return {
-            "model": str(case.artifact.path.resolve()),
-            "runtime": case.runtime,
-            "device": self._device,
-            "threads": case.threads,
-            "batch": case.batch,
-            "cpus": list(choose_cpus(case.threads)),
-            "images": self._images,
+            "runtime": asdict(timed.runtime),
+            "latency": timed.latency,
+            "throughput": timed.throughput,
+            "open_loop": timed.open_loop,
+            "memory": _memory(memory),
+            "cold_start": asdict(cold_start or _quick_start(memory.start_ms)),
+            "energy": _energy(timed, case.batch),
+            "state": timed.state,
+            "throttled": timed.throttled,
+            **(self._judge(case, self._answers[key]) if self._photos else {}),
         }
 
-    def _cold_start(self, job: dict[str, Any]) -> ColdStart | None:
-        starts = self._budget.cold_starts
-        return measure_cold_start(job, starts) if starts else None
+    def _jobs(self, case: BenchmarkCase) -> tuple[LatencyJob, MemoryJob, StartJob]:
+        """The processes of a row: the same calls, for each kind of figure."""
+        shared: dict[str, Any] = {
+            **_how(case, self._device),
+            "images": self._images,
+            "batch": case.batch,
+        }
+        latency = LatencyJob(
+            **shared,
+            sampling=self._plan.sampling,
+            throughput_s=self._plan.throughput_s,
+            arrivals_per_s=self._arrivals_per_s,
+            arrivals_s=self._plan.arrivals_s,
+            answer=self._paths,
+        )
+        return latency, MemoryJob(**shared), StartJob(**shared)
 
     def _judge(self, case: BenchmarkCase, answers: Probabilities) -> dict[str, Any]:
         """Accuracy on all photos, and agreement with the source's answers to them."""
@@ -166,14 +167,26 @@ class CaseRunner:
             return known[0]
         if sha256 not in self._source_answers:  # its rows failed or were reused
             (case,) = plan_cases([source], None, [None], [1])
-            job = {**self._job(case), "measure": "answers", "images": self._paths}
+            job = AnswersJob(**_how(case, self._device), images=self._paths)
             try:
-                answers = np.array(measure(job)["probabilities"], np.float32)
+                answers = np.array(measure(job).probabilities, np.float32)
             except MeasurementError as exc:
                 log(f"\nno agreement with {case.file}, which cannot be run: {exc}")
                 answers = None
             self._source_answers[sha256] = answers
         return self._source_answers[sha256]
+
+
+def _how(case: BenchmarkCase, device: Device) -> dict[str, Any]:
+    """The fields of a job that say how a case is run."""
+    assert case.artifact.path is not None
+    return {
+        "model": str(case.artifact.path.resolve()),
+        "runtime": case.runtime,
+        "device": device,
+        "threads": case.threads,
+        "cpus": choose_cpus(case.threads),
+    }
 
 
 def _empty_row(case: BenchmarkCase, given: str) -> dict[str, Any]:
@@ -192,6 +205,7 @@ def _empty_row(case: BenchmarkCase, given: str) -> dict[str, Any]:
         "batch": case.batch,
         "input": given,
         "cpus": [],
+        "variables": [],
         "runtime": {"name": case.runtime},
         "accuracy": None,
         "agreement": None,
@@ -212,8 +226,17 @@ def _quick_start(start_ms: float) -> ColdStart:
     return ColdStart(start_ms, None, "left out of a quick run", None, None, 1)
 
 
-def _energy(timed: Mapping[str, Any], batch: int) -> dict[str, Any] | None:
+def _memory(found: MemoryResult) -> dict[str, Any]:
+    """The start beside it belongs to the cold start."""
+    return {
+        "phases": found.phases,
+        "peak_rss_bytes": found.peak_rss_bytes,
+        "gpu_bytes": found.gpu_bytes,
+    }
+
+
+def _energy(timed: LatencyResult, batch: int) -> dict[str, Any] | None:
     """Joules of the single stream for each picture; None without a meter."""
-    if timed["joules"] is None:
+    if timed.joules is None:
         return None
-    return {"source": timed["source"], "joules_per_image": timed["joules"] / timed["calls"] / batch}
+    return {"source": timed.source, "joules_per_image": timed.joules / timed.calls / batch}

@@ -10,7 +10,7 @@ from typing import Any
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.datasets.photos import Photos
 from edgeclf.datasets.validation import find_photos_for
-from edgeclf.measurement.matrix.cases import BenchmarkCase, plan_cases
+from edgeclf.measurement.matrix.cases import BenchmarkCase, BenchmarkMatrix, plan_cases
 from edgeclf.measurement.matrix.resume import finished_rows, row_key
 from edgeclf.measurement.matrix.rows import PUBLISHED, QUICK, CaseRunner, SamplingPlan
 from edgeclf.measurement.matrix.schema import SCHEMA
@@ -29,9 +29,7 @@ class BenchmarkRequest:
     Attributes:
         models: Artifacts.
         images: Labelled photos; None for random pixels.
-        runtimes: Names; None for the usual one of each file.
-        threads: Counts; None among them for all CPUs.
-        batches: Sizes.
+        matrix: Ways to run each of them.
         device: Where the models run.
         arrivals_per_s: Rate of an open stream; 0 for none.
         quick: Whether fewer samples do.
@@ -39,9 +37,7 @@ class BenchmarkRequest:
 
     models: tuple[Path, ...]
     images: Path | None
-    runtimes: tuple[str, ...] | None
-    threads: tuple[int | None, ...]
-    batches: tuple[int, ...]
+    matrix: BenchmarkMatrix
     device: Device
     arrivals_per_s: float
     quick: bool
@@ -51,17 +47,19 @@ def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict
     """The body of `edgeclf.benchmark`; see there."""
     artifacts = [load_artifact(path) for path in request.models]
     photos = None if request.images is None else find_photos_for(artifacts, request.images)
-    cases = plan_cases(artifacts, request.runtimes, request.threads, request.batches)
+    cases = plan_cases(
+        artifacts, request.matrix.runtimes, request.matrix.threads, request.matrix.batches
+    )
     found = environment()
-    budget = QUICK if request.quick else PUBLISHED
-    maker = CaseRunner(
-        budget,
+    plan = QUICK if request.quick else PUBLISHED
+    runner = CaseRunner(
+        plan,
         photos,
         _sources(artifacts) if photos else {},
         request.device,
         request.arrivals_per_s,
     )
-    keys = {case.id: row_key(found, maker.settings(case)) for case in cases}
+    keys = {case.id: row_key(found, runner.settings(case)) for case in cases}
     earlier = {} if fresh else finished_rows(out, SCHEMA)
     rows = {case.id: earlier[keys[case.id]] for case in cases if keys[case.id] in earlier}
     if earlier:
@@ -70,7 +68,7 @@ def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict
         "schema": SCHEMA,
         "complete": False,
         "environment": found,
-        "method": _method(request, photos, budget),
+        "method": _method(request, photos, plan),
         "rows": [],
     }
 
@@ -80,12 +78,12 @@ def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict
         files.write_json(out, results)
 
     # What others are compared with comes first, so that a row is complete once it is written.
-    missing = sorted((c for c in cases if c.id not in rows), key=lambda c: not maker.is_source(c))
+    missing = sorted((c for c in cases if c.id not in rows), key=lambda c: not runner.is_source(c))
     progress = Progress("benchmark", sum(_cost(case) for case in missing))
     try:
         for case in missing:
             progress.show(note=case.id)
-            row = maker.make(case)
+            row = runner.make(case)
             rows[case.id] = {**row, "date": found["date"], "key": keys[case.id]}
             write()
             progress.advance(_cost(case))
@@ -119,11 +117,9 @@ def _cost(case: BenchmarkCase) -> int:
     return _SLOW_IMPORT if case.runtime == "tensorflow" else 1
 
 
-def _method(
-    request: BenchmarkRequest, photos: Photos | None, budget: SamplingPlan
-) -> dict[str, Any]:
+def _method(request: BenchmarkRequest, photos: Photos | None, plan: SamplingPlan) -> dict[str, Any]:
     """How it was measured: in words, and the settings behind them."""
-    rule = budget.sampling
+    rule = plan.sampling
     given = "the bytes of image files in memory" if photos else "random pixels of the input size"
     return {
         "input": "photos" if photos else "random",
@@ -131,17 +127,17 @@ def _method(
         "data_sha256": photos.sha256 if photos else None,
         "device": request.device,
         "quick": request.quick,
-        "budget": asdict(budget),
+        "sampling_plan": asdict(plan),
         "latency": f"one process a row, pinned to as many CPUs as threads; single stream, from "
         f"{given} to the answer to one batch; after warm-up at least {rule.min_samples} samples, "
         f"or {rule.max_s:g} s; stable if the medians of the last three windows of "
         f"{rule.window_s:g} s lie within 10 % of each other",
-        "throughput": f"in the same process, batches back to back for {budget.throughput_s:g} s",
+        "throughput": f"in the same process, batches back to back for {plan.throughput_s:g} s",
         "memory": "one process a row, apart from latency; /proc/self/smaps_rollup by phase",
         "cold_start": (
-            f"from the start of a process to its first answer; median of {budget.cold_starts}, "
+            f"from the start of a process to its first answer; median of {plan.cold_starts}, "
             "files in the page cache, and dropped from it"
-            if budget.cold_starts
+            if plan.cold_starts
             else "from the start of a process to its first answer, in the run for memory, without "
             "the time for reading it"
         ),

@@ -30,30 +30,31 @@ _PRODUCTS: dict[str, tuple[str, Callable[[Arithmetic], bytes]]] = {
 }
 
 
-def measure_profile(job: dict[str, Any]) -> dict[str, Any]:
-    """Profiles a model on random bytes; what `measure` of the harness asks for.
+def measure_profile(model: str, runtime: str, *, threads: int, seconds: float) -> dict[str, Any]:
+    """Profiles a model on random bytes.
 
     Args:
-        job: ``model`` (a path), ``runtime`` (``litert`` or ``onnxruntime``), ``threads``,
-            ``seconds`` (of calls, half of them with the profiler on).
+        model: A path.
+        runtime: ``litert`` or ``onnxruntime``.
+        threads: Threads for one call.
+        seconds: Of calls, half of them with the profiler on.
 
     Returns:
-        ``runtime``, ``calls``, ``cpus_left``, ``latency_ms``, ``peaks`` and ``operators``, as the
-        schema ``edgeclf.profile/1`` has them.
+        The fields of `edgeclf.measurement.jobs.profile.ProfileResult`.
     """
-    profiler = _open(job["runtime"], Path(job["model"]).read_bytes(), job["threads"])
+    profiler = _open(runtime, Path(model).read_bytes(), threads)
     before = _cpu_clock()
-    plain, profiled, trace = _run_in_turns(profiler, job["seconds"])
+    plain, profiled, trace = _run_in_turns(profiler, seconds)
     cpus_left = _cpus_left(before, _cpu_clock())
     times_ms = quiet_means(trace.times_us) / 1e3
-    peaks = measure_peaks({s.arithmetic for s in trace.steps}, job["threads"])
+    peaks = measure_peaks({s.arithmetic for s in trace.steps}, threads)
     return {
         "runtime": {
-            "name": job["runtime"],
+            "name": runtime,
             "library": profiler.library,
             "library_version": version(profiler.library),
             "fast_path": profiler.fast_path,
-            "threads": job["threads"],
+            "threads": threads,
         },
         "calls": len(trace.times_us),
         "cpus_left": cpus_left,

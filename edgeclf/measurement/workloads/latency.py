@@ -6,15 +6,16 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from edgeclf.image import UInt8Array, decode_image, resize_image
 from edgeclf.inference.classifier import Classifier
-from edgeclf.measurement.harness.sampling import Sampling, sample, warm_up
 from edgeclf.measurement.probes.energy import find_energy_meter
 from edgeclf.measurement.probes.machine_state import machine_state, throttled
+from edgeclf.measurement.workloads.sampling import Sampling, sample, warm_up
 from edgeclf.metrics.histogram import histogram
 from edgeclf.metrics.statistics import percentiles
 
@@ -116,6 +117,13 @@ class RandomWorkload:
             self._classifier.probabilities(self._pixels)
             count += len(self._pixels)
         return count
+
+
+def open_workload(classifier: Classifier, images: Sequence[str], batch: int) -> Workload:
+    """Photos where there are paths of some, else random pixels."""
+    if not images:
+        return RandomWorkload(classifier, batch)
+    return PhotoWorkload(classifier, [Path(path).read_bytes() for path in images], batch)
 
 
 def random_pixels(classifier: Classifier, batch: int) -> UInt8Array:
