@@ -78,8 +78,16 @@ def test_no_modules_and_no_folders_import_each_other() -> None:
     assert cycle(between) == []
     folders: dict[str, set[str]] = {}
     for name, imported in between.items():
-        folders.setdefault(folder(name), set()).update(folder(each) for each in imported)
-    assert cycle({name: each - {name} for name, each in folders.items()}) == []
+        here = folder(name)
+        others = {folder(each) for each in imported}
+        # A folder and those in it are one room; it may be entered from both sides.
+        others = {each for each in others if not (within(each, here) or within(here, each))}
+        folders.setdefault(here, set()).update(others)
+    assert cycle(folders) == []
+
+
+def within(inner: str, outer: str) -> bool:
+    return f"{inner}.".startswith(f"{outer}.")
 
 
 def test_a_cycle_is_found() -> None:

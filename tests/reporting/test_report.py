@@ -138,6 +138,8 @@ def test_wrong_input_is_refused(content: str, received: str, tmp_path: Path) -> 
 def test_missing_package_names_the_pip_line(
     package: str, results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for needed in ("jinja2", "matplotlib"):
+        pytest.importorskip(needed, reason="needs edgeclf[report]")
     for name in list(sys.modules):
         if name == package or name.startswith(f"{package}."):
             monkeypatch.delitem(sys.modules, name)
@@ -149,6 +151,7 @@ def test_missing_package_names_the_pip_line(
 
 
 def test_command_line_prints_the_four_paths(results: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="needs edgeclf[report]")
     done = subprocess.run(
         [sys.executable, "-m", "edgeclf.report", write(results, tmp_path)],
         capture_output=True, text=True, check=True,
@@ -161,6 +164,7 @@ def test_command_line_prints_the_four_paths(results: dict[str, Any], tmp_path: P
 def test_limits_that_nothing_keeps_are_exit_code_1(
     results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("jinja2", reason="needs edgeclf[report]")
     path = str(write(results, tmp_path))
     assert main(["report", path, "--max-size-mb", "1"]) == 0
     assert main(["report", path, "--max-size-mb", "0.1"]) == 1

