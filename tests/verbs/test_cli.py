@@ -37,7 +37,7 @@ def test_every_verb_is_a_function_a_command_and_a_module(verb: str) -> None:
         assert done.stderr == ""
 
 
-@pytest.mark.parametrize("verb", ["train", "distill", "convert"])
+@pytest.mark.parametrize("verb", [optional.verb(name) for name in ("train", "distill", "convert")])
 def test_options_are_told_without_a_framework(verb: str) -> None:
     program = (
         "import sys, edgeclf.cli\n"
