@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,15 @@ def test_every_room_has_its_place() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"}
     assert {room(name) for name in MODULES} | folders <= set(ORDER)
     assert {name for names in wheels.FOLDERS.values() for name in names} <= set(ORDER)
+
+
+def test_the_table_of_rooms_shows_this_order_and_their_wheels() -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert tuple(name for row in rows for name in re.findall(r"`(\w+)`", row[0])) == ORDER
+    for names, _, wheel in rows[:-1]:  # the verbs are in several
+        of = {wheels.wheel_of(PACKAGE / name) for name in re.findall(r"`(\w+)`", names)}
+        assert of == {wheel} or (len(of) > 1 and wheel == "their own")
 
 
 def test_no_room_imports_a_later_one() -> None:

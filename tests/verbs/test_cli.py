@@ -44,7 +44,7 @@ def test_every_verb_is_a_function_a_command_and_a_module(
         assert printed.out.startswith(f"usage: edgeclf {verb}")
 
 
-@pytest.mark.parametrize("verb", ["train", "distill", "convert"])
+@pytest.mark.parametrize("verb", [optional.verb(name) for name in ("train", "distill", "convert")])
 def test_options_are_told_without_a_framework(verb: str) -> None:
     program = (
         "import sys, edgeclf.cli\n"
