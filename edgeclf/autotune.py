@@ -88,6 +88,12 @@ def autotune(
         ArtifactError: The model is no artifact.
         OptionError: Nothing to try, or fewer than one thread.
         MeasurementError: No candidate runs; says why each does not.
+
+    Examples:
+        ```python
+        print(edgeclf.autotune("mugs.int8.tflite").reason)
+        classifier = edgeclf.Classifier("mugs.int8.tflite")  # runs as was found
+        ```
     """
     from edgeclf.artifact import load_artifact
     from edgeclf.runtimes import DEFAULT_RUNTIME, runtimes_for

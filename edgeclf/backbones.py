@@ -58,6 +58,12 @@ def backbones(
     Raises:
         OptionError: There is no backbone of that name, or it cannot be built at that size.
         MissingDependencyError: `input_size` is given and TensorFlow is not installed.
+
+    Examples:
+        >>> import edgeclf
+        >>> (student,) = edgeclf.backbones(["student-s"])
+        >>> student.input_size, student.parameters
+        (96, 42576)
     """
     if input_size is not None and not names:
         raise OptionError("An input size is for named backbones; add their names.")

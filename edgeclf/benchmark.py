@@ -70,6 +70,15 @@ def benchmark(
         DataError: The photos cannot be used, or have other classes than the models.
         OptionError: No model, neither or both of photos and random pixels, or a number below 1.
         RuntimeLoadError: There is no runtime of such a name.
+
+    Examples:
+        ```python
+        results = edgeclf.benchmark(
+            ["mugs.keras", "mugs.int8.tflite"], "photos/eval", out="benchmark.json"
+        )
+        for row in results["rows"]:
+            print(row["file"], row["error"] or row["latency"]["stages_ms"]["total"]["p50"])
+        ```
     """
     if not models:
         raise OptionError("No model was given; expected at least one artifact.")

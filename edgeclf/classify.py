@@ -36,6 +36,16 @@ def classify(
         ArtifactError: The model is no artifact.
         ImageError: The picture cannot be read.
         RuntimeLoadError: The runtime cannot load the model as asked.
+
+    Examples:
+        >>> import edgeclf
+        >>> import numpy as np
+        >>> from edgeclf import ImageSpec, Metadata
+        >>> from edgeclf.artifact import save_artifact, seal_artifact
+        >>> metadata = Metadata("mugs", ("dark", "bright"), ImageSpec(96, 96))
+        >>> file = save_artifact(seal_artifact(b"", metadata), "mugs.onnx").path
+        >>> edgeclf.classify(file, np.zeros((480, 640, 3), np.uint8), runtime="fake").label
+        'dark'
     """
     from edgeclf.inference.classifier import Classifier
 

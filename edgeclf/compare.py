@@ -75,6 +75,12 @@ def compare(
         DataError: The photos cannot be used, or the models have other classes.
         MeasurementError: A model cannot be run here.
         OptionError: There is no student, or fewer than one thread.
+
+    Examples:
+        ```python
+        found = edgeclf.compare("mugs-teacher.int8.tflite", ["mugs.int8.tflite"], "photos/eval")
+        print(*found.sentences, found.path)
+        ```
     """
     if not students or (threads is not None and threads < 1):
         raise OptionError(

@@ -39,6 +39,17 @@ def convert(model: str | os.PathLike[str], config: ConversionConfig) -> tuple[Ar
         DataError: Calibration and evaluation share photos, or cannot be used.
         OptionError: An option is out of its range, a precision needs calibration photos, or what
             was said of the model does not fit it.
+
+    Examples:
+        ```python
+        small, exact = edgeclf.convert(
+            "runs/photos.keras",
+            calibration="photos/train",
+            evaluation="photos/eval",
+            to=["int8.tflite", "fp32.onnx"],
+        )
+        print(small.path, small.size_bytes)
+        ```
     """
     from edgeclf.converters.pipeline import convert_all
     from edgeclf.reporting.conversion_page import to_html, to_markdown

@@ -40,6 +40,11 @@ def demo(
     Raises:
         DataError: `data` does not hold the two folders.
         EdgeclfError: What the stages raise.
+
+    Examples:
+        ```python
+        page = edgeclf.demo("examples/mugs", out="runs/demo", quick=True)
+        ```
     """
     from edgeclf.report import report
     from edgeclf.system.progress import log

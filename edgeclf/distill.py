@@ -53,6 +53,13 @@ def distill(
             student, `teacher` shows no features, or what was said of it does not fit.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-last-good.keras``.
+
+    Examples:
+        ```python
+        student = edgeclf.distill(
+            "runs/photos-teacher.keras", "photos/train", evaluation="photos/eval", out="runs"
+        )
+        ```
     """
     from edgeclf.networks.registry import check_start
     from edgeclf.training.data import open_training_data

@@ -95,6 +95,12 @@ def doctor(*models: str | os.PathLike[str], device: Device = "cpu") -> Diagnosis
 
     Raises:
         ArtifactError: A model is no artifact.
+
+    Examples:
+        ```python
+        diagnosis = edgeclf.doctor("mugs.int8.tflite")
+        print(diagnosis.healthy, *diagnosis.problems)
+        ```
     """
     from edgeclf.artifact import load_artifact
     from edgeclf.runtimes import runtime_names, runtimes_for

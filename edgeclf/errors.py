@@ -25,7 +25,16 @@ from contextlib import contextmanager
 
 
 class EdgeclfError(Exception):
-    """The root of all errors raised by edgeclf."""
+    """The root of all errors raised by edgeclf.
+
+    Examples:
+        >>> import edgeclf
+        >>> try:
+        ...     edgeclf.load_artifact("nosuch.tflite")
+        ... except edgeclf.EdgeclfError as error:
+        ...     print(error)
+        Cannot read the model nosuch.tflite: No such file or directory.
+    """
 
 
 class OptionError(EdgeclfError, ValueError):
@@ -59,6 +68,12 @@ class MissingDependencyError(RuntimeLoadError, ImportError):
         package: The import name that is missing, for example ``"ai_edge_litert"``.
         extra: The edgeclf extra that brings it, for example ``"litert"``.
         purpose: What it is needed for, in a few words.
+
+    Examples:
+        >>> from edgeclf import MissingDependencyError
+        >>> error = MissingDependencyError("onnxruntime", "onnxruntime", "Running .onnx")
+        >>> error.extra, isinstance(error, ImportError)
+        ('onnxruntime', True)
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:

@@ -37,6 +37,16 @@ def inspect(model: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ArtifactError: The file is missing, is no artifact, or has a later format version.
         IntegrityError: The file was an artifact and has been changed or cut short.
+
+    Examples:
+        >>> import edgeclf
+        >>> from edgeclf import ImageSpec, Metadata
+        >>> from edgeclf.artifact import save_artifact, seal_artifact
+        >>> metadata = Metadata("mugs", ("dark", "bright"), ImageSpec(96, 96))
+        >>> file = save_artifact(seal_artifact(b"", metadata), "mugs.onnx").path
+        >>> found = edgeclf.inspect(file)
+        >>> found["format"], found["labels"], found["precision"]
+        ('onnx', ['dark', 'bright'], 'fp32')
     """
     from edgeclf.artifact import FORMAT_VERSION, load_artifact
 

@@ -109,6 +109,12 @@ def profile(
         IntegrityError: The file was an artifact and has been changed or cut short.
         OptionError: The runtime has no profiler for this format, or a number is too small.
         MeasurementError: The engine is not installed, has no profiler, or cannot run the model.
+
+    Examples:
+        ```python
+        for sentence in edgeclf.profile("mugs.int8.tflite", threads=1).sentences:
+            print(sentence)
+        ```
     """
     from edgeclf.measurement.harness.process import measure
     from edgeclf.system import files

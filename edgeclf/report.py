@@ -45,6 +45,11 @@ def report(
     Raises:
         OptionError: `benchmark` is empty, cannot be read, or is no benchmark result.
         MissingDependencyError: jinja2 or matplotlib is not installed; nothing was written.
+
+    Examples:
+        ```python
+        page = edgeclf.report(["pi/benchmark.json", "laptop/benchmark.json"], out="runs/report")
+        ```
     """
     paths = [benchmark] if isinstance(benchmark, str | os.PathLike) else list(benchmark)
     return _write(paths, out, limits)[0]

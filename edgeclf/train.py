@@ -40,6 +40,12 @@ def train(data: str | os.PathLike[str], config: TrainingConfig) -> Artifact:
         ArtifactError: The weights are those of another network.
         MissingDependencyError: TensorFlow, the package of the weights or, to search, Optuna is not
             installed.
+
+    Examples:
+        ```python
+        teacher = edgeclf.train("photos/train", evaluation="photos/eval", out="runs", epochs=3)
+        print(teacher.path, teacher.metadata.accuracy)
+        ```
     """
     from edgeclf.networks.registry import check_start
     from edgeclf.training.data import open_training_data

@@ -47,6 +47,12 @@ def verify(
         VerificationError: The answers differ by more than the precision's tolerance, or the
             accuracy on the same photos by more than a point; or the child died.
         DataError: `data` does not hold the artifact's classes.
+
+    Examples:
+        ```python
+        result = edgeclf.verify("mugs.int8.tflite")
+        print(result.max_change, result.tolerance, result.runtime.library)
+        ```
     """
     if isolated:
         return _verify_isolated(os.fspath(model), runtime, data)

@@ -54,6 +54,14 @@ class Artifact:
         metadata: What the file knows about itself.
         content: The whole file as the engines take it; each ignores what it does not know.
         path: Where it was read from; None for bytes.
+
+    Examples:
+        >>> from edgeclf import ImageSpec, Metadata
+        >>> from edgeclf.artifact import seal_artifact
+        >>> empty = b""  # an ONNX model without any nodes
+        >>> artifact = seal_artifact(empty, Metadata("mugs", ("black", "white"), ImageSpec(96, 96)))
+        >>> artifact.format, artifact.metadata.labels, len(artifact.sha256)
+        ('onnx', ('black', 'white'), 64)
     """
 
     format: Format
@@ -100,6 +108,19 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
     Raises:
         ArtifactError: The file is missing, is no artifact, or has a later format version.
         IntegrityError: The file was an artifact and has been changed or cut short.
+
+    Examples:
+        >>> from edgeclf import ImageSpec, IntegrityError, Metadata, load_artifact
+        >>> from edgeclf.artifact import save_artifact, seal_artifact
+        >>> sealed = seal_artifact(b"", Metadata("mugs", ("black", "white"), ImageSpec(96, 96)))
+        >>> artifact = load_artifact(save_artifact(sealed, "mugs.onnx").path)
+        >>> artifact.metadata.image.width
+        96
+        >>> try:
+        ...     load_artifact(artifact.content.replace(b"white", b"green"))
+        ... except IntegrityError:
+        ...     print("changed")
+        changed
     """
     path = None if isinstance(source, bytes) else Path(source)
     name = "the bytes given" if path is None else str(path)

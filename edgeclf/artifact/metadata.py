@@ -32,6 +32,12 @@ class Normalization:
     Attributes:
         mean: One number, or one for each of red, green and blue.
         std: Likewise; none of them zero.
+
+    Examples:
+        >>> import numpy as np
+        >>> from edgeclf.artifact import Normalization
+        >>> Normalization().apply(np.array([[[0, 127, 255]]], np.uint8)).tolist()
+        [[[-0.9921875, 0.0, 1.0]]]
     """
 
     mean: float | tuple[float, float, float] = 127.0
@@ -87,6 +93,12 @@ class Metadata:
         origin_url: Where the model comes from, ``https://`` or ``http://``.
         paper: Address of the paper that describes the network, likewise.
         written_by: The program that wrote the file read; not compared, and replaced on writing.
+
+    Examples:
+        >>> from edgeclf import ImageSpec, Metadata
+        >>> metadata = Metadata("mugs", ("black", "white"), ImageSpec(96, 96), precision="int8")
+        >>> Metadata.from_json(metadata.to_json()) == metadata
+        True
     """
 
     name: str

@@ -22,6 +22,11 @@ class Target:
     Attributes:
         precision: How weights and activations are stored.
         converter: A built-in one, ``tflite`` or ``onnx``, or the name of an entry point.
+
+    Examples:
+        >>> from edgeclf.converters.base import Target
+        >>> Target.parse("int8.tflite")
+        Target(precision='int8', converter='tflite')
     """
 
     precision: Precision
@@ -56,6 +61,11 @@ class Recipe:
         calibration: How ranges are taken from the calibration images; None needs none.
         float_layers: How many of the layers with the largest error stay in float.
         activation_bits: 8 or 16.
+
+    Examples:
+        >>> from edgeclf.converters.base import Recipe
+        >>> str(Recipe("int8", "mse", float_layers=2))
+        'int8, mse calibration, 2 worst layers in float'
     """
 
     precision: Precision

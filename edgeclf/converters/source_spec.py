@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Options):
-    """What a model from elsewhere expects and answers; its file does not say."""
+    """What a model from elsewhere expects and answers; its file does not say.
+
+    Examples:
+        >>> from edgeclf import SourceSpec
+        >>> spec = SourceSpec(labels="labels.txt", input_range=(0, 1), mean=0.5, std=0.25)
+        >>> spec.normalization()
+        Normalization(mean=127.5, std=63.75)
+    """
 
     labels: str | os.PathLike[str] | None = option(
         None,

@@ -41,9 +41,6 @@ class _Input(NamedTuple):
 class Classifier:
     """A model ready to classify pictures; safe to share between threads.
 
-        with Classifier("mugs.int8.tflite") as classifier:
-            print(classifier.classify("photo.jpg").label)
-
     A process that is forked from one with a classifier cannot use it, as engines keep threads that
     do not survive a fork: it says so. Build one in each process.
 
@@ -61,6 +58,24 @@ class Classifier:
     Raises:
         ArtifactError: The file is no artifact, or was changed.
         RuntimeLoadError: The runtime is unknown, not installed or cannot load this model.
+
+    Examples:
+        With a file, as on a device:
+
+        ```python
+        with Classifier("mugs.int8.tflite") as classifier:
+            print(classifier.classify("photo.jpg").label)
+        ```
+
+        With the fake runtime, which answers by brightness:
+
+        >>> import numpy as np
+        >>> from edgeclf import Classifier
+        >>> from edgeclf.runtimes.fake import fake_artifact
+        >>> photo = np.full((480, 640, 3), 250, np.uint8)
+        >>> with Classifier(fake_artifact(["dark", "bright"]), runtime="fake") as classifier:
+        ...     classifier.classify(photo).label
+        'bright'
     """
 
     def __init__(
@@ -139,6 +154,17 @@ class Classifier:
         Raises:
             OptionError: `images` is one picture instead of several, or `batch_size` is below 1.
             InferenceError: As for `classify`.
+
+        Examples:
+            >>> import numpy as np
+            >>> from edgeclf import Classifier, Failure
+            >>> from edgeclf.runtimes.fake import fake_artifact
+            >>> classifier = Classifier(fake_artifact(["dark", "bright"]), runtime="fake")
+            >>> pictures = [np.zeros((64, 64, 3), np.uint8), b"no picture"]
+            >>> for answer in classifier.classify_batch(pictures):
+            ...     print("failed" if isinstance(answer, Failure) else answer.label)
+            dark
+            failed
         """
         if batch_size < 1:
             raise OptionError(f"batch_size is {batch_size}; expected at least 1.")
@@ -173,6 +199,15 @@ class Classifier:
         Yields:
             A frame with its answer and the number of frames dropped so far. The last frame of the
             source is always answered.
+
+        Examples:
+            >>> import numpy as np
+            >>> from edgeclf import Classifier
+            >>> from edgeclf.runtimes.fake import fake_artifact
+            >>> classifier = Classifier(fake_artifact(["dark", "bright"]), runtime="fake")
+            >>> frames = [np.full((48, 64, 3), level, np.uint8) for level in (0, 250)]
+            >>> [frame.answer.label for frame in classifier.stream(frames)][-1]
+            'bright'
         """
         with closing(newest(frames)) as latest:
             for answered, (index, image) in enumerate(latest):

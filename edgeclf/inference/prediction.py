@@ -21,6 +21,11 @@ class Score:
         index: Position of the class in the model's output, from 0.
         label: Its name.
         probability: 0..1; the probabilities of a prediction sum to 1.
+
+    Examples:
+        >>> from edgeclf import Score
+        >>> Score(0, "mug", 0.75)
+        Score(index=0, label='mug', probability=0.75)
     """
 
     index: int
@@ -36,6 +41,11 @@ class Timing:
         decode_ms: From the source to an upright RGB picture.
         preprocess_ms: From that picture to the input tensor.
         inference_ms: From the tensor to the probabilities; in a batch, its share of the batch's.
+
+    Examples:
+        >>> from edgeclf import Timing
+        >>> Timing(decode_ms=2.0, preprocess_ms=0.5, inference_ms=1.5).total_ms
+        4.0
     """
 
     decode_ms: float
@@ -56,6 +66,17 @@ class Prediction:
         labels: Every class, in the model's order.
         probabilities: Theirs, in the same order, 0..1, summing to 1.
         timing: Time by stage.
+
+    Examples:
+        >>> from edgeclf import Prediction, Timing
+        >>> timing = Timing(decode_ms=1.0, preprocess_ms=0.5, inference_ms=2.0)
+        >>> answer = Prediction(("cat", "dog", "mug"), (0.25, 0.0625, 0.6875), timing)
+        >>> answer.label, answer.probability
+        ('mug', 0.6875)
+        >>> [score.label for score in answer.top(2)]
+        ['mug', 'cat']
+        >>> [score.label for score in answer.top(deny=["mug"], threshold=0.1)]
+        ['cat']
     """
 
     labels: tuple[str, ...] = field(repr=False)
@@ -130,6 +151,11 @@ class Failure:
 
     Attributes:
         error: Why.
+
+    Examples:
+        >>> from edgeclf import Failure, ImageError
+        >>> str(Failure(ImageError("Cannot open photo.jpg.")).error)
+        'Cannot open photo.jpg.'
     """
 
     error: ImageError
@@ -144,6 +170,15 @@ class Frame:
         image: The frame as the source gave it.
         answer: What it shows, or why it could not be classified.
         dropped: Frames passed over until now, because newer ones had come.
+
+    Examples:
+        >>> import numpy as np
+        >>> from edgeclf import Classifier
+        >>> from edgeclf.runtimes.fake import fake_artifact
+        >>> classifier = Classifier(fake_artifact(["dark", "bright"]), runtime="fake")
+        >>> (frame,) = classifier.stream([np.zeros((48, 64, 3), np.uint8)])
+        >>> frame.index, frame.answer.label, frame.dropped
+        (0, 'dark', 0)
     """
 
     index: int

@@ -62,6 +62,12 @@ def load_runtime(
     Raises:
         RuntimeLoadError: No such runtime, or it cannot load this artifact as asked.
         MissingDependencyError: Its package is not installed.
+
+    Examples:
+        >>> from edgeclf.runtimes import load_runtime
+        >>> from edgeclf.runtimes.fake import fake_artifact
+        >>> load_runtime("fake", fake_artifact(["dark", "bright"])).describe().name
+        'fake'
     """
     runtime_class = _find(name)
     return cast(Runtime, runtime_class(artifact, device=device, threads=threads))

@@ -81,6 +81,17 @@ def check_images(images: Any, spec: ImageSpec) -> None:
 
     Raises:
         InferenceError: It is something else.
+
+    Examples:
+        >>> import numpy as np
+        >>> from edgeclf import ImageSpec, InferenceError
+        >>> from edgeclf.runtimes.base import check_images
+        >>> check_images(np.zeros((4, 96, 96, 3), np.uint8), ImageSpec(96, 96))
+        >>> try:
+        ...     check_images(np.zeros((4, 96, 96, 3)), ImageSpec(96, 96))
+        ... except InferenceError as error:
+        ...     print(error)
+        The runtime received float64 (4, 96, 96, 3); expected uint8 ('N', 96, 96, 3).
     """
     expected = (spec.height, spec.width, 3)
     if not isinstance(images, np.ndarray):
@@ -105,6 +116,11 @@ def as_probabilities(output: Any, count: int, classes: int) -> Float32Array:
 
     Raises:
         InferenceError: Another shape, or values that are not finite.
+
+    Examples:
+        >>> from edgeclf.runtimes.base import as_probabilities
+        >>> as_probabilities([[0.25, 0.75]], count=1, classes=2).dtype
+        dtype('float32')
     """
     probabilities: Float32Array = np.asarray(output, dtype=np.float32)
     if probabilities.shape != (count, classes):

@@ -41,7 +41,18 @@ class DataConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(DataConfig):
-    """What `edgeclf.train` takes besides the photos."""
+    """What `edgeclf.train` takes besides the photos.
+
+    Examples:
+        >>> from edgeclf import OptionError, TrainingConfig
+        >>> TrainingConfig(early_stopping=3, class_weights="balanced").batch_size
+        32
+        >>> try:
+        ...     TrainingConfig(label_smoothing=2.0)
+        ... except OptionError as error:
+        ...     print(error)
+        The label smoothing is 2.0; expected 0 to below 1.
+    """
 
     backbone: str = option(
         "efficientnet-lite0", help="the network, see 'edgeclf backbones'", metavar="NAME"
