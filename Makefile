@@ -15,7 +15,7 @@ LEGACY := $(VENV)-legacy
 WHEELS := $(filter %.whl,$(wildcard $(EDGECLF)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-device lint typecheck bench findings legacy clean
+.PHONY: help demo test test-device lint typecheck docs bench findings legacy clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -25,7 +25,7 @@ $(READY): pyproject.toml $(WHEELS)
 		{ echo "Python 3.10 or later is needed; $(PYTHON) is older. Try: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install $(EDGECLF)"[all,test,lint]"
+	$(BIN)/python -m pip install $(EDGECLF)"[all,test,lint,docs]"
 	@touch $@
 
 demo: $(READY)  ## mugs example from photos to report: train, distil, convert, verify, measure
@@ -49,6 +49,10 @@ lint: $(READY)  ## check style and formatting
 
 typecheck: $(READY)  ## check types, strictly
 	$(BIN)/mypy
+
+docs: $(READY)  ## build the documentation's site, which opens offline: site/index.html
+	$(BIN)/python tools/draw_architecture.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY)  ## run the project's own benchmarks
 	$(BIN)/python benchmarks/import_time.py
@@ -80,4 +84,4 @@ legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 
 		tests/image tests/runtimes/test_contract.py
 
 clean:  ## remove everything that was made here
-	rm -rf $(VENV) $(DEVICE) $(LEGACY) runs dist .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(LEGACY) runs dist site .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -1,11 +1,15 @@
 """Fills the tables of the README and of the benchmarks' page from results that were measured.
 
-python tools/update_readme.py runs/demo/benchmark.json    the README's demo table
-python tools/update_readme.py benchmarks/results          its device table, and benchmarks/README.md
+python tools/update_readme.py runs/demo/benchmark.json    the demo: four rows of it in the README
+python tools/update_readme.py benchmarks/results          the other tables of benchmarks/README.md
+
+Of a demo, the picture of its report, docs/images/report.png, is taken as well if there is a
+Chromium.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -14,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_tables
+from report_picture import take_picture
 
 from edgeclf.reporting.benchmark_page import environment_line, main_table
-from edgeclf.reporting.summary import summarize
+from edgeclf.reporting.benchmark_tables import result_table
+from edgeclf.reporting.summary import Summary, summarize
+from edgeclf.reporting.tables import table_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -26,6 +33,9 @@ DEVICE_SCRIPTS = (
     "call_overhead", "peers", "batch_throughput", "device_memory", "install_footprint",
     "decoded_frames", "runtime_agreement",
 )  # fmt: skip
+# Of the demo, what the README shows: the models as they were trained, and as they go to a device.
+README_ROWS = (".keras", ".int8.tflite")
+README_COLUMNS = ("File", "Top-1", "Agreement", "Size", "p50, ms", "Memory", "Cold start")
 MEASURING_SCRIPTS = ("repeatability", "harness_cost", "method_soundness", "training_feed")
 
 
@@ -39,20 +49,35 @@ def fill(page: Path, marker: str, body: str) -> None:
     page.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text), encoding="utf-8")
 
 
-def demo_table(path: Path) -> str:
-    results = json.loads(path.read_text(encoding="utf-8"))
-    summary = summarize(results)
+def demo_table(results: dict[str, Any], summary: Summary) -> str:
     words = " ".join(summary.sentences)
     return "\n\n".join([words, main_table(results, summary), environment_line(results)])
 
 
-def figure_table(folder: Path, scripts: Sequence[str], link: str, longest_note: int) -> str:
+def demo_rows(results: dict[str, Any], summary: Summary) -> str:
+    """The rows and columns that the README has room for, and the finding in a sentence."""
+    (table,) = result_table(results, summary)
+    kept = [index for index, name in enumerate(table.columns) if name in README_COLUMNS]
+    rows = [row for row in table.rows if row[0].text.endswith(README_ROWS)]
+    short = dataclasses.replace(
+        table,
+        columns=[table.columns[index] for index in kept],
+        rows=[[row[index] for index in kept] for row in rows],
+        first_number=1,
+        caption="Latency from the bytes of an image file to the answer. "
+        f"{'A quick run' if results['method']['quick'] else 'Measured'} on "
+        f"{results['environment']['cpu']}; all rows and conditions are in the benchmarks.",
+        notes=(),
+    )
+    return "\n\n".join([summary.sentences[0], *table_parts(short)])
+
+
+def figure_table(folder: Path, scripts: Sequence[str], longest_note: int) -> str:
     """The figures of some scripts.
 
     Args:
         folder: Of the results.
         scripts: Their names, in the order of the table.
-        link: The folder as the page sees it.
         longest_note: In characters; longer ones are in the results alone.
     """
     lines = ["| What | Measured | Wanted | |", "|---|---:|---:|---|"]
@@ -68,7 +93,7 @@ def figure_table(folder: Path, scripts: Sequence[str], link: str, longest_note: 
             )
             lines += [row(figure, longest_note) for figure in document["figures"]]
     return "\n".join([*lines, "", f"Measured on {'; and on '.join(sorted(machines))}. Conditions "
-                      f"and methods are in [{link}]({link})."])  # fmt: skip
+                      "and methods are in [results](results)."])  # fmt: skip
 
 
 def row(figure: dict[str, Any], longest_note: int) -> str:
@@ -86,13 +111,17 @@ def row(figure: dict[str, Any], longest_note: int) -> str:
 def main() -> int:
     source = Path(sys.argv[1])
     if source.is_dir():
-        of_device = figure_table(source, DEVICE_SCRIPTS, "benchmarks/results", 60)
-        fill(README, "device-table", of_device)
-        fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, "results", 200))
+        of_device = figure_table(source, DEVICE_SCRIPTS, 60)
+        fill(BENCHMARKS, "device-table", of_device)
+        fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
     else:
-        fill(README, "demo-table", demo_table(source))
+        results = json.loads(source.read_text(encoding="utf-8"))
+        summary = summarize(results)
+        fill(README, "demo-rows", demo_rows(results, summary))
+        fill(BENCHMARKS, "demo-table", demo_table(results, summary))
+        take_picture(source.with_name("report.html"), ROOT / "docs" / "images" / "report.png")
     return 0
 
 

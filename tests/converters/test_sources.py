@@ -119,7 +119,7 @@ def test_saved_model_with_965_scores_and_a_csv_of_labels(
     np.random.default_rng(0).shuffle(rows)
     with open(tmp_path / "map.csv", "w", newline="") as file:
         csv.writer(file).writerows([("name", "id"), *rows])
-    # As the README has it.
+    # As docs/conversion.md has it.
     words = f"convert {tmp_path}/hub --labels {tmp_path}/map.csv --input-range 0 1 --tolerance 0.5"
     photos = f"--calibration {mugs}/train --evaluation {mugs}/eval"
     to = "--full-decode --to fp32.tflite int8.onnx"
@@ -165,7 +165,7 @@ def test_existing_onnx_with_channels_first_and_a_fixed_batch(
         [tf.TensorSpec([1, 3, 96, 96], tf.float32, name="x")],
         opset=18, output_path=str(tmp_path / "m.onnx"),
     )  # fmt: skip
-    # As the README has it.
+    # As docs/conversion.md has it.
     words = f"convert {tmp_path}/m.onnx --labels {labels} --layout nchw --scores logits"
     range_ = "--input-range 0 1 --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"
     assert main([*words.split(), *range_.split(), "--to", "fp32.onnx"]) == 0
