@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_WIDTH, _HEIGHT = 1120, 1180  # of the page's head: recommendation, findings, first table
+_WIDTH, _HEIGHT = 1120, 985  # of the page's head: recommendation, findings, first table
 _COLORS = 128  # a report has few; a palette makes the file a third
 _MAX_BYTES = 150_000
 
