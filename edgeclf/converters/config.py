@@ -15,7 +15,13 @@ DEFAULT_TOLERANCE = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionConfig(Options):
-    """What `edgeclf.convert` takes besides the model."""
+    """What `edgeclf.convert` takes besides the model.
+
+    Examples:
+        >>> from edgeclf import ConversionConfig
+        >>> ConversionConfig(calibration="photos/train", to=["int8.tflite"]).tolerance
+        0.01
+    """
 
     evaluation: str | os.PathLike[str] | None = option(
         None,

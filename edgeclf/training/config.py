@@ -51,7 +51,7 @@ class TrainingConfig(DataConfig):
         ...     TrainingConfig(label_smoothing=2.0)
         ... except OptionError as error:
         ...     print(error)
-        The label smoothing is 2.0; expected 0 to below 1.
+        label_smoothing is 2.0; expected at least 0, less than 1.
     """
 
     backbone: str = option(

@@ -122,3 +122,11 @@ def test_the_picture_of_the_rooms_is_what_the_imports_say() -> None:
     tool = REPOSITORY / "tools" / "draw_architecture.py"
     done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_architecture_names_files_that_are_there() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py|\w+/(?:\w+)?)`", text))
+    roots = (REPOSITORY, REPOSITORY / "edgeclf")
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not any((r / name).exists() for r in roots)] == []
