@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "benchmarks/README.md": "benchmarks.md",
     **{
         f"examples/{page.parent.name}/README.md": f"examples/{page.parent.name}.md"
