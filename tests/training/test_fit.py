@@ -28,17 +28,14 @@ from edgeclf.networks.builder import (  # noqa: E402
     find_backbone,
     part,
 )
-from edgeclf.networks.keras_model import (  # noqa: E402
-    load_model,
-    predict_probabilities,
-    save_model,
-)
+from edgeclf.networks.keras_model import load_model, predict_probabilities  # noqa: E402
 from edgeclf.networks.torch_weights import read_state_dict  # noqa: E402
 from edgeclf.networks.weights import find_weights  # noqa: E402
 from edgeclf.training.augment import augmentation  # noqa: E402
 from edgeclf.training.batch_loader import shuffled_batches  # noqa: E402
 from edgeclf.training.distillation import fit_student, inherit_weights  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fit_augmented  # noqa: E402
+from edgeclf.training.models import save_model  # noqa: E402
 from edgeclf.training.soft_targets import PhotoPairs, compute_soft_targets  # noqa: E402
 from edgeclf.training.teachers import KerasTeacher  # noqa: E402
 from support import REPOSITORY  # noqa: E402
