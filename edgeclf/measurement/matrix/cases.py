@@ -23,6 +23,11 @@ class BenchmarkMatrix:
 
     Raises:
         OptionError: There is nothing of a kind, or a number below 1.
+
+    Examples:
+        >>> from edgeclf import BenchmarkMatrix
+        >>> BenchmarkMatrix(threads=(1, 4), batches=(1, 8)).runtimes is None
+        True
     """
 
     runtimes: Sequence[str] | None = None
