@@ -64,10 +64,10 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert left.value.code == code
     assert capsys.readouterr().out.startswith("edgeclf ")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "edgeclf.train", "--help"],
+        [sys.executable, "-W", "error", "-m", "edgeclf.classify", "--help"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.startswith("usage: edgeclf train") and done.stderr == ""
+    assert done.stdout.startswith("usage: edgeclf classify") and done.stderr == ""
 
 
 def test_classify_prints_text_and_json(model_folder: Path, photo: Path) -> None:
