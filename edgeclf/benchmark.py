@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeclf.errors import OptionError
-from edgeclf.measurement.matrix.gates import add_gate_arguments, gates_from
+from edgeclf.measurement.matrix.gates import add_gate_arguments, check_gates, gates_from
 from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
-from edgeclf.measurement.matrix.verdict import check_gates
 from edgeclf.system.device import Device
 
 if TYPE_CHECKING:

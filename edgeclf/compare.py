@@ -15,9 +15,9 @@ from edgeclf.errors import EdgeclfError, OptionError
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
+    from edgeclf.comparison.paired_latency import Latencies
+    from edgeclf.comparison.students import Model, Student
     from edgeclf.datasets.photos import Photos
-    from edgeclf.measurement.matrix.comparison import Model, Student
-    from edgeclf.measurement.matrix.paired_latency import Latencies
 
 _SCHEMA = "edgeclf.comparison/1"
 
@@ -89,9 +89,9 @@ def compare(
             "one thread or more."
         )
     from edgeclf.artifact import load_artifact
+    from edgeclf.comparison import paired_latency as paired
+    from edgeclf.comparison import students as measured
     from edgeclf.datasets.validation import find_photos_for
-    from edgeclf.measurement.matrix import comparison as measured
-    from edgeclf.measurement.matrix import paired_latency as paired
     from edgeclf.reporting import comparison_page as pages
     from edgeclf.reporting.html import write_pages
     from edgeclf.system import files
@@ -139,8 +139,8 @@ def compare(
 
 
 def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:
-    from edgeclf.measurement.matrix import comparison as measured
-    from edgeclf.measurement.matrix.paired_latency import timed as timed_file
+    from edgeclf.comparison import students as measured
+    from edgeclf.comparison.paired_latency import timed as timed_file
     from edgeclf.metrics.accuracy import accuracy_record
     from edgeclf.networks.artifact_stats import count_multiply_adds
     from edgeclf.runtimes import DEFAULT_RUNTIME

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.converters.config import ConversionConfig
-from edgeclf.system import options
+from edgeclf.options import declaration as options
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgeclf.errors import DataError
 
 if TYPE_CHECKING:
-    from edgeclf.system.stages import Stages
+    from edgeclf.training.stages import Stages
 
 _QUICK_TOLERANCE = 0.5
 
@@ -48,7 +48,7 @@ def demo(
     """
     from edgeclf.report import report
     from edgeclf.system.progress import log
-    from edgeclf.system.stages import Stages
+    from edgeclf.training.stages import Stages
 
     plan = _Plan(Path(data), Path(out), quick)
     for folder in (plan.train, plan.evaluation):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import MissingDependencyError
-from edgeclf.system import options
+from edgeclf.options import declaration as options
 from edgeclf.training.distillation_config import DistillationConfig
 
 if TYPE_CHECKING:

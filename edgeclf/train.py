@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import MissingDependencyError
-from edgeclf.system import options
+from edgeclf.options import declaration as options
 from edgeclf.training.config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Lets the API pages show declared options, which are in no docstring before a module is imported.
 
-An extension of griffe, which else only reads sources: what `edgeclf.system.options` makes of a
+An extension of griffe, which else only reads sources: what `edgeclf.options.declaration` makes of a
 class or function is taken from the imported one.
 """
 

@@ -13,7 +13,8 @@ from types import ModuleType
 
 FOLDERS = {
     "workstation": (
-        "networks", "converters", "training", "reporting", "registry", "publishing",
+        "options", "networks", "comparison", "converters", "reporting", "training", "registry",
+        "publishing",
     ),
     "server": ("service", "monitoring", "bulk"),
     "web": ("web",),

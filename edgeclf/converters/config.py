@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeclf.converters.source_spec import SourceSpec
-from edgeclf.system.options import Options, Range, option
+from edgeclf.options.declaration import Options, Range, option
 
 DEFAULT_TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
 DEFAULT_TOLERANCE = 0.01

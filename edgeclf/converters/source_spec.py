@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeclf.errors import OptionError
-from edgeclf.system.options import Options, Range, option
+from edgeclf.options.declaration import Options, Range, option
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Normalization

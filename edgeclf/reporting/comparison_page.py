@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from edgeclf.measurement.matrix.comparison import Model, Student
-from edgeclf.measurement.matrix.paired_latency import Ratio
+from edgeclf.comparison.paired_latency import Ratio
+from edgeclf.comparison.students import Model, Student
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
 from edgeclf.reporting.tables import Cell, Table, make_table, markdown_document

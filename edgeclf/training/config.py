@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgeclf.errors import OptionError
 from edgeclf.networks.registry import SMALLEST_INPUT
-from edgeclf.system.options import Options, Range, option
+from edgeclf.options.declaration import Options, Range, option
 
 _LEARNING = "how it learns"
 

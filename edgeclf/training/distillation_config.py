@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import OptionError
-from edgeclf.system.options import Range, option
+from edgeclf.options.declaration import Range, option
 from edgeclf.training.config import DataConfig
 
 _LEAST_SEEDS = 3

@@ -19,7 +19,7 @@ from typing import Any
 
 import edgeclf
 from edgeclf.datasets.photos import LABELS_FILE, Photos, find_photos
-from edgeclf.system.stages import Stages
+from edgeclf.training.stages import Stages
 
 HERE = Path(__file__).parent
 GATE_PHOTOS = 10  # of each class; what the final model's conversion is checked on

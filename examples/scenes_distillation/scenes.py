@@ -20,7 +20,7 @@ from make_stand_in import FOLDERS, draw_all
 import edgeclf
 from edgeclf.system import files
 from edgeclf.system.progress import log, track
-from edgeclf.system.stages import Stages
+from edgeclf.training.stages import Stages
 
 TEACHER = "resnet152"
 SIDE = 150  # pixels of the photos, and of the teacher's input

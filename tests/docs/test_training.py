@@ -78,8 +78,8 @@ def test_the_page_works_in_order(
     shutil.copy(next((mugs / "eval" / "blue").iterdir()), tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     # Fewer rounds: what is measured is not looked at here.
-    monkeypatch.setattr("edgeclf.measurement.matrix.comparison.ROUNDS", 6)
-    monkeypatch.setattr("edgeclf.measurement.matrix.comparison.SECONDS", 0.2)
+    monkeypatch.setattr("edgeclf.comparison.students.ROUNDS", 6)
+    monkeypatch.setattr("edgeclf.comparison.students.SECONDS", 0.2)
 
     for words in commands("sh"):
         code = cli.main([*words, *SHORTER.get(words[0], [])])

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import edgeclf
-from edgeclf.measurement.matrix.comparison import Model as ModelFigures
-from edgeclf.measurement.matrix.comparison import Ratio
-from edgeclf.measurement.matrix.comparison import Student as StudentFigures
+from edgeclf.comparison.students import Model as ModelFigures
+from edgeclf.comparison.students import Ratio
+from edgeclf.comparison.students import Student as StudentFigures
 from support.example_scripts import EXAMPLES
 from support.stand_ins import stand_in
 

@@ -19,8 +19,9 @@ from support import REPOSITORY, wheels
 # A room may import those before it.
 ORDER = (
     "errors", "system", "image", "artifact", "runtimes", "inference", "trust", "explain", "testing",
-    "datasets", "metrics", "measurement", "fleet", "networks", "converters", "reporting",
-    "training", "registry", "publishing", "service", "monitoring", "bulk", "web", "verbs",
+    "datasets", "metrics", "measurement", "fleet",
+    "options", "networks", "comparison", "converters", "reporting", "training",
+    "registry", "publishing", "service", "monitoring", "bulk", "web", "verbs",
 )  # fmt: skip
 CORE = ORDER[: ORDER.index("inference") + 1]
 CALLERS = {"__init__", "__main__", "cli", "verbs"}  # of the verbs, in their room

@@ -12,12 +12,12 @@ from edgeclf.errors import OptionError
 from edgeclf.measurement.matrix.gates import (
     Condition,
     Gates,
+    check_gates,
     compare_with_baseline,
     parse_condition,
     parse_tolerance,
 )
 from edgeclf.measurement.matrix.recommendation import Limits
-from edgeclf.measurement.matrix.verdict import check_gates
 from support.benchmark_results import MB, MEASURED
 
 SMALL = "small.int8.tflite on litert, 1 thread"

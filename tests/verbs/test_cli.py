@@ -15,7 +15,7 @@ import pytest
 import edgeclf
 from edgeclf.cli import main
 from edgeclf.errors import DataError
-from edgeclf.system.stages import Stages
+from edgeclf.training.stages import Stages
 from edgeclf.verbs import VERBS
 from support import optional
 from support.benchmark_results import make_results

@@ -14,11 +14,11 @@ import pytest
 import edgeclf
 from edgeclf.artifact import Metadata, load_artifact, save_artifact, seal_artifact
 from edgeclf.cli import main
+from edgeclf.comparison import paired_latency
 from edgeclf.errors import DataError, MeasurementError, OptionError
 from edgeclf.image import ImageSpec
 from edgeclf.measurement.harness.interleave import measure_interleaved
 from edgeclf.measurement.jobs.imports import ImportJob, ImportResult
-from edgeclf.measurement.matrix import paired_latency
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 

@@ -9,10 +9,12 @@ import argparse
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeclf.errors import OptionError
+from edgeclf.measurement.matrix.recommendation import Limits, recommend
 from edgeclf.measurement.matrix.schema import (
     METRICS,
     Row,
@@ -21,6 +23,8 @@ from edgeclf.measurement.matrix.schema import (
     row_name,
     why_missing,
 )
+from edgeclf.system import files
+from edgeclf.system.progress import log
 
 _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
@@ -259,3 +263,31 @@ def gates_from(args: argparse.Namespace, cpu: str | None) -> Gates:
         check_same_cpu(baseline, cpu)
     conditions = tuple(map(parse_condition, args.fail_if))
     return Gates(conditions, baseline, parse_tolerance(args.tolerance))
+
+
+def check_gates(results: dict[str, Any], out: Path, limits: Limits, gates: Gates) -> bool:
+    """Adds the recommendation to the results and tells what the gates say of them.
+
+    Args:
+        results: As written to `out`, which is written again with the keys ``limits`` and
+            ``recommendation``.
+        out: Where the results are.
+        limits: What the recommended row has to keep.
+        gates: What every row has to pass.
+
+    Returns:
+        Whether a row keeps the limits, if there are any, and all of them pass the gates.
+
+    Raises:
+        OptionError: The results cannot be compared with the baseline.
+    """
+    recommendation = recommend(results, limits)
+    results.update(limits=asdict(limits), recommendation=asdict(recommendation))
+    files.write_json(out, results)
+    log(("recommended: " if recommendation.chosen else "") + recommendation.reason)
+    verdict = gates.check(results)
+    for note in verdict.notes:
+        log(f"note: {note}")
+    for failure in verdict.failures:
+        log(f"FAILED: {failure}")
+    return not verdict.failures and bool(recommendation.chosen or not limits)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, get_type_hints, overload
 
-from edgeclf.system.option_types import Kind, Range, kind_of
+from edgeclf.options.types import Kind, Range, kind_of
 
 if TYPE_CHECKING:
     import argparse

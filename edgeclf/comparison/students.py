@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact
+from edgeclf.comparison.paired_latency import Ratio, timed
 from edgeclf.datasets.photos import Photos
 from edgeclf.image import ImageSpec, decode_image
 from edgeclf.measurement.harness.process import measure
 from edgeclf.measurement.jobs.answers import AnswersJob
-from edgeclf.measurement.matrix.paired_latency import Ratio, timed
 from edgeclf.metrics.accuracy import Probabilities
 from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.runtimes import DEFAULT_RUNTIME
@@ -172,7 +172,7 @@ def describe_student(
     Args:
         model: The student.
         teacher: The teacher.
-        latency_ms: From `edgeclf.measurement.matrix.paired_latency.Latencies.ratio`.
+        latency_ms: From `edgeclf.comparison.paired_latency.Latencies.ratio`.
         answers: (the teacher's, the student's), float32 [N, classes].
         photos: What was answered.
     """

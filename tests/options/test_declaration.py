@@ -17,7 +17,7 @@ import pytest
 
 import edgeclf
 from edgeclf.errors import OptionError
-from edgeclf.system.options import (
+from edgeclf.options.declaration import (
     Options,
     Range,
     add_arguments,

@@ -1,0 +1,1 @@
+"""Students beside their teacher, measured and answered in turns."""

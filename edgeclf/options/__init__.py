@@ -1,0 +1,1 @@
+"""What a verb takes, declared once: signature, command line, validation and record."""
