@@ -108,14 +108,16 @@ OF_ITS_OWN = (check_threads, check_answers_are_kept, check_close, check_two_at_o
 @pytest.fixture(scope="module")
 def open_runtime() -> Iterator[Callable[[str, Artifact], Any]]:
     """Loads a runtime once for all checks that only call it: most engines take long to load."""
+    opened: dict[tuple[str, str], Any] = {}
     with ExitStack() as stack:
 
-        @cache
         def load(name: str, artifact: Artifact) -> Any:
-            runtime = load_runtime(name, artifact)
-            stack.callback(runtime.close)
-            runtime.close = lambda: None  # type: ignore[method-assign]  # when it is over
-            return runtime
+            key = (name, artifact.seal)
+            if key not in opened:
+                opened[key] = load_runtime(name, artifact)
+                stack.callback(opened[key].close)
+                opened[key].close = lambda: None  # the checks close what they are given
+            return opened[key]
 
         yield load
 
