@@ -27,7 +27,7 @@ PACKAGE = REPOSITORY / "edgeclf"
         ("inference/prediction.py", False),
         ("runtimes/litert.py", False),
         ("measurement/profiler/trace.py", True),
-        ("measurement/matrix/verdict.py", True),
+        ("measurement/matrix/gates.py", True),
         ("reporting/summary.py", True),
         ("training/fit.py", True),
     ],
