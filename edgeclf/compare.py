@@ -95,7 +95,6 @@ def compare(
     from edgeclf.reporting import comparison_page as pages
     from edgeclf.reporting.html import write_pages
     from edgeclf.system import files
-    from edgeclf.system.environment import environment
 
     artifacts = [load_artifact(path) for path in (teacher, *students)]
     photos = find_photos_for(artifacts, data, partial=True)
@@ -122,20 +121,28 @@ def compare(
     result = Comparison(
         models[0], described, photos.labels, len(photos), photos.sha256, sentences, path
     )
-    record: dict[str, Any] = {
+    record = _record(result, latencies)
+    files.write_json(path, record)
+    write_pages(path, record, pages.to_markdown, pages.to_html)
+    return result
+
+
+def _record(result: Comparison, latencies: Latencies) -> dict[str, Any]:
+    """What is written: schema ``edgeclf.comparison/1``."""
+    from edgeclf.comparison.paired_latency import ROUNDS, SECONDS
+    from edgeclf.system.environment import environment
+
+    return {
         "schema": _SCHEMA,
         **{key: value for key, value in dataclasses.asdict(result).items() if key != "path"},
-        "method": f"latency: one inference at a time, without decoding; {paired.ROUNDS} rounds "
-        f"in turns, each a fresh process of {paired.SECONDS} s for every file; a ratio is "
-        "estimated from those of the rounds (Hodges-Lehmann), its interval by signed ranks",
+        "method": f"latency: one inference at a time, without decoding; {ROUNDS} rounds in turns, "
+        f"each a fresh process of {SECONDS} s for every file; a ratio is estimated from those of "
+        "the rounds (Hodges-Lehmann), its interval by signed ranks",
         "runtimes": {
             str(each): dataclasses.asdict(ran) for each, ran in latencies.runtimes.items()
         },
         "environment": environment(),
     }
-    files.write_json(path, record)
-    write_pages(path, record, pages.to_markdown, pages.to_html)
-    return result
 
 
 def _describe(artifact: Artifact, answers: Any, photos: Photos, latencies: Latencies) -> Model:
