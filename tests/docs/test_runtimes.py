@@ -111,7 +111,7 @@ def test_the_openvino_example_keeps_the_contract_as_installed(
     (tmp_path / "home").mkdir()
     shell(f"pip install '{REPOSITORY / 'examples' / 'openvino_runtime'}'", tmp_path, environment)
     environment["EDGECLF_TEST_ARTIFACTS"] = str(model_folder)
-    suite = REPOSITORY / "tests" / "test_runtime_contract.py"
+    suite = REPOSITORY / "tests" / "runtimes" / "test_contract.py"
     said = shell(f"pytest -p no:cacheprovider -k openvino '{suite}'", tmp_path, environment)
     assert f" {2 * len(CHECKS)} passed" in said, said
     assert "skipped" not in said

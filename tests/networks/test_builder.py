@@ -60,7 +60,7 @@ def test_figures_are_the_published_ones() -> None:
         ("train('nowhere', backbone='resnet9000')", "no backbone 'resnet9000'; expected one of"),
         ("train('nowhere', weights='gone.keras')", "'gone.keras' are not a file"),
         ("train('nowhere', backbone='resnet50')", "fetches nothing by itself"),
-        ("train('nowhere', weights='none', input_size=8)", "input size is 8; expected at least"),
+        ("train('nowhere', weights='none', input_size=8)", "input_size is 8; expected at least"),
         ("distill('gone.keras', 'nowhere', student='tiny')", "no backbone 'tiny'; expected one of"),
     ],
 )
