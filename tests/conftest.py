@@ -14,14 +14,14 @@ from support import REPOSITORY
 from support.benchmark_results import make_results
 from support.fixture_cache import made_once
 from support.optional import no_cuda, reason_to_skip
+from support.threads import ONE_THREAD
 
 if TYPE_CHECKING:
     from edgeclf import Classifier
 
-# Read when TensorFlow and OpenBLAS are first imported, also by child processes. One thread each:
-# the workers share the CPUs already, and threads that wait for a small network's next step spin.
+# Read when TensorFlow is first imported, also by child processes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS"):
+for _name in ONE_THREAD:
     os.environ.setdefault(_name, "1")
 
 MUGS = REPOSITORY / "examples" / "mugs"

@@ -78,7 +78,7 @@ def test_the_page_works_in_order(
     shutil.copy(next((mugs / "eval" / "blue").iterdir()), tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     # Fewer rounds: what is measured is not looked at here.
-    monkeypatch.setattr("edgeclf.comparison.students.ROUNDS", 6)
+    monkeypatch.setattr("edgeclf.comparison.paired_latency.ROUNDS", 6)
     monkeypatch.setattr("edgeclf.comparison.students.SECONDS", 0.2)
 
     for words in commands("sh"):

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from support.example_scripts import EXAMPLES, UNIT, rows, start
+from support.threads import users_environment
 
 
 def test_the_memory_budget_is_measured_by_phase(model: Path) -> None:
@@ -75,7 +76,7 @@ def test_the_services_command_runs(model: Path, inbox: Path, tmp_path: Path) -> 
     limit_mb = unit()["Service"]["LimitDATA"].removesuffix("M")
     subprocess.run(
         [sys.executable, "-c", under_its_limit, limit_mb, *words, "--once", "--interval", "0.05"],
-        check=True, capture_output=True,
+        check=True, capture_output=True, env=users_environment(),
     )  # fmt: skip
     *found, huge = sorted(rows(home / "results.csv"), key=lambda row: row["file"] == "huge.png")
     assert "huge.png as an image" in huge["error"] and huge["label"] == ""

@@ -65,7 +65,9 @@ def made_once(
     (copy / _HASHES).unlink()
     before = _hashes(copy)
     yield copy
-    assert _hashes(copy) == before, f"a test has changed {copy}, which others use: give it a copy"
+    after = _hashes(copy)
+    changed = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+    assert not changed, f"a test has changed {changed} in {copy}, which others use: give it a copy"
 
 
 def _shelf(config: pytest.Config, paths: pytest.TempPathFactory) -> Path:

@@ -250,7 +250,10 @@ def test_a_child_ends_with_its_parent(child: Write, tmp_path: Path, how: signal.
     """Ctrl-C is seen by the parent; of its other ends, the kernel tells the child."""
     note = tmp_path / "pid"
     child(f"open({str(note)!r}, 'w').write(str(os.getpid()))\nwhile True: pass")
+    # A shell lets what it starts in the background ignore Ctrl-C, and children inherit that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen([sys.executable, "-c", _PARENT], stderr=subprocess.DEVNULL) as parent:
+        signal.signal(signal.SIGINT, ours)
         wait_for(lambda: note.exists() and note.read_text())
         parent.send_signal(how)
         assert parent.wait(20) == -how

@@ -114,7 +114,7 @@ import importlib.util, pathlib, sys, time
 spec = importlib.util.spec_from_file_location("run_lock", sys.argv[1])  # without TensorFlow
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-lock = module.hold(pathlib.Path(sys.argv[2]))
+lock = module.acquire(pathlib.Path(sys.argv[2]))
 print("held", flush=True)
 time.sleep(60)
 """
