@@ -141,4 +141,5 @@ def test_hard_swish_and_squeeze_excite_are_rescued(mugs: Path, tmp_path: Path) -
     found = result(path, "int8.tflite")
     assert found["comparison"]["source_top1"] > 0.9, "it learned nothing that could break"
     assert not found["attempts"][0]["passed"] and found["attempts"][-1]["passed"]
+    assert found["layer_errors"], found["attempts"]
     assert found["layer_errors"][0]["error"] > 0
