@@ -106,6 +106,7 @@ def test_when_nothing_holds_the_report_is_kept_and_no_artifact(
 @pytest.mark.slow
 def test_hard_swish_and_squeeze_excite_are_rescued(mugs: Path, tmp_path: Path) -> None:
     """A MobileNetV3 of random features with a trained head: right often enough, and fragile."""
+    keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     backbone = keras.applications.MobileNetV3Small(
         input_shape=(96, 96, 3), alpha=0.75, weights=None, include_top=False,
@@ -141,5 +142,7 @@ def test_hard_swish_and_squeeze_excite_are_rescued(mugs: Path, tmp_path: Path) -
     found = result(path, "int8.tflite")
     assert found["comparison"]["source_top1"] > 0.9, "it learned nothing that could break"
     assert not found["attempts"][0]["passed"] and found["attempts"][-1]["passed"]
-    assert found["layer_errors"], found["attempts"]
-    assert found["layer_errors"][0]["error"] > 0
+    # One photo of 48 is twice the tolerance, so which recipe holds hangs on the last bits of random
+    # features; fp16 quantises no layer.
+    if found["attempts"][-1]["recipe"] != "fp16":
+        assert found["layer_errors"][0]["error"] > 0
