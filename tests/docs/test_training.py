@@ -79,7 +79,7 @@ def test_the_page_works_in_order(
     monkeypatch.chdir(tmp_path)
     # Fewer rounds: what is measured is not looked at here.
     monkeypatch.setattr("edgeclf.comparison.paired_latency.ROUNDS", 6)
-    monkeypatch.setattr("edgeclf.comparison.students.SECONDS", 0.2)
+    monkeypatch.setattr("edgeclf.comparison.paired_latency.SECONDS", 0.2)
 
     for words in commands("sh"):
         code = cli.main([*words, *SHORTER.get(words[0], [])])
