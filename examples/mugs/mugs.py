@@ -19,7 +19,6 @@ from typing import Any
 
 import edgeclf
 from edgeclf.datasets.photos import LABELS_FILE, Photos, find_photos
-from edgeclf.training.stages import Stages
 
 HERE = Path(__file__).parent
 GATE_PHOTOS = 10  # of each class; what the final model's conversion is checked on
@@ -64,6 +63,8 @@ class Run:
 
     def make(self) -> Path:
         """Trains, distils and converts, as far as that has not been done; returns the artifact."""
+        from edgeclf.training.stages import Stages  # a device, which only answers, has none
+
         one: dict[str, Any] = {"epochs": 1} if self.quick else {}
         few: dict[str, Any] = {"epochs": 1, "views": 1} if self.quick else {}
         gate: dict[str, Any] = {"tolerance": QUICK_TOLERANCE} if self.quick else {}
