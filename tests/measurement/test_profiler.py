@@ -48,6 +48,34 @@ def test_every_operator_is_timed_and_counted(model_folder: Path, tmp_path: Path,
     assert record["cpus_left"] is None or record["cpus_left"] > 0
 
 
+def test_channels_that_a_layout_rounds_up_are_not_counted() -> None:
+    """ONNX Runtime computes blocks of 8 or 16 channels; the model has 20 and 12 of them."""
+    onnx = pytest.importorskip("onnx", reason="needs edgeclf[convert]")
+    pytest.importorskip("onnxruntime", reason="needs edgeclf[onnxruntime]")
+    from edgeclf.measurement.profiler.onnxruntime import OnnxRuntimeProfiler
+
+    rng = np.random.default_rng(0)
+    sizes = {"first": (20, 3, 3, 3), "second": (12, 20, 1, 1)}
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["image", "first"], ["a"], "a", pads=[1, 1, 1, 1]),
+            onnx.helper.make_node("Relu", ["a"], ["b"]),
+            onnx.helper.make_node("Conv", ["b", "second"], ["c"], "c"),
+        ],
+        "two", [onnx.helper.make_tensor_value_info("image", 1, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("c", 1, [1, 12, 8, 8])],
+        [onnx.numpy_helper.from_array(rng.normal(size=size).astype(np.float32), name)
+         for name, size in sizes.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9
+    )
+    profiler = OnnxRuntimeProfiler(model.SerializeToString(), 1)
+    profiler.call_profiled()
+    counts = [step.multiply_adds for step in profiler.trace().steps if step.type == "Conv"]
+    assert counts == [8 * 8 * 20 * 27, 8 * 8 * 12 * 20]
+
+
 def test_what_is_off_the_fast_path_is_told(model_folder: Path) -> None:
     dynamic = edgeclf.profile(model_folder / "mugs.dynamic.tflite", threads=1, seconds=0.1)
     # XNNPACK takes no depthwise convolution of floats with int8 weights.
