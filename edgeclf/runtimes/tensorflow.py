@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeclf.artifact import Artifact
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
@@ -102,6 +104,8 @@ class TensorFlowRuntime:
         if function is None:
             raise InferenceError("This runtime is closed. Load the model again.")
         check_images(images, self._spec)
+        if not len(images):  # oneDNN's kernels for AVX-512 cannot take it
+            return np.empty((0, self._classes), np.float32)
         with mapped(InferenceError, "tensorflow failed"), self._tf.device(self._tf_device):
             output = function(images).numpy()
         return as_probabilities(output, len(images), self._classes)
