@@ -125,7 +125,8 @@ def test_benchmark_measures_every_row(model_folder: Path, mugs: Path, tmp_path: 
         stages = row["latency"]["stages_ms"]
         assert list(stages) == ["decode", "preprocess", "inference", "total"]
         for stage in stages.values():
-            assert stage["n"] >= 128 and 0 < stage["p50"] <= stage["p90"] and stage["p99"] is None
+            assert stage["n"] >= 128 and 0 < stage["p50"] <= stage["p90"]
+            assert (stage["p99"] is None) == (stage["n"] < 1000)
         assert stages["inference"]["p50"] < stages["total"]["p50"]
         phases = row["memory"]["phases"]
         assert list(phases) == ["baseline", "imported", "loaded", "first inference", "steady"]
