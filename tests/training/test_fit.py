@@ -187,7 +187,7 @@ def test_batches_cover_every_example_once_an_epoch() -> None:
 
 def test_a_student_learns_and_holds_no_augmentation() -> None:
     keras.utils.set_random_seed(0)
-    model = build_classifier(find_backbone("student"), 2, SPEC)
+    model = build_classifier(find_backbone("student-xs"), 2, SPEC)
     run = TrainingRun((pictures(256), targets(256)), TrainingConfig(epochs=16))
     fit_augmented(model, run, learning_rate=3e-3, title="test")
     assert (predict_probabilities(model, pictures(64)).argmax(axis=1) == targets(64)).mean() > 0.9
@@ -234,7 +234,7 @@ def test_another_design_inherits_nothing() -> None:
 def test_distillation_follows_the_teacher_not_the_labels() -> None:
     """A teacher that swaps the classes: with a label weight of 0.2 the student must swap too."""
     keras.utils.set_random_seed(0)
-    teacher = build_classifier(find_backbone("student"), 2, ImageSpec(48, 48))
+    teacher = build_classifier(find_backbone("student-xs"), 2, ImageSpec(48, 48))
     run = TrainingRun((pictures(256, 48), 1 - targets(256)), TrainingConfig(epochs=16))
     fit_augmented(teacher, run, learning_rate=3e-3, title="teacher")
     images = pictures(256)
@@ -244,7 +244,7 @@ def test_distillation_follows_the_teacher_not_the_labels() -> None:
     )  # fmt: skip
     assert views.images.shape == (512, 32, 32, 3) and views.logits.shape == (512, 2)
     assert np.array_equal(views.images[:256], images), "the first view is the photo itself"
-    student = build_classifier(find_backbone("student"), 2, SPEC)
+    student = build_classifier(find_backbone("student-xs"), 2, SPEC)
     fit_student(student, views, DistillationConfig(epochs=10, temperature=2.0))
     answers = predict_probabilities(student, images).argmax(axis=1)
     assert (answers == 1 - targets(256)).mean() > 0.9
