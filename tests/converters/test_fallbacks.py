@@ -105,13 +105,15 @@ def test_when_nothing_holds_the_report_is_kept_and_no_artifact(
 
 @pytest.mark.slow
 def test_hard_swish_and_squeeze_excite_are_rescued(mugs: Path, tmp_path: Path) -> None:
-    """A MobileNetV3 of random features with a trained head: right often enough, and fragile."""
+    """Half a MobileNetV3 of random features with a trained head: right often, and fragile."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
-    backbone = keras.applications.MobileNetV3Small(
+    whole = keras.applications.MobileNetV3Small(
         input_shape=(96, 96, 3), alpha=0.75, weights=None, include_top=False,
-        include_preprocessing=False, pooling="avg",
+        include_preprocessing=False,
     )  # fmt: skip
+    half = whole.get_layer("expanded_conv_5_project_bn").output
+    backbone = keras.Model(whole.input, keras.layers.GlobalAveragePooling2D()(half))
     spec = edgeclf.ImageSpec(96, 96)
     photos = sorted((mugs / "train").rglob("*.jpg"))
     names = ["white", "black", "blue", "transparent"]
@@ -127,7 +129,7 @@ def test_hard_swish_and_squeeze_excite_are_rescued(mugs: Path, tmp_path: Path) -
     centred = (features - mean) / std
     # A ridge regression onto the classes is head enough.
     wanted = np.eye(4)[targets] * 8 - 2
-    weights = np.linalg.solve(centred.T @ centred + 3 * np.eye(len(mean)), centred.T @ wanted)
+    weights = np.linalg.solve(centred.T @ centred + 0.1 * np.eye(len(mean)), centred.T @ wanted)
     dense = keras.layers.Dense(4, activation="softmax")
     model = keras.Model(backbone.input, dense(backbone.output))
     dense.set_weights([weights / std[:, None], -(mean / std) @ weights])
@@ -138,7 +140,7 @@ def test_hard_swish_and_squeeze_excite_are_rescued(mugs: Path, tmp_path: Path) -
     swapped.mkdir()
     (swapped / "train").symlink_to(mugs / "eval")
     (swapped / "eval").symlink_to(mugs / "train")
-    convert(path, swapped, "int8.tflite", tolerance=0.03)
+    convert(path, swapped, "int8.tflite", tolerance=0.01)
     found = result(path, "int8.tflite")
     assert found["comparison"]["source_top1"] > 0.9, "it learned nothing that could break"
     assert not found["attempts"][0]["passed"] and found["attempts"][-1]["passed"]
