@@ -18,6 +18,8 @@ def test_top_takes_only_what_is_wanted() -> None:
     assert [s.label for s in prediction.top(2, deny=["b"])] == ["c", "d"]
     assert [s.label for s in prediction.top(allow=["a", "c"])] == ["c", "a"]
     assert [s.label for s in prediction.top(threshold=0.25)] == ["b", "c"]
+    second = prediction.scores[1].probability
+    assert [s.label for s in prediction.top(threshold=second)] == ["b", "c"]
     assert prediction.top(allow=["a"], threshold=0.5) == ()
     with pytest.raises(OptionError, match="no label 'e'; it has 4: a, b, c, d"):
         prediction.top(deny=["e"])

@@ -33,6 +33,7 @@ from edgeclf.networks.torch_weights import read_state_dict  # noqa: E402
 from edgeclf.networks.weights import find_weights  # noqa: E402
 from edgeclf.training.augment import augmentation  # noqa: E402
 from edgeclf.training.batch_loader import shuffled_batches  # noqa: E402
+from edgeclf.training.checkpoint import CheckpointCallback  # noqa: E402
 from edgeclf.training.distillation import fit_student, inherit_weights  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fit_augmented  # noqa: E402
 from edgeclf.training.models import save_model  # noqa: E402
@@ -202,6 +203,18 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     run = TrainingRun((pictures(8), targets(8)), TrainingConfig(epochs=1))
     with pytest.raises(TrainingError, match="became nan in epoch 1"):
         fit_augmented(model, run, learning_rate=1e-3, title="test")
+
+
+def test_patience_counts_epochs_since_the_best() -> None:
+    callback = CheckpointCallback(None, "train", patience=2)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    callback.set_model(model)
+    stopped = []
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.5]):
+        callback.on_epoch_end(epoch, {"val_loss": loss})
+        stopped.append(callback.stopped(epoch + 1))
+    assert stopped == [False, False, False, True] and model.stop_training
 
 
 def test_a_student_starts_from_the_teachers_first_layers() -> None:
