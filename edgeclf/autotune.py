@@ -89,7 +89,7 @@ def autotune(
 
     Raises:
         ArtifactError: The model is no artifact.
-        OptionError: Nothing to try, or fewer than one thread.
+        OptionError: Nothing to try, fewer than one thread, or no room beside the artifact.
         MeasurementError: No candidate runs; says why each does not.
 
     Examples:
@@ -106,6 +106,8 @@ def autotune(
     from edgeclf.system.environment import RUNTIME_LIBRARIES, library_versions
 
     path = Path(model)
+    where = tuning_path(path)
+    files.check_out(where)
     artifact = load_artifact(path)
     names = tuple(runtimes or runtimes_for(artifact.format))
     counts = tuple(threads or _thread_counts(available_cpus()))
@@ -121,7 +123,6 @@ def autotune(
         reasons = "; ".join(f"{c.runtime}: {c.error}" for c in measured)
         raise MeasurementError(f"No candidate runs {path.name} here. {reasons}")
     chosen, reason = _choose(working, usual)
-    where = tuning_path(path)
     record = {
         "conditions": tuning_conditions(artifact, device),
         "runtime": chosen.runtime,

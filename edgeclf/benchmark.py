@@ -64,7 +64,7 @@ def benchmark(
     Raises:
         ArtifactError: A model is no artifact.
         DataError: The photos cannot be used, or have other classes than the models.
-        OptionError: No model, or a number that is too small.
+        OptionError: No model, a number that is too small, or an `out` that cannot be written.
         RuntimeLoadError: There is no runtime of such a name.
 
     Examples:

@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     from edgeclf.inference.classifier import Classifier
     from edgeclf.inference.prediction import Failure
+    from edgeclf.system.progress import log
 
     if args.top < 1:
         raise OptionError(f"--top is {args.top}; expected at least 1.")
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         answers = classifier.classify_batch(args.images)
         for image, answer in zip(args.images, answers, strict=True):
             if isinstance(answer, Failure):  # the other pictures still get their answer
-                print(f"edgeclf: {answer.error}", file=sys.stderr)
+                log(f"edgeclf: {answer.error}")
                 failed = 2
                 continue
             scores = answer.top(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import io
 import logging
 import sys
 from collections.abc import Sequence
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
+from edgeclf.system.progress import log
 from edgeclf.verbs import VERBS, import_verb
 
 _ERROR_CODE = 2  # wrong input or set-up
@@ -27,25 +29,57 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr; 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be text in any encoding
+    codecs.register_error("edgeclf", _replaced)
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+            stream.reconfigure(errors="edgeclf")
     verb = next((word for word in argv if not word.startswith("-")), None)
     # TensorFlow's Python side warns of retraced functions: true, and nothing a user can act on.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         args = _parser(verb).parse_args(argv)
-        return int(args.run(args))
+        code = int(args.run(args))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except EdgeclfError as exc:
-        print(f"edgeclf: {exc}", file=sys.stderr)
+        log(f"edgeclf: {exc}")
         failed = isinstance(exc, QualityGateError | VerificationError)
         return _FAILED_CODE if failed else _ERROR_CODE
     except KeyboardInterrupt:
-        print("edgeclf: interrupted; nothing half-written was left", file=sys.stderr)
+        log("edgeclf: interrupted; nothing half-written was left")
         return _INTERRUPTED_CODE
     except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        return 0
+        code = 0
+    except (OSError, UnicodeError) as exc:
+        log(f"edgeclf: {_in_words(exc)}")
+        code = _ERROR_CODE
+    from edgeclf.system.child import forget_closed_streams  # rarely needed
+
+    forget_closed_streams()
+    return code
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For a letter that a stream's encoding lacks: ``?``; of a file's name, the very bytes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    code = ord(error.object[error.start])
+    is_byte = 0xDC80 <= code <= 0xDCFF  # which is no letter: see "surrogateescape"
+    return bytes([code - 0xDC00]) if is_byte else "?", error.start + 1
+
+
+def _in_words(error: OSError | UnicodeError) -> str:
+    """What the system refused, on one line."""
+    if isinstance(error, UnicodeError):
+        return f"{error}. Names are {sys.getfilesystemencoding()} here; try it with PYTHONUTF8=1."
+    if error.strerror is None:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    from edgeclf.system.files import NO_ROOM
+
+    place = "" if error.filename is None else f"{error.filename}: "
+    room = " Make room, or choose another place." if error.errno in NO_ROOM else ""
+    return f"{place}{error.strerror}.{room}"
 
 
 class _Version(argparse.Action):

@@ -75,7 +75,7 @@ def compare(
         ArtifactError: A file is no artifact.
         DataError: The photos cannot be used, or the models have other classes.
         MeasurementError: A model cannot be run here.
-        OptionError: There is no student, or fewer than one thread.
+        OptionError: There is no student, fewer than one thread, or `out` cannot be written to.
 
     Examples:
         ```python
@@ -96,6 +96,8 @@ def compare(
     from edgeclf.reporting.html import write_pages
     from edgeclf.system import files
 
+    folder = Path(out) if out is not None else Path(students[0]).parent
+    files.check_out(folder, is_folder=True)
     artifacts = [load_artifact(path) for path in (teacher, *students)]
     photos = find_photos_for(artifacts, data, partial=True)
     answers = measured.all_answers(artifacts, photos, threads)
@@ -115,7 +117,6 @@ def compare(
         )
         for model, pair, probabilities in zip(models[1:], pairs, answers[1:], strict=True)
     )
-    folder = Path(out) if out is not None else Path(students[0]).parent
     path = folder / f"{models[0].name}.comparison.json"
     sentences = tuple(pages.describe(models[0], student, len(photos)) for student in described)
     result = Comparison(

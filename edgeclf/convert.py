@@ -37,8 +37,8 @@ def convert(model: str | os.PathLike[str], config: ConversionConfig) -> tuple[Ar
             written; the others and the report were.
         ConversionError: The model cannot be converted, or holds code and is not trusted.
         DataError: Calibration and evaluation share photos, or cannot be used.
-        OptionError: An option is out of its range, a precision needs calibration photos, or what
-            was said of the model does not fit it.
+        OptionError: An option is out of its range, `out` cannot be written to, a precision needs
+            calibration photos, or what was said of the model does not fit it.
 
     Examples:
         ```python

@@ -39,6 +39,7 @@ def demo(
 
     Raises:
         DataError: `data` does not hold the two folders.
+        OptionError: Nothing can be written to `out`.
         EdgeclfError: What the stages raise.
 
     Examples:
@@ -47,10 +48,12 @@ def demo(
         ```
     """
     from edgeclf.report import report
+    from edgeclf.system.files import check_out
     from edgeclf.system.progress import log
     from edgeclf.training.stages import Stages
 
     plan = _Plan(Path(data), Path(out), quick)
+    check_out(plan.out, is_folder=True)
     for folder in (plan.train, plan.evaluation):
         if not folder.is_dir():
             raise DataError(

@@ -49,8 +49,8 @@ def distill(
         DataError: The photos cannot be used.
         MissingDependencyError: TensorFlow, or for int8 a package of the extra ``convert``, is not
             installed.
-        OptionError: An option is out of its range or does not fit another, there is no such
-            student, `teacher` shows no features, or what was said of it does not fit.
+        OptionError: An option is out of its range or does not fit another, `out` cannot be written
+            to, there is no such student, `teacher` shows no features, or what was said of it does not fit.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-last-good.keras``.
 

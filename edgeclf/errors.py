@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class EdgeclfError(Exception):
@@ -35,6 +36,18 @@ class EdgeclfError(Exception):
         ...     print(error)
         Cannot read the model nosuch.tflite: No such file or directory.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are made again by `type(error)(*error.args)`, which fails where `__init__`
+        # takes something else than the message; a `multiprocessing.Pool` then waits for ever.
+        _, arguments, *state = super().__reduce__()
+        return (_made_again, (type(self), *arguments), *state)
+
+
+def _made_again(error: type[EdgeclfError], *arguments: object) -> EdgeclfError:
+    made = error.__new__(error, *arguments)
+    super(EdgeclfError, made).__init__(*arguments)
+    return made
 
 
 class OptionError(EdgeclfError, ValueError):

@@ -110,7 +110,8 @@ def profile(
     Raises:
         ArtifactError: The file cannot be read, or is no ``.tflite`` and no ``.onnx``.
         IntegrityError: The file was an artifact and has been changed or cut short.
-        OptionError: The runtime has no profiler for this format, or a number is too small.
+        OptionError: The runtime has no profiler for this format, a number is too small, or `out`
+            cannot be written.
         MeasurementError: The engine is not installed, has no profiler, or cannot run the model.
 
     Examples:
@@ -126,6 +127,8 @@ def profile(
     from edgeclf.system.cpu import available_cpus
     from edgeclf.system.environment import environment
 
+    if out is not None:
+        files.check_out(out)
     path = Path(model)
     file = _describe_file(path)
     usual = _RUNTIMES[file["format"]]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgeclf.errors import OptionError
 from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
 from edgeclf.system import files
+from edgeclf.system.progress import log
 
 if TYPE_CHECKING:
     from edgeclf.measurement.matrix.recommendation import Limits
@@ -43,7 +44,8 @@ def report(
         The HTML page: one file that loads nothing from outside.
 
     Raises:
-        OptionError: `benchmark` is empty, cannot be read, or is no benchmark result.
+        OptionError: `benchmark` is empty, cannot be read, or is no benchmark result; or nothing can
+            be written to `out`.
         MissingDependencyError: jinja2 or matplotlib is not installed; nothing was written.
 
     Examples:
@@ -67,9 +69,10 @@ def _write(
     from edgeclf.reporting.devices import group_by_device
     from edgeclf.reporting.summary import summarize
 
+    page = (Path(paths[0]).parent if out is None else Path(out)) / "report.html"
+    files.check_out(page.parent, is_folder=True)
     devices = group_by_device(map(read_results, paths))
     summaries = tuple(summarize(device.results, limits) for device in devices)
-    page = (Path(paths[0]).parent if out is None else Path(out)) / "report.html"
     # All of it is rendered before the first file is written, so the four stay one set.
     texts = [render(devices, summaries) for render in (to_html, to_markdown, to_csv)]
     for suffix, content in zip(_SUFFIXES, texts, strict=False):
@@ -102,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         print(page.with_suffix(suffix))
     misfits = [each.recommendation for each in summaries if each.recommendation.chosen is None]
     for recommendation in misfits:
-        print(f"edgeclf: {recommendation.reason}", file=sys.stderr)
+        log(f"edgeclf: {recommendation.reason}")
     return 1 if limits and misfits else 0
 
 

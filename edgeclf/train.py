@@ -33,8 +33,8 @@ def train(data: str | os.PathLike[str], config: TrainingConfig) -> Artifact:
 
     Raises:
         DataError: The photos cannot be used.
-        OptionError: An option is out of its range, there is no such backbone, its weights are not
-            on this machine, or there is no GPU for mixed precision.
+        OptionError: An option is out of its range, `out` cannot be written to, there is no such
+            backbone, its weights are not on this machine, or there is no GPU for mixed precision.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-teacher-last-good.keras``. Or no trial of a search came to its end.
         ArtifactError: The weights are those of another network.

@@ -87,6 +87,7 @@ class Conversion:
         self._config = config
         self._file = model.name
         self.folder = model.parent if config.out is None else Path(config.out)
+        files.check_out(self.folder, is_folder=True)
         self._source_model: SourceModel = open_model(model, config.source)
         self._metadata = self._source_model.source.metadata
         if config.full_decode:

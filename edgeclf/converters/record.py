@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,11 @@ def record_attempt(
         evaluation: Those images.
     """
     labels = attempt.metadata.labels
-    worst = sorted(attempt.converted.layer_errors, key=lambda layer: -layer.error)
+    # Those of values that are not finite come first.
+    worst = sorted(
+        attempt.converted.layer_errors,
+        key=lambda layer: (math.isfinite(layer.error), -layer.error),
+    )
     return {
         "comparison": dataclasses.asdict(attempt.comparison),
         "quantization": attempt.converted.quantization,

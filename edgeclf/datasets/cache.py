@@ -44,6 +44,7 @@ def cache_photos(photos: Photos, spec: ImageSpec, folder: str | Path) -> UInt8Ar
         with files.replacing(path) as temporary:
             shape = (len(photos), spec.height, spec.width, 3)
             array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            files.reserve(temporary)
             _decode(photos, spec, array)
             array.flush()
     mapped: UInt8Array = np.load(path, mmap_mode="r")

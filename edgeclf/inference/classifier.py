@@ -11,7 +11,7 @@ from contextlib import closing
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -313,6 +313,13 @@ class Classifier:
     ) -> Prediction:
         timing = Timing(given.decode_ms, given.preprocess_ms, inference_ms)
         return Prediction(self._labels, tuple(probabilities.tolist()), timing)
+
+    def __reduce__(self) -> NoReturn:
+        raise InferenceError(
+            "A Classifier cannot be pickled or copied: its engine lives in this process. Send the "
+            "file's path, and build the Classifier where it answers: of a pool of processes in the "
+            "initializer, as in Pool(initializer=load, initargs=(path,))."
+        )
 
     def __enter__(self) -> Classifier:
         return self

@@ -21,7 +21,7 @@ from edgeclf.reporting.benchmark_tables import (
 )
 from edgeclf.reporting.devices import Device
 from edgeclf.reporting.html import page_environment
-from edgeclf.reporting.markdown import safe_text
+from edgeclf.reporting.markdown import code_block, safe_text
 from edgeclf.reporting.summary import Summary
 from edgeclf.reporting.tables import Table, table_parts
 
@@ -42,13 +42,13 @@ def to_markdown(devices: Sequence[Device], summaries: Sequence[Summary]) -> str:
             parts.append(f"## {safe_text(device.name)}")
         level = 3 if several else 2
         parts += [
-            *(safe_text(words) for words in _recommendation_words(summary)),
+            *_recommendation_words(summary),
             *([safe_text(" ".join(summary.sentences))] if summary.sentences else []),
             *_sections(_tables(device.results, summary), level),
             f"{'#' * level} Conditions",
             "\n".join(f"- {name}: {safe_text(fact)}" for name, fact in _facts(device).items()),
             "To repeat it:",
-            "```sh\n" + "\n".join(_commands(device)) + "\n```",
+            code_block("\n".join(_commands(device)), "sh"),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -141,13 +141,10 @@ def _tables(results: Mapping[str, Any], summary: Summary) -> list[Table]:
 
 
 def _recommendation_words(summary: Summary) -> Iterator[str]:
-    yield (
-        f"**Recommended:** {summary.recommendation.reason}"
-        if (summary.recommendation.chosen)
-        else summary.recommendation.reason
-    )
+    mark = "**Recommended:** " if summary.recommendation.chosen else ""
+    yield mark + safe_text(summary.recommendation.reason)
     if summary.limits:
-        yield f"Limits: {summary.limits}."
+        yield safe_text(f"Limits: {summary.limits}.")
 
 
 def _chosen(row: Row) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -251,14 +252,17 @@ def _layer_table(conversion: Record) -> list[Table]:
     rows = []
     for name, result in conversion["results"].items():
         layers = _list(result, "layer_errors")
-        largest = max((layer["error"] for layer in layers), default=0) or 1
-        for layer in layers:
-            error = Cell(text.digits(layer["error"]), bar=layer["error"] / largest)
-            rows.append((name, layer["tensor"], layer["operator"] or text.DASH, error))
+        errors = [layer["error"] for layer in layers]
+        largest = max(filter(_is_number, errors), default=0) or 1
+        for layer, error in zip(layers, errors, strict=True):
+            bar = error / largest if _is_number(error) else None
+            place = (name, layer["tensor"], layer["operator"] or text.DASH)
+            rows.append((*place, Cell(text.digits(error), bar=bar)))
     return make_table(
         "Layers that differ most",
         "Relative error: the root mean square of the difference between float and int8, over that "
-        "of float. The longest bar is the largest error of an artifact.",
+        f"of float, and {text.DASH} where a layer's values are not finite. The longest bar is the "
+        "largest error of an artifact.",
         ("Artifact", "Tensor", "Operator", "Relative error"),
         rows,
         4,
@@ -345,10 +349,15 @@ def _differences(compared: Record) -> tuple[str, Cell]:
     return _known(text.percent, agreement), changes
 
 
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
 def _known(write: Callable[[float], str], value: float | None) -> str:
-    return text.DASH if value is None else write(value)
+    return text.or_dash(write)(value)
 
 
+@text.or_dash
 def _change(value: float) -> str:
     """A change of a probability, 0..1."""
     return "≤0.0001" if 0 < value < 0.0001 else f"{value:.4f}"

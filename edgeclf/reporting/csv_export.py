@@ -10,6 +10,7 @@ from typing import Any
 from edgeclf.measurement.matrix.schema import METRICS, Row
 from edgeclf.reporting.devices import Device
 from edgeclf.reporting.summary import Summary
+from edgeclf.system.words import csv_cell
 
 _STAGES = ("decode", "preprocess", "inference", "total")
 _PHASES = ("baseline", "imported", "loaded", "first inference", "steady")
@@ -23,7 +24,7 @@ def to_csv(devices: Sequence[Device], summaries: Sequence[Summary]) -> str:
         summaries: What was derived from each.
     """
     lines = [
-        {"device": device.name, **_columns(row, summary)}
+        {k: csv_cell(v) for k, v in {"device": device.name, **_columns(row, summary)}.items()}
         for device, summary in zip(devices, summaries, strict=True)
         for row in device.results["rows"]
     ]

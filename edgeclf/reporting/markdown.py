@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
+
+# What makes markup of text: links, pictures and bare addresses, code, emphasis, cells; at the start
+# of a line a heading, a list or a rule.
+_MARKUP = re.compile(
+    r"[\\`*\[|]|~(?=~)|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_|_(?![a-zA-Z\d])|^[#+=-]"
+    r"|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
+    re.ASCII,
+)
 
 
 def markdown_table(
     columns: Sequence[str], lines: Sequence[Sequence[str]], first_number: int
 ) -> str:
     """A table whose columns line up in the source too."""
-    cells = [columns, *([safe_text(cell) for cell in line] for line in lines)]
+    cells = [[safe_text(cell) for cell in line] for line in (columns, *lines)]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
     rule = [
         "-" * width if i < first_number else "-" * (width - 1) + ":"
@@ -27,5 +36,12 @@ def markdown_table(
 
 
 def safe_text(value: str) -> str:
-    """Text that stays one line, and text, in any Markdown table."""
-    return html.escape(" ".join(value.split()), quote=False).replace("|", "&#124;")
+    """Text that stays one line, and text, anywhere in Markdown: no link, no picture, no markup."""
+    line = html.escape(" ".join(value.split()), quote=False)
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
+
+
+def code_block(code: str, language: str) -> str:
+    """Code as it is, in a fence that nothing in it ends."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", code)), 3)
+    return f"{fence}{language}\n{code}\n{fence}"

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from typing import Any
 
 from edgeclf.system.words import counted
 
-DASH = "–"  # stands for a percentile that the sample cannot carry
+DASH = "–"  # stands for what is not known, such as a percentile that the sample cannot carry
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[kMG]?B|m?s)(?!\w))")
 
 
+def or_dash(write: Callable[[float], str]) -> Callable[[float | None], str]:
+    """Lets a figure that is missing, or no finite number, be a dash: no report says "nan"."""
+
+    @wraps(write)
+    def written(value: float | None) -> str:
+        return DASH if value is None or not math.isfinite(value) else write(value)
+
+    return written
+
+
+@or_dash
 def digits(value: float) -> str:
     """Three significant digits, never in scientific notation."""
     if abs(value) >= 99.95:
@@ -22,14 +35,16 @@ def digits(value: float) -> str:
 
 def milliseconds(value: float | None) -> str:
     """A time without its unit, for a column that names it."""
-    return DASH if value is None else digits(value)
+    return digits(value)
 
 
+@or_dash
 def duration(value_ms: float) -> str:
     """A time with the unit that suits it."""
     return f"{digits(value_ms / 1e3)} s" if value_ms >= 999.5 else f"{digits(value_ms)} ms"
 
 
+@or_dash
 def size(value_bytes: float) -> str:
     """A size in decimal units: kB, MB or GB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -40,7 +55,7 @@ def size(value_bytes: float) -> str:
 
 def count(value: float | None) -> str:
     """A number of parameters: 3.42 M, 91.3 k."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "unknown"
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= 0.9995 * factor:
@@ -48,6 +63,7 @@ def count(value: float | None) -> str:
     return f"{value:.0f}"
 
 
+@or_dash
 def percent(share: float) -> str:
     """A share of 0..1 in per cent."""
     return f"{share * 100:.1f} %"
@@ -56,14 +72,16 @@ def percent(share: float) -> str:
 def interval(shares: Iterable[float]) -> str:
     """The interval of a share, in per cent without the sign."""
     low, high = shares
-    return f"{low * 100:.1f}–{high * 100:.1f}"
+    return f"{low * 100:.1f}–{high * 100:.1f}" if math.isfinite(low + high) else DASH
 
 
+@or_dash
 def ratio(value: float) -> str:
     """How many times: 12.3x."""
     return f"{digits(value)}x"
 
 
+@or_dash
 def points(value: float) -> str:
     """A signed difference of two percentages, in points."""
     return f"{value:+.1f}".replace("-", "−") if f"{value:.1f}" not in ("0.0", "-0.0") else "±0.0"

@@ -98,7 +98,7 @@ def serve(handle: Handler) -> int:
     except EdgeclfError as exc:
         result = Message({"error": type(exc).__name__, "message": str(exc)})
     _write(outgoing, pack(result))
-    _forget_closed_streams()
+    forget_closed_streams()
     return 0
 
 
@@ -154,8 +154,8 @@ def _end_with_parent(incoming: int) -> None:
         raise SystemExit(1)
 
 
-def _forget_closed_streams() -> None:
-    """Lets this process end well although an engine has closed what Python flushes at the end."""
+def forget_closed_streams() -> None:
+    """Lets this process end well although what Python flushes at the end is closed, or full."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from edgeclf.errors import OptionError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -16,6 +22,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` and renames it into place when the block succeeds.
 
     When the block fails, or is interrupted, the temporary file goes and `path` is as it was.
+
+    Raises:
+        OSError: It cannot be written; names `path`.
     """
     import tempfile  # not needed to read
 
@@ -29,6 +38,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         # mkstemp makes the file private; an artifact is as readable as any new file.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as exc:
+        if exc.filename in (None, name):  # a full disk has no name, and the temporary one is ours
+            exc.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,6 +50,65 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_out(path: str | Path, *, is_folder: bool = False) -> None:
+    """Refuses a place that cannot be written to, before there is work to lose; leaves nothing.
+
+    Args:
+        path: The file that is to be written.
+        is_folder: Whether it is the folder for files instead.
+
+    Raises:
+        OptionError: It is of the other kind, below a file, has a name that no file can have, or is
+            where this process may not write.
+    """
+    import tempfile
+
+    path = Path(path)
+    try:
+        present = next(each for each in (path, *path.parents) if _exists(each))
+        for name in path.parts[len(present.parts) :]:
+            _exists(present / name)  # the system looks at names only below what is there
+        if present is path and not is_folder:
+            if path.exists() and not path.is_file():
+                raise IsADirectoryError(errno.EISDIR, "it is no file that could be replaced")
+            present = path.parent
+        with tempfile.TemporaryFile(dir=present):
+            pass
+    except (OSError, ValueError, StopIteration) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc) or "the current folder is gone"
+        raise OptionError(
+            f"Nothing can be written to {os.fspath(path)!r}: {reason}. Expected the name of a "
+            f"{'folder' if is_folder else 'file'} that can be made there, or written to."
+        ) from exc
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file, folder or link; raises where there cannot be one."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def reserve(path: str | Path) -> None:
+    """Takes the room on the disk that a file of holes will need.
+
+    Filling one through a memory map on a full disk ends the process, without an error.
+
+    Raises:
+        OSError: There is not enough.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as exc:
+            if exc.errno in NO_ROOM:  # anything else is a file system that cannot reserve
+                raise
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -51,8 +123,16 @@ def write_text(path: str | Path, content: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` to `path` in one step, as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes `value` to `path` in one step, as indented JSON; NaN, which JSON has not, as null."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256_of(*parts: bytes | str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -20,13 +21,15 @@ class Progress:
     Args:
         title: What is going on, for example ``decode photos``.
         total: Number of steps.
-        stream: Where to write; stderr by default, so that stdout stays for results.
+        stream: Where to write; stderr by default, so that stdout stays for results. A stream that
+            is not there or fails ends no work.
     """
 
     def __init__(self, title: str, total: int, stream: TextIO | None = None) -> None:
         self._title, self._total = title, max(total, 1)
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = self._stream is not None and self._stream.isatty()
+        self._block = "█" if _has(self._stream, "█") else "#"
         self._start = self._last = time.monotonic()
         self._done = 0
 
@@ -48,7 +51,7 @@ class Progress:
     def close(self) -> None:
         """Ends the line of a bar that will not become full."""
         if self._terminal and self._done < self._total:
-            self._stream.write("\n")
+            _write(self._stream, "\n")
 
     def show(self, note: str = "") -> None:
         """Draws at once what is done so far, before a step that takes long.
@@ -61,14 +64,13 @@ class Progress:
 
     def _draw(self, elapsed_s: float, note: str) -> None:
         share = min(self._done / self._total, 1.0)
-        bar = "█" * int(share * _BAR_WIDTH)
+        bar = self._block * int(share * _BAR_WIDTH)
         left = f", {elapsed_s * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
         line = (
             f"  {self._title:<28} {bar:<{_BAR_WIDTH}} {share:4.0%}  {elapsed_s:.0f} s{left}  {note}"
         )
         end = "\n" if share == 1 or not self._terminal else ""
-        self._stream.write((f"\r\033[2K{line}" if self._terminal else line) + end)
-        self._stream.flush()
+        _write(self._stream, (f"\r\033[2K{line}" if self._terminal else line) + end)
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
@@ -81,4 +83,21 @@ def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
 
 def log(message: str) -> None:
     """Prints one line about what goes on, to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    _write(sys.stderr, f"{message}\n")
+
+
+def _has(stream: TextIO | None, letter: str) -> bool:
+    """Whether a stream's encoding has a letter."""
+    try:
+        letter.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Writes to a stream that may not be there (``pythonw``), be closed, or lead nowhere."""
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(text)
+            stream.flush()

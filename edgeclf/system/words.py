@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 def counted(number: int, thing: str) -> str:
     """A number of things, as ``1 thread`` or ``4 threads``.
@@ -16,3 +20,13 @@ def counted(number: int, thing: str) -> str:
 def printable(text: str) -> str:
     """The text without what would steer a terminal; labels and layers may be called anything."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def csv_cell(value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula; numbers stay, one that is none is empty.
+
+    A text that begins like a formula gets an apostrophe in front, as OWASP advises.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value

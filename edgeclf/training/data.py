@@ -16,6 +16,7 @@ from edgeclf.datasets.validation import (
     keep_readable,
 )
 from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.system import files
 from edgeclf.system.progress import log
 
 _HELD_OUT = 0.15
@@ -66,6 +67,7 @@ def open_training_data(
 
     Raises:
         DataError: The photos cannot be used.
+        OptionError: Nothing can be written to the folder.
     """
     root = Path(data)
     table = is_table(root)
@@ -73,6 +75,7 @@ def open_training_data(
     stem = resolved.stem if table else resolved.name
     name = resolved.parent.name if stem in _SPLIT_NAMES else stem
     folder = Path(out) if out is not None else Path("runs") / name
+    files.check_out(folder, is_folder=True)
 
     photos = find_photos(root, split="train")
     if evaluation is None:

@@ -32,6 +32,7 @@ from edgeclf.networks.builder import BACKBONES, build_classifier
 from edgeclf.networks.student import STUDENTS
 from edgeclf.system import files
 from edgeclf.system.progress import log
+from edgeclf.system.words import csv_cell
 from edgeclf.training.config import TrainingConfig
 from edgeclf.training.fit import (
     FINE_TUNING_RATE,
@@ -296,7 +297,8 @@ class Search:
                 "learning_rate": config.learning_rate,
                 "augmentation": config.augmentation,
             }
-            writer.writerow(settings | trial.user_attrs[_RESULT])
+            cells = settings | trial.user_attrs[_RESULT]
+            writer.writerow({name: csv_cell(value) for name, value in cells.items()})
         files.write_text(self._table, text.getvalue())
 
 

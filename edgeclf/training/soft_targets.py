@@ -221,6 +221,7 @@ def _new_files(
         for path, (shape, dtype) in zip(paths, shapes, strict=True):
             temporary = stack.enter_context(files.replacing(path))
             arrays.append(np.lib.format.open_memmap(temporary, "w+", dtype, shape))
+            files.reserve(temporary)
         yield list(arrays)
         for array in arrays:
             array.flush()

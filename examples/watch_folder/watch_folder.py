@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import edgeclf
+from edgeclf.system.words import csv_cell
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 COLUMNS = ["time", "file", "size_bytes", "mtime_ns", "label", "probability", "error"]
@@ -29,7 +30,10 @@ STOP = {signal.SIGINT, signal.SIGTERM}
 
 
 class Key(NamedTuple):
-    """What tells a photo from every other; the same key is never classified twice."""
+    """What tells a photo from every other; the same key is never classified twice.
+
+    The name is written as no spreadsheet takes it for a formula: anybody may upload ``=1+1.jpg``.
+    """
 
     file: str
     size_bytes: int
@@ -46,7 +50,7 @@ def key_of(path: Path) -> Key | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return Key(path.name, status.st_size, status.st_mtime_ns)
+    return Key(csv_cell(path.name), status.st_size, status.st_mtime_ns)
 
 
 def look(folder: Path) -> dict[Path, Key]:
@@ -83,6 +87,7 @@ class Results:
             self._file.flush()
 
     def add(self, key: Key, label: str = "", probability: str = "", error: str = "") -> None:
+        label = csv_cell(label)
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._writer.writerow({"time": time, **key._asdict(), "label": label,
                                "probability": probability, "error": error})  # fmt: skip

@@ -1,8 +1,22 @@
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
+from collections.abc import Iterator
+
 import pytest
 
-from edgeclf.errors import ConversionError, ImageError, InferenceError, mapped
+from edgeclf import errors
+from edgeclf.errors import (
+    ConversionError,
+    EdgeclfError,
+    ImageError,
+    InferenceError,
+    MissingDependencyError,
+    mapped,
+)
+from edgeclf.verbs import import_verb
 
 
 def test_what_a_library_raises_becomes_ours_with_its_words_and_its_cause() -> None:
@@ -40,3 +54,45 @@ def test_nothing_raised_is_nothing_said() -> None:
     with mapped(InferenceError, "it failed"):
         answer = 42
     assert answer == 42
+
+
+class OfAPlugin(EdgeclfError, KeyError):
+    """What another package may derive: with arguments that are not its message."""
+
+    def __init__(self, *, port: int) -> None:
+        super().__init__(f"Nothing listens on port {port}.")
+        self.port = port
+
+
+def all_errors(error: type[EdgeclfError] = EdgeclfError) -> Iterator[EdgeclfError]:
+    """One of each class, derived ones too."""
+    if error is MissingDependencyError:
+        yield MissingDependencyError("onnxruntime", "onnxruntime", "Running .onnx")
+    else:
+        yield OfAPlugin(port=80) if error is OfAPlugin else error("Received 3; expected 4.")
+    for derived in error.__subclasses__():
+        yield from all_errors(derived)
+
+
+@pytest.mark.parametrize("error", [*all_errors()], ids=lambda error: type(error).__name__)
+def test_every_error_survives_pickling_and_copying(error: EdgeclfError) -> None:
+    protocols = range(pickle.HIGHEST_PROTOCOL + 1)
+    pickled = [pickle.loads(pickle.dumps(error, protocol)) for protocol in protocols]
+    for again in (*pickled, copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is type(error) and again is not error
+        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+        assert getattr(again, "msg", None) == getattr(error, "msg", None)  # of an ImportError
+
+
+def test_the_list_of_errors_is_the_module_s() -> None:
+    public = {e for e in vars(errors).values() if isinstance(e, type)
+              and issubclass(e, EdgeclfError)}  # fmt: skip
+    assert len(public) > 10 and public <= {type(error) for error in all_errors()}
+
+
+def test_a_pool_reports_what_is_missing_in_a_worker() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        answer = pool.apply_async(import_verb, ("nosuch",))
+        with pytest.raises(MissingDependencyError, match="'edgeclf.nosuch'") as raised:
+            answer.get(timeout=60)
+    assert raised.value.extra == "all"

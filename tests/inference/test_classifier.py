@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +158,19 @@ def test_urls_need_a_fetcher(photo: Path) -> None:
     assert asked[0] == url
     assert isinstance(good, Prediction) and isinstance(bad, Failure)
     assert "Cannot fetch https://example.org/gone.jpg: 404" in str(bad.error)
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_classifier_says_what_to_do_instead_of_being_pickled(
+    send: Callable[[object], object], fake: Classifier
+) -> None:
+    with pytest.raises(InferenceError, match=r"cannot be pickled or copied.*initializer"):
+        send(fake)
+    assert fake.classify(grey(0)).label == "dark"
+
+
+def test_answers_go_to_other_processes(fake: Classifier) -> None:
+    answers = [*fake.classify_batch([grey(0), b"no picture"])]
+    prediction, failure = pickle.loads(pickle.dumps(answers))
+    assert prediction == answers[0] and prediction.scores == answers[0].scores
+    assert str(failure.error) == str(answers[1].error)

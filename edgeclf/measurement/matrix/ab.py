@@ -153,7 +153,8 @@ def compare_ab(
     Raises:
         ArtifactError: A file is no artifact.
         DataError: The photos cannot be used.
-        OptionError: Too few rounds for an interval, no time, or a side that cannot be read.
+        OptionError: Too few rounds for an interval, no time, a side that cannot be read, or an
+            `out` that cannot be written.
         MeasurementError: A side does not run here.
     """
     if rounds < MIN_ROUNDS or not seconds > 0 or (threads is not None and threads < 1):
@@ -161,6 +162,7 @@ def compare_ab(
             f"{rounds} rounds of {seconds} s, threads {threads}; expected at least {MIN_ROUNDS} "
             "rounds, as fewer carry no 95 % interval, more than 0 s, and 1 thread or more."
         )
+    files.check_out(out)
     sides = {"A": parse_side(a, threads), "B": parse_side(b, threads)}
     photos = None if images is None else find_photos(images)
     paths = [] if photos is None else [str(path.resolve()) for path in photos.paths]

@@ -45,6 +45,7 @@ class BenchmarkRequest:
 
 def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict[str, Any]:
     """The body of `edgeclf.benchmark`; see there."""
+    files.check_out(out)
     artifacts = [load_artifact(path) for path in request.models]
     photos = None if request.images is None else find_photos_for(artifacts, request.images)
     cases = plan_cases(
