@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import edgeclf
+from edgeclf.datasets.folders import is_photo
 
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 COLUMNS = ["time", "file", "size_bytes", "mtime_ns", "label", "probability", "error"]
 STOP = {signal.SIGINT, signal.SIGTERM}
 
@@ -38,7 +38,7 @@ class Key(NamedTuple):
 
 def key_of(path: Path) -> Key | None:
     """The photo's key; None if it is none, or is gone."""
-    if path.name.startswith(".") or path.suffix.lower() not in PHOTOS:
+    if not is_photo(path.name):
         return None
     try:
         status = path.stat()
