@@ -56,7 +56,8 @@ def classify(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("model", help="an artifact: .tflite, .onnx or .keras")
-    parser.add_argument("images", nargs="+", metavar="image", help="photos")
+    parser.add_argument("images", nargs="+", metavar="image",
+                        help="photos, and folders of them")  # fmt: skip
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
     parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
@@ -78,12 +79,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top < 1:
         raise OptionError(f"--top is {args.top}; expected at least 1.")
+    images = [path for image in args.images for path in _photos_of(image)]
     failed = 0
     with Classifier(
         args.model, runtime=args.runtime, device=args.device, threads=args.threads, probe=args.probe
     ) as classifier:
-        answers = classifier.classify_batch(args.images)
-        for image, answer in zip(args.images, answers, strict=True):
+        answers = classifier.classify_batch(images)
+        for image, answer in zip(images, answers, strict=True):
             if isinstance(answer, Failure):  # the other pictures still get their answer
                 log(f"edgeclf: {answer.error}")
                 failed = 2
@@ -93,6 +95,14 @@ def run(args: argparse.Namespace) -> int:
             )
             print((_as_json if args.json else _as_text)(image, scores, answer.timing))
     return failed
+
+
+def _photos_of(image: str) -> list[str]:
+    if not os.path.isdir(image):  # noqa: PTH112 - False too where it may not be looked at
+        return [image]
+    from edgeclf.datasets.photos import find_unlabelled
+
+    return list(map(str, find_unlabelled(image).paths))
 
 
 def _as_text(image: str, scores: tuple[Score, ...], timing: Timing) -> str:

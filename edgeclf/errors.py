@@ -20,7 +20,7 @@ Each message says what was received, what was expected and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -144,3 +144,16 @@ def mapped(error: type[EdgeclfError], words: str, advice: str = "") -> Iterator[
         if advice:
             reason = f"{' '.join(reason.split()).rstrip('.')}. {advice}"
         raise error(f"{words}: {reason}") from exc
+
+
+def listed(names: Iterable[str], separator: str = ", ", shown: int = 8) -> str:
+    """Names in one message: the first few, and how many more there are.
+
+    Examples:
+        >>> from edgeclf.errors import listed
+        >>> listed(["cat", "dog", "cow"], shown=2)
+        'cat, dog, and 1 more'
+    """
+    every = list(names)
+    more = [f"and {len(every) - shown:,} more"] if len(every) > shown else []
+    return separator.join(every[:shown] + more)

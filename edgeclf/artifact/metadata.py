@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.errors import ArtifactError, OptionError, listed
 from edgeclf.image import ImageSpec, UInt8Array
 
 FORMAT_VERSION = 1
@@ -122,7 +122,8 @@ class Metadata:
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise OptionError(
-                f"Labels are {list(self.labels)}; expected at least two different names."
+                f"Labels are {listed(map(repr, self.labels))}; expected at least two different "
+                "names."
             )
         if any(len(label.splitlines()) != 1 or not label.strip() for label in self.labels):
             raise OptionError("A label is empty or spans lines; labels.txt holds one a line.")

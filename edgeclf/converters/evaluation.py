@@ -13,11 +13,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgeclf.datasets.cache import cache_photos
+from edgeclf.datasets.folders import find_folders
 from edgeclf.datasets.manifest import Split, is_table
 from edgeclf.datasets.photos import Photos, find_photos, find_unlabelled
 from edgeclf.datasets.validation import check_contents
+from edgeclf.errors import DataError
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.system.files import sha256_of
+from edgeclf.system.progress import log
 
 _GENERATED = 64
 
@@ -71,12 +74,22 @@ def open_evaluation(
 def find_any_photos(
     folder: str | os.PathLike[str], labels: Sequence[str], *, split: Split
 ) -> Photos:
-    """Labelled photos where there are class folders or a CSV, else unlabelled ones."""
+    """Labelled photos where there are class folders or a CSV, else unlabelled ones.
+
+    Photos to calibrate on (the split ``train``) need no classes: where theirs are not the model's,
+    they are taken without.
+    """
     root = Path(folder)
-    has_folders = root.is_dir() and any(p.is_dir() for p in root.iterdir() if p.name[0] != ".")
-    if has_folders or is_table(root):
+    if not is_table(root) and not (root.is_dir() and find_folders(root)):
+        return find_unlabelled(root)
+    try:
         return find_photos(root, labels, partial=True, split=split)
-    return find_unlabelled(root)
+    except DataError as exc:
+        if split == "eval":
+            raise
+        photos = find_unlabelled(root, split)
+        log(f"remark: the photos in {root} are taken without their classes: {exc}")
+        return photos
 
 
 def _generate(spec: ImageSpec) -> UInt8Array:

@@ -1,40 +1,156 @@
-"""Class names of a model from elsewhere, which its file does not hold."""
+"""Class names of a model from elsewhere, in all the forms of file that people have."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from edgeclf.errors import OptionError
+from edgeclf.datasets.labels import (
+    EXPECTED,
+    WHOLE,
+    Entry,
+    are_consecutive,
+    in_order,
+    of_lines,
+    read_rows,
+    read_text,
+)
+from edgeclf.datasets.manifest import is_table
+from edgeclf.errors import DataError, OptionError, listed
+
+_IDS = ("id", "index", "idx", "class_id", "class_index", "class_idx", "label_id", "label_index")
+_NAMES = ("name", "class_name", "label_name", "display_name", "label", "class", "")
+_KEYS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names",
+         "categories")  # fmt: skip
+_EXPECTED = (
+    f"{EXPECTED}; a CSV with the columns id and name; or JSON, a list of names or a map between "
+    "names and ids"
+)
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Reads class names from ``labels.txt`` or a CSV file with the columns id and name.
+    """Reads class names in the order of a model's output.
+
+    Args:
+        path: A text with one name a line, which may begin with its id; a table with ids and names
+            in any order, ids from 0 or from 1, or without a header; or JSON: a list, a map from
+            name to id or from id to name, or a document that holds one, such as a ``config.json``
+            with ``id2label``.
+
+    Returns:
+        Different names in Unicode's form NFC.
 
     Raises:
-        OptionError: It cannot be read, lacks a column, or its ids are not 0, 1, 2, ...
+        OptionError: It cannot be read, its ids are not consecutive, or two names are equal.
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise OptionError(f"Cannot read the labels {file}: {exc}.") from exc
-    if file.suffix.lower() != ".csv":
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
-    columns = {(name or "").strip().lower(): name for name in (rows[0] if rows else {})}
-    if not {"id", "name"} <= columns.keys():
+        entries = _entries(file, read_text(file, _EXPECTED))
+        _check_ids(file, entries)
+        return in_order(file, entries)
+    except DataError as exc:
+        raise OptionError(str(exc)) from exc
+
+
+def _entries(file: Path, text: str) -> list[Entry]:
+    if is_table(file):
+        try:
+            return _of_table(file, read_rows(text))
+        except csv.Error as exc:
+            raise OptionError(f"Cannot read {file}: {exc}. Expected {_EXPECTED}.") from exc
+    named_json = file.suffix.lower() == ".json"
+    if named_json or text.lstrip()[:1] in ("[", "{"):
+        try:
+            return _of_json(file, json.loads(text))
+        except (ValueError, RecursionError) as exc:
+            if named_json:
+                raise OptionError(f"{file} is no JSON: {exc}. Expected {_EXPECTED}.") from exc
+    return of_lines(text)
+
+
+def _of_table(file: Path, rows: list[tuple[int, list[str]]], word: str = "line") -> list[Entry]:
+    """The classes of a table, whose first row may be a header."""
+    header = [field.lower() for field in rows[0][1]] if rows else []
+    headless = any(map(WHOLE.fullmatch, header)) or (len(header) == 1 and header[0] not in _NAMES)
+    body = rows if headless else rows[1:]
+    id_, name = _columns(file, header, headless, [fields for _, fields in body])
+    for number, fields in body:
+        if len(fields) <= max(name, id_ or 0) or any(fields[len(header) :]):
+            raise OptionError(
+                f"{file}, {word} {number} has {len(fields)} fields; expected {len(header)}. A name "
+                "with a comma in it needs quotes."
+            )
+    return [
+        Entry(f"{word} {number}", fields[name], None if id_ is None else fields[id_])
+        for number, fields in body
+    ]
+
+
+def _columns(
+    file: Path, header: list[str], headless: bool, body: list[list[str]]
+) -> tuple[int | None, int]:
+    """Which column holds the ids, if one does, and which the names."""
+    whole = {
+        column
+        for column in range(len(header))
+        if all(WHOLE.fullmatch("".join(fields[column : column + 1])) for fields in body)
+    }
+    if headless:
+        ids, names = [], [1, 0][-len(header) :] if len(header) < 3 else []
+    else:
+        ids = [header.index(word) for word in _IDS if word in header]
+        names = [header.index(word) for word in _NAMES if word in header]
+        names = [column for column in names if header[column] or column in whole]
+    names.sort(key=whole.__contains__)
+    if not ids and len(names) > 1 and names[-1] in whole:  # "label,name": one has the numbers
+        ids = [names.pop()]
+    if not names or (not ids and len(header) > 1):
         raise OptionError(
-            f"{file} has the columns {', '.join(columns) or 'none'}; expected id and name."
+            f"{file} has the columns {listed(header) or 'none'}; expected id and name."
         )
-    try:
-        names = {int(row[columns["id"]]): row[columns["name"]].strip() for row in rows}
-    except (ValueError, AttributeError, TypeError) as exc:
-        raise OptionError(f"{file} has an id that is no whole number, or a short row.") from exc
-    if sorted(names) != list(range(len(rows))):
-        raise OptionError(
-            f"The ids in {file} are not 0 to {len(rows) - 1}, each once; they are the positions "
-            "in the model's output."
-        )
-    return tuple(names[index] for index in range(len(names)))
+    return (ids[0] if ids else None), names[0]
+
+
+def _of_json(file: Path, value: Any) -> list[Entry]:
+    if isinstance(value, dict):
+        for key in _KEYS:
+            if isinstance(value.get(key), list | dict):
+                return _of_json(file, value[key])
+        if all(isinstance(number, int) for number in value.values()):
+            return [Entry(f"id {number}", name, str(number)) for name, number in value.items()]
+        return [Entry(f"id {number}", _name(each), number) for number, each in value.items()]
+    if not isinstance(value, list):
+        raise OptionError(f"{file} holds {str(value)[:80]!r}; expected {_EXPECTED}.")
+    if value and all(isinstance(each, dict) for each in value):
+        header = [*value[0]]
+        rows = [[_name(each.get(key)) for key in header] for each in value]
+        return _of_table(file, [*enumerate([header, *rows])], "entry")
+    return [Entry(f"entry {number}", _name(each)) for number, each in enumerate(value, 1)]
+
+
+def _name(value: Any) -> str:
+    """A name in JSON, for which Keras has ``["n01440764", "tench"]``."""
+    if isinstance(value, list) and value:
+        value = value[-1]
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _check_ids(file: Path, entries: list[Entry]) -> None:
+    if not entries or entries[0].id is None:
+        return
+    for entry in entries:
+        if not WHOLE.fullmatch(entry.id or ""):
+            raise OptionError(f"{file}, {entry.place}: the id {entry.id!r} is no whole number.")
+    if are_consecutive(entries):
+        return
+    entries = sorted(entries, key=lambda entry: int(entry.id or 0))
+    first = min(int(entries[0].id or 0), 1)
+    odd = next(entry for n, entry in enumerate(entries, first) if int(entry.id or 0) != n)
+    raise OptionError(
+        f"The ids in {file} are not 0 to {len(entries) - 1}, each once, nor 1 to {len(entries)}; "
+        f"they are the positions in the model's output. The first that breaks the row is "
+        f"{odd.id} in {odd.place}."
+    )

@@ -26,8 +26,8 @@ class SourceSpec(Options):
 
     labels: str | os.PathLike[str] | None = option(
         None,
-        help="the file labels.txt, one name a line in the order of the output, or a CSV with the "
-        "columns id and name in any order",
+        help="the file labels.txt, one name a line in the order of the output; a CSV with the "
+        "columns id and name in any order; or JSON, such as class_indices.json or config.json",
         metavar="FILE",
     )
     input_range: tuple[float, float] = option(

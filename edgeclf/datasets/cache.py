@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from edgeclf.datasets.photos import Photos
-from edgeclf.errors import DataError, ImageError
+from edgeclf.errors import DataError, ImageError, listed
 from edgeclf.image import ImageSpec, UInt8Array, load_image
 from edgeclf.system import files
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import track
 
 POLICY_VERSION = 2  # raise when edgeclf.image turns the same file into other pixels
-_SHOWN = 5
 
 
 def cache_photos(photos: Photos, spec: ImageSpec, folder: str | Path) -> UInt8Array:
@@ -64,8 +63,7 @@ def _decode(photos: Photos, spec: ImageSpec, array: UInt8Array) -> None:
         results = pool.map(decode, range(len(photos)))
         failures = [r for r in track(results, title, len(photos)) if r is not None]
     if failures:
-        more = f"\n  and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
         raise DataError(
             f"{len(failures)} of {len(photos)} files in {photos.root} cannot be read; repair or "
-            "remove them:\n  " + "\n  ".join(failures[:_SHOWN]) + more
+            "remove them:\n  " + listed(failures, "\n  ", 5)
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeGuard
+from unicodedata import normalize
 
-from edgeclf.errors import DataError
+from edgeclf.datasets.folders import is_clutter, normal, reading
+from edgeclf.datasets.labels import read_rows, read_text
+from edgeclf.errors import DataError, listed
+from edgeclf.system.progress import log
 
 Split = Literal["train", "eval"]
 
 _EXPECTED = "a header with the columns path and label, and, if need be, split with train or eval"
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -33,35 +35,34 @@ class Row:
 
 def is_table(path: Path) -> bool:
     """Whether the path is that of a CSV rather than of a folder."""
-    return path.suffix.lower() == ".csv" and not path.is_dir()
+    return path.suffix.lower() in (".csv", ".tsv") and not path.is_dir()
 
 
 def read_table(path: Path) -> list[Row]:
     """Reads the rows of a CSV and checks that their files exist.
 
-    Other columns than ``path``, ``label`` and ``split`` are passed over.
+    Other columns than ``path``, ``label`` and ``split`` are passed over, and so are rows that name
+    what a system left among the photos, such as ``Thumbs.db``.
 
     Args:
-        path: A CSV in UTF-8 with a header, its columns in any order.
+        path: A CSV with a header, its columns in any order, parted by comma, semicolon or tab.
 
     Raises:
         DataError: It cannot be read, lacks a column, or names a photo that is not there.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = _rows(path, csv.reader(file))
-    except FileNotFoundError:
-        raise DataError(f"There is no {path}; expected {_EXPECTED}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise DataError(f"Cannot read {path}: {exc}. Expected {_EXPECTED}, in UTF-8.") from exc
+    text = read_text(path, _EXPECTED)
+    with reading(path):
+        try:
+            rows = _rows(path, read_rows(text))
+        except csv.Error as exc:
+            raise DataError(f"Cannot read {path}: {exc}. Expected {_EXPECTED}.") from exc
+        missing = [str(row.path) for row in rows if not row.path.is_file()]
     if not rows:
         raise DataError(f"{path} names no photo; expected one a line below the header.")
-    missing = [str(row.path) for row in rows if not row.path.is_file()]
     if missing:
-        more = f"\n  and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
             f"{len(missing)} of {len(rows)} photos named in {path} are not there; paths are "
-            "relative to the CSV:\n  " + "\n  ".join(missing[:_SHOWN]) + more
+            "relative to the CSV, which should be in UTF-8:\n  " + listed(missing, "\n  ", 5)
         )
     return rows
 
@@ -80,21 +81,18 @@ def of_split(path: Path, rows: list[Row], split: Split) -> list[Row]:
     return chosen
 
 
-def _rows(path: Path, lines: Iterable[list[str]]) -> list[Row]:
-    numbered = enumerate(lines, start=1)
-    header = [name.strip().lower() for name in next(numbered, (1, []))[1]]
+def _rows(path: Path, lines: list[tuple[int, list[str]]]) -> list[Row]:
+    header = [name.lower() for name in lines[0][1]] if lines else []
     if any(header.count(name) != 1 for name in ("path", "label")) or header.count("split") > 1:
         raise DataError(f"{path} begins with {','.join(header)!r}; expected {_EXPECTED}.")
-    rows = []
-    for number, fields in numbered:
-        if not any(field.strip() for field in fields):
-            continue
+    rows, clutter = [], 0
+    for number, fields in lines[1:]:
         if len(fields) != len(header):
             raise DataError(
                 f"{path}, row {number}: {len(fields)} fields; expected {len(header)}, "
                 "one for each column of the header."
             )
-        row = {name: field.strip() for name, field in zip(header, fields, strict=True)}
+        row = dict(zip(header, fields, strict=True))
         if not row["path"] or not row["label"]:
             raise DataError(f"{path}, row {number}: a path or a label is missing.")
         split = row.get("split")
@@ -102,8 +100,19 @@ def _rows(path: Path, lines: Iterable[list[str]]) -> list[Row]:
             raise DataError(
                 f"{path}, row {number}: the split is {split!r}; expected train or eval."
             )
-        rows.append(Row(path.parent / row["path"], row["label"], split))
+        if any(map(is_clutter, Path(row["path"]).parts)):
+            clutter += 1
+            continue
+        rows.append(Row(_file(path.parent, row["path"]), normal(row["label"]), split))
+    if clutter:
+        log(f"remark: {clutter} rows of {path} name no photos but a system's files")
     return rows
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The file of that name, whose letters may be spelt otherwise on disk, as on a Mac."""
+    spellings = [folder / name, *(folder / normalize(form, name) for form in ("NFC", "NFD"))]
+    return next((path for path in spellings if path.exists()), spellings[0])
 
 
 def _is_split(word: str) -> TypeGuard[Split]:

@@ -8,20 +8,28 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeclf.datasets.folders import (
+    SUFFIXES,
+    by_path,
+    find_files,
+    find_folders,
+    is_photo,
+    natural_key,
+    normal,
+    reading,
+)
+from edgeclf.datasets.labels import class_finder, read_labels
 from edgeclf.datasets.manifest import Split, is_table, of_split, read_table
-from edgeclf.errors import DataError, OptionError
+from edgeclf.errors import DataError, OptionError, listed
 from edgeclf.system.files import sha256_of
 
 LABELS_FILE = "labels.txt"
-_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm",
-    ".avif", ".heic", ".heif",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class Photos:
     @cached_property
     def content_sha256(self) -> tuple[str, ...]:
         """Each file's SHA-256, in the order of `paths`."""
-        with ThreadPoolExecutor() as pool:
+        with reading(self.root), ThreadPoolExecutor() as pool:
             return tuple(pool.map(sha256_of, self.paths))
 
     @cached_property
@@ -66,7 +74,7 @@ class Photos:
     def name_of(self, path: Path) -> str:
         """A photo's path as seen from the folder, or from the CSV's."""
         folder = self.root.parent if is_table(self.root) else self.root
-        return os.path.relpath(path, folder)
+        return os.path.relpath(path, folder).encode(errors="backslashreplace").decode()
 
 
 def find_photos(
@@ -93,34 +101,48 @@ def find_photos(
             labels that do not match.
     """
     root = Path(root)
-    table = is_table(root)
-    by_label = _by_table(root, split) if table else _by_folder(root)
-    order = tuple(labels or _read_labels(root) or sorted(by_label, key=natural_key))
-    kind = "label" if table else "folder"
-    if set(order) != set(by_label) and not (partial and by_label and by_label.keys() < set(order)):
-        where = f"labels in {root}" if table else f"class folders in {root}"
-        without = "no photo of" if table else "no folder for"
+    with reading(root):
+        table = is_table(root)
+        found = _by_table(root, split) if table else _by_folder(root)
+        order = tuple(
+            labels or _read_labels(root) or sorted({*map(normal, found)}, key=natural_key)
+        )
+    by_label: dict[str, list[Path]] = {}
+    find = class_finder(order)
+    for name, files in found.items():
+        by_label.setdefault(find(name), []).extend(files)
+    _check_classes(root, order, by_label, partial)
+    paths: list[Path] = []
+    targets: list[int] = []
+    for index, label in enumerate(order):
+        files = by_label.get(label, [])
+        paths += sorted(files, key=by_path)
+        targets += [index] * len(files)
+    return Photos(root, order, tuple(paths), np.array(targets, np.int64))
+
+
+def _check_classes(
+    root: Path, order: tuple[str, ...], by_label: dict[str, list[Path]], partial: bool
+) -> None:
+    kind, without = ("label", "no photo of") if is_table(root) else ("folder", "no folder for")
+    missing, unknown = set(order) - by_label.keys(), by_label.keys() - set(order)
+    if unknown or (missing and not (partial and by_label)):
+        where = f"labels in {root}" if is_table(root) else f"class folders in {root}"
         raise DataError(
-            f"The {where} do not match the labels: "
-            f"{_difference(without, set(order) - set(by_label))}"
-            f"{_difference('no label for', set(by_label) - set(order))}"
-            f"Expected one {kind} for each of: {', '.join(order)}."
+            f"The {where} do not match the labels: {_difference(without, missing)}"
+            f"{_difference('no label for', unknown)}"
+            f"Expected one {kind} for each of: {listed(order)}."
         )
     if len(order) < 2:
         raise DataError(
             f"{root} holds {len(order)} class {kind}(s); expected at least two, "
             "for example mug/ and other/, each with photos."
         )
-    paths: list[Path] = []
-    targets: list[int] = []
-    for index, label in enumerate(order):
-        if label not in by_label:
-            continue
-        if not by_label[label]:
+    for label, files in by_label.items():
+        if len(label.splitlines()) != 1 or re.search("[\ud800-\udfff]", label):
+            raise DataError(f"The class name {label!r} is not one line of Unicode; rename it.")
+        if not files:
             raise DataError(f"The class folder {root / label} is empty; put photos in it.")
-        paths += sorted(by_label[label], key=lambda p: natural_key(str(p)))
-        targets += [index] * len(by_label[label])
-    return Photos(root, order, tuple(paths), np.array(targets, np.int64))
 
 
 def _by_folder(root: Path) -> dict[str, list[Path]]:
@@ -129,8 +151,7 @@ def _by_folder(root: Path) -> dict[str, list[Path]]:
         raise DataError(
             f"{root} is not a folder; expected one that holds a folder a class, or a .csv file."
         )
-    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and _visible(p)]
-    return {f.name: [p for p in f.rglob("*") if p.is_file() and _visible(p)] for f in folders}
+    return {folder.name: find_files(folder) for folder in find_folders(root)}
 
 
 def _by_table(path: Path, split: Split) -> dict[str, list[Path]]:
@@ -141,8 +162,12 @@ def _by_table(path: Path, split: Split) -> dict[str, list[Path]]:
     return by_label
 
 
-def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
-    """Finds the photos below a folder, whatever folders they are in.
+def find_unlabelled(root: str | os.PathLike[str], split: Split = "eval") -> Photos:
+    """Finds the photos below a folder, whatever folders they are in, or those that a CSV names.
+
+    Args:
+        root: The folder; files in it that are not called like a photo are passed over. Or a CSV.
+        split: Which rows of a CSV that has a column ``split``.
 
     Returns:
         Photos without labels, each with the target -1.
@@ -151,12 +176,15 @@ def find_unlabelled(root: str | os.PathLike[str]) -> Photos:
         DataError: No such folder, or no file in it that is called like a photo.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected one with photos.")
-    paths = sorted((p for p in root.rglob("*") if p.suffix.lower() in _SUFFIXES and _visible(p)),
-                   key=lambda p: natural_key(str(p)))  # fmt: skip
+    with reading(root):
+        if is_table(root):
+            paths = sorted(chain(*_by_table(root, split).values()), key=by_path)
+        elif root.is_dir():
+            paths = [path for path in find_files(root) if is_photo(path.name)]
+        else:
+            raise DataError(f"{root} is not a folder; expected one with photos.")
     if not paths:
-        raise DataError(f"There are no photos in {root}; expected {', '.join(_SUFFIXES)} files.")
+        raise DataError(f"There are no photos in {root}; expected {', '.join(SUFFIXES)} files.")
     return Photos(root, (), tuple(paths), np.full(len(paths), -1, np.int64))
 
 
@@ -203,7 +231,7 @@ def sample_photos(photos: Photos, count: int, seed: int) -> Photos:
     rng = np.random.default_rng(seed)
     # Each class in random order; then the first of every class, the second of every class, ...
     ranks = np.empty(len(photos), int)
-    for index in range(len(photos.labels)):
+    for index in np.unique(photos.targets):
         members = rng.permutation(np.flatnonzero(photos.targets == index))
         ranks[members] = np.arange(len(members))
     order = np.lexsort((rng.random(len(photos)), ranks))
@@ -228,26 +256,13 @@ def check_disjoint(first: Photos, second: Photos, purpose: str) -> None:
         )
 
 
-def natural_key(text: str) -> list[tuple[int, str]]:
-    """Sorts numbers inside names by value."""
-    return [(int(t), "") if t.isdigit() else (-1, t.lower()) for t in re.split(r"(\d+)", text)]
-
-
 def _read_labels(root: Path) -> tuple[str, ...] | None:
     for folder in (root, root.resolve().parent):  # a CSV has no file below it
         file = folder / LABELS_FILE
         if file.is_file():
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-            labels = tuple(line for line in lines if line)
-            if len(set(labels)) != len(labels):
-                raise DataError(f"{file} names a class twice; expected one different name a line.")
-            return labels
+            return read_labels(file)
     return None
 
 
-def _visible(path: Path) -> bool:
-    return not path.name.startswith(".")
-
-
 def _difference(words: str, names: set[str]) -> str:
-    return f"{words} {', '.join(sorted(names, key=natural_key))}. " if names else ""
+    return f"{words} {listed(sorted(names, key=natural_key))}. " if names else ""

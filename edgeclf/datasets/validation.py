@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from edgeclf.artifact import Artifact
 from edgeclf.datasets.cache import POLICY_VERSION
-from edgeclf.datasets.photos import Photos, find_photos, natural_key
-from edgeclf.errors import DataError, ImageError
+from edgeclf.datasets.folders import by_path, normal
+from edgeclf.datasets.photos import Photos, find_photos
+from edgeclf.errors import DataError, ImageError, listed
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.system import files
 from edgeclf.system.cpu import available_cpus
@@ -43,8 +44,7 @@ def check_contents(photos: Photos) -> tuple[tuple[Path, ...], ...]:
     if torn and photos.labels:
         raise DataError(
             f"{len(torn)} photo(s) in {photos.root} have two labels; remove the wrong one of:"
-            + "".join(f"\n  {_with_labels(photos, members)}" for members in torn[:_SHOWN])
-            + _more(len(torn))
+            + _lines(_with_labels(photos, members) for members in torn)
         )
     return tuple(tuple(photos.paths[i] for i in members) for members in copies)
 
@@ -64,10 +64,11 @@ def find_photos_for(
     """
     first = artifacts[0]
     for artifact in artifacts[1:]:
-        if artifact.metadata.labels != first.metadata.labels:
+        labels = artifact.metadata.labels
+        if [*map(normal, labels)] != [*map(normal, first.metadata.labels)]:
             raise DataError(
-                f"{artifact.path} knows the classes {', '.join(artifact.metadata.labels)}; "
-                f"{first.path} knows {', '.join(first.metadata.labels)}. Only models of the same "
+                f"{artifact.path} knows the classes {listed(labels)}; "
+                f"{first.path} knows {listed(first.metadata.labels)}. Only models of the same "
                 "classes, in the same order, can be asked about the same photos."
             )
     photos = find_photos(root, first.metadata.labels, partial=partial)
@@ -91,19 +92,18 @@ def keep_readable(photos: Photos, cache: Path, *, skip: bool) -> Photos:
     reasons = _read_all(photos, cache)
     if not reasons:
         return photos
-    shown = "\n  ".join(list(reasons.values())[:_SHOWN]) + _more(len(reasons))
+    shown = _lines(reasons.values())
     finding = f"{len(reasons)} of {len(photos)} files in {photos.root} cannot be read"
     if not skip:
         raise DataError(
-            f"{finding}; repair or remove them, or leave them out with --skip-unreadable:"
-            f"\n  {shown}"
+            f"{finding}; repair or remove them, or leave them out with --skip-unreadable:{shown}"
         )
     kept = photos.subset([i for i in range(len(photos)) if i not in reasons])
     gone = set(photos.targets.tolist()) - set(kept.targets.tolist())
     if gone:
-        names = ", ".join(photos.labels[index] for index in sorted(gone))
-        raise DataError(f"{finding}, and no photo of {names} is left:\n  {shown}")
-    log(f"{finding} and were left out:\n  {shown}")
+        names = listed(photos.labels[index] for index in sorted(gone))
+        raise DataError(f"{finding}, and no photo of {names} is left:{shown}")
+    log(f"{finding} and were left out:{shown}")
     return kept
 
 
@@ -160,26 +160,18 @@ def describe_copies(photos: Photos, copies: Sequence[Sequence[Path]]) -> list[st
     """Which photos are there more than once, in lines to print."""
     if not copies:
         return []
-    shown = [
-        f"  {' = '.join(photos.name_of(path) for path in sorted(group, key=_by_name))}"
-        for group in copies[:_SHOWN]
-    ]
+    groups = (
+        " = ".join(photos.name_of(path) for path in sorted(group, key=by_path)) for group in copies
+    )
     extra = sum(len(group) - 1 for group in copies)
-    return [
-        f"remark: {extra} photo(s) in {photos.root} are copies of others and count twice:",
-        *shown,
-        *([_more(len(copies)).strip("\n")] if len(copies) > _SHOWN else []),
-    ]
-
-
-def _by_name(path: Path) -> list[tuple[int, str]]:
-    return natural_key(str(path))
+    remark = f"remark: {extra} photo(s) in {photos.root} are copies of others and count twice:"
+    return (remark + _lines(groups)).splitlines()
 
 
 def _with_labels(photos: Photos, members: Sequence[int]) -> str:
-    parts = [f"{photos.paths[i]} ({photos.labels[photos.targets[i]]})" for i in members[:_SHOWN]]
-    return " = ".join(parts)
+    parts = (f"{photos.paths[i]} ({photos.labels[photos.targets[i]]})" for i in members)
+    return listed(parts, " = ", _SHOWN)
 
 
-def _more(count: int) -> str:
-    return f"\n  and {count - _SHOWN} more" if count > _SHOWN else ""
+def _lines(items: Iterable[str]) -> str:
+    return "\n  " + listed(items, "\n  ", _SHOWN)

@@ -15,6 +15,7 @@ from edgeclf.datasets.validation import (
     describe_copies,
     keep_readable,
 )
+from edgeclf.errors import listed
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.system import files
 from edgeclf.system.progress import log
@@ -92,7 +93,7 @@ def open_training_data(
     origin = f"{_HELD_OUT:.0%} of it, set aside" if evaluation is None else str(evaluation)
     left_out = "" if skipped is None else f"; {skipped} left out because they cannot be read"
     log(
-        f"{len(photos)} photos of {', '.join(photos.labels)} in {root}; "
+        f"{len(photos)} photos of {listed(photos.labels)} in {root}; "
         f"{len(judged)} for evaluation from {origin}{left_out}"
     )
     remarks = [describe_copies(each, groups) for each, groups in zip(sets, copies, strict=True)]

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from edgeclf.artifact import Artifact
 from edgeclf.converters.sources import SourceModel
-from edgeclf.errors import ArtifactError
+from edgeclf.datasets.labels import class_finder
+from edgeclf.errors import ArtifactError, listed
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.networks.backend import keras
 from edgeclf.networks.keras_model import in_batches, load_model
@@ -163,7 +164,8 @@ class ReorderedTeacher:
         self.spec, self.sha256 = teacher.spec, teacher.sha256
         self.feature_width = teacher.feature_width
         self._teacher = teacher
-        self._order = [teacher.labels.index(label) for label in labels]
+        known = _named_as(labels, teacher.labels)
+        self._order = [known.index(label) for label in labels]
 
     def answer(self, images: UInt8Array) -> Answers:
         """The teacher's answers, in the order of `labels`."""
@@ -186,10 +188,11 @@ def open_teacher(given: Artifact | SourceModel, labels: Sequence[str]) -> Teache
         name, known = given.source.metadata.name, given.source.metadata.labels
     else:
         name, known = str(given.path or "The teacher"), given.metadata.labels
+    known = _named_as(labels, known)
     if missing := [label for label in labels if label not in known]:
         raise ArtifactError(
-            f"{name} knows the classes {', '.join(known)}; the photos are of {', '.join(labels)}. "
-            f"It cannot teach {', '.join(missing)}. Train the teacher on these photos first."
+            f"{name} knows the classes {listed(known)}; the photos are of {listed(labels)}. "
+            f"It cannot teach {listed(missing)}. Train the teacher on these photos first."
         )
     if extra := len(known) - len(labels):
         log(f"{extra} classes of the teacher are left out, as there are no photos of them")
@@ -206,7 +209,14 @@ def open_teacher(given: Artifact | SourceModel, labels: Sequence[str]) -> Teache
         teacher = KerasTeacher(known, given.metadata.image, given.sha256, model)
     else:
         teacher = RuntimeTeacher(given)
-    return teacher if known == tuple(labels) else ReorderedTeacher(teacher, labels)
+    return teacher if teacher.labels == tuple(labels) else ReorderedTeacher(teacher, labels)
+
+
+def _named_as(labels: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The classes a teacher knows, those among `labels` spelt as there."""
+    find = class_finder(known)
+    spelling = {find(label): label for label in labels}
+    return tuple(spelling.get(name, name) for name in known)
 
 
 def _logits(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import edgeclf
+from edgeclf.datasets.photos import find_unlabelled
 
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 FOLDER_FPS = 5.0
 VIDEO_FPS = 25.0  # for a video that does not say
 RATE_OVER = 30  # answers that the rate is averaged over
@@ -54,10 +54,7 @@ def ticks(fps: float) -> Iterator[None]:
 
 def read_folder(folder: Path, fps: float) -> Generator[Path, None, None]:
     """The photos of a folder and of those in it, in the order of their names."""
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
-    if not photos:
-        raise edgeclf.OptionError(f"There are no photos in {folder}.")
-    for photo, _ in zip(photos, ticks(fps), strict=False):
+    for photo, _ in zip(find_unlabelled(folder).paths, ticks(fps), strict=False):
         yield photo  # a frame is anything that Classifier.classify takes
 
 

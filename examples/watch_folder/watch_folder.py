@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import edgeclf
+from edgeclf.datasets.folders import is_photo
 from edgeclf.system.words import csv_cell
 
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 COLUMNS = ["time", "file", "size_bytes", "mtime_ns", "label", "probability", "error"]
 STOP = {signal.SIGINT, signal.SIGTERM}
 
@@ -42,7 +42,7 @@ class Key(NamedTuple):
 
 def key_of(path: Path) -> Key | None:
     """The photo's key; None if it is none, or is gone."""
-    if path.name.startswith(".") or path.suffix.lower() not in PHOTOS:
+    if not is_photo(path.name):
         return None
     try:
         status = path.stat()

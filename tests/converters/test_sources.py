@@ -13,7 +13,6 @@ import pytest
 import edgeclf
 from edgeclf import SourceSpec
 from edgeclf.cli import main
-from edgeclf.converters.labels import read_labels
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import load_image
 
@@ -249,23 +248,3 @@ def test_what_does_not_fit_is_said(
         convert(tmp_path / "bad.onnx", ["fp32.onnx"])
     with pytest.raises(OptionError, match="low < high"):
         SourceSpec(input_range=(1, 0))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("number,name\n0,a\n", "expected id and name"),
-        ("id,name\n0,a\n2,b\n", "not 0 to 1, each once"),
-        ("id,name\nx,a\n", "no whole number"),
-        ("", "columns none"),
-    ],
-)
-def test_unusable_label_maps(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "map.csv").write_text(text)
-    with pytest.raises(OptionError, match=message):
-        read_labels(tmp_path / "map.csv")
-
-
-def test_label_maps_in_any_order(tmp_path: Path) -> None:
-    (tmp_path / "map.csv").write_text('\ufeffName, ID\nb,1\n"a, c",0\n')
-    assert read_labels(tmp_path / "map.csv") == ("a, c", "b")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,38 @@ def test_a_table_names_the_same_photos_as_the_folders(
     assert photos.name_of(photos.paths[0]) == "cat/0.png"
     (path.parent / "labels.txt").write_text("dog\ncat\n")
     assert find_photos(path).labels == ("dog", "cat")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_as_programs_write_them(
+    table: MakeTable, encoding: str, separator: str, tmp_path: Path
+) -> None:
+    path = table("", name="photos.tsv")
+    rows = [("path", "label"), ("dog/0.png", "Möwe"), ("cat/0.png", "cat, tame")]
+    with open(path, "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([*rows, ("", "")])
+    photos = find_photos(path)
+    assert photos.labels == ("cat, tame", "Möwe")
+    assert [photos.name_of(photo) for photo in photos.paths] == ["cat/0.png", "dog/0.png"]
+
+
+def test_a_table_finds_the_files_of_a_mac(table: MakeTable) -> None:
+    path = table("path,label", "é/0.png,é", "dog/0.png,dog")
+    (path.parent / "cat").rename(path.parent / "e\u0301")
+    assert find_photos(path).labels == ("dog", "é")
+    assert find_photos(path, ["e\u0301", "dog"]).labels == ("e\u0301", "dog")
+
+
+def test_what_systems_leave_is_no_row_of_a_table(
+    table: MakeTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["cat/0.png,cat", "dog/0.png,dog", "cat/Thumbs.db,cat", "__MACOSX/cat/._0.png,cat"]
+    assert len(find_photos(table("path,label", *rows))) == 2
+    assert "2 rows of" in capsys.readouterr().err
+    path = table("path,label", ".mine/0.png,cat", "dog/0.png,dog")
+    (path.parent / "cat").rename(path.parent / ".mine")
+    assert len(find_photos(path)) == 2, "what is named is wanted, hidden or not"
 
 
 def test_a_table_may_split_its_photos(table: MakeTable) -> None:

@@ -33,6 +33,7 @@ def test_a_photo_is_classified_once_across_restarts(
     (inbox / "bad.jpg").write_text("no photo")
     (inbox / "notes.txt").write_text("not looked at")
     (inbox / ".hidden.jpg").write_text("an upload's temporary name")
+    (inbox / "Thumbs.db").write_text("Windows' own")
     found = once(model, inbox, results)
     expected = {path.name: path for path in inbox.glob("[!.]*.jpg")}
     assert sorted(row["file"] for row in found) == sorted(expected)

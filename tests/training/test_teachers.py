@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,19 @@ def test_classes_in_another_order_are_matched_by_name(teachers: Path, ending: st
     if turned.model is not None:  # what a student inherits is in order too
         inherited = turned.model.predict_on_batch(images)
         assert np.array_equal(inherited.argmax(axis=1), straight[:, ::-1].argmax(axis=1))
+
+
+@pytest.mark.parametrize("ending", ["keras", "fp32.onnx"])
+def test_classes_spelt_otherwise_are_the_same(teachers: Path, ending: str) -> None:
+    artifact = load_artifact(teachers / f"swapped.{ending}")
+    spelt = tuple(f"{number} {label}" for number, label in enumerate(LABELS))
+    metadata = dataclasses.replace(artifact.metadata, labels=spelt)
+    for labels in (LABELS, LABELS[::-1]):
+        teacher = open_teacher(dataclasses.replace(artifact, metadata=metadata), labels)
+        plain = open_teacher(artifact, labels)
+        assert teacher.labels == labels
+        images = pictures(4)
+        assert np.array_equal(teacher_logits(teacher, images), teacher_logits(plain, images))
 
 
 def test_a_teacher_that_lacks_a_class_is_refused(teachers: Path) -> None:
