@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
-from edgeclf.converters import readers
 from edgeclf.converters.base import Source, TensorFlowGraph
 from edgeclf.converters.labels import read_labels
-from edgeclf.converters.readers import ForeignModel
+from edgeclf.converters.readers.base import ForeignModel
+from edgeclf.converters.readers.keras import read_keras
+from edgeclf.converters.readers.onnx import read_onnx
+from edgeclf.converters.readers.saved_model import read_saved_model
+from edgeclf.converters.readers.tflite import read_tflite
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
@@ -27,11 +30,11 @@ from edgeclf.system.files import sha256_of
 _BATCH = 32
 _SUM_TOLERANCE = 0.02  # of the probabilities of one image
 _READERS = {
-    ".keras": readers.read_keras,
-    ".h5": readers.read_keras,
-    ".hdf5": readers.read_keras,
-    ".tflite": readers.read_tflite,
-    ".onnx": readers.read_onnx,
+    ".keras": read_keras,
+    ".h5": read_keras,
+    ".hdf5": read_keras,
+    ".tflite": read_tflite,
+    ".onnx": read_onnx,
 }
 
 
@@ -72,7 +75,7 @@ def open_model(path: Path, source_spec: SourceSpec) -> SourceModel:
     if not path.exists():
         raise ArtifactError(f"There is no model {path}.")
     if path.is_dir():
-        return _open_foreign(path, source_spec, readers.read_saved_model(path, source_spec))
+        return _open_foreign(path, source_spec, read_saved_model(path, source_spec))
     content = path.read_bytes()
     if is_artifact(content):
         return _open_artifact(load_artifact(path))
