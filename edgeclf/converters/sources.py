@@ -119,7 +119,7 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "
             "line in the order of the output, or a CSV file with the columns id and name."
         )
-    labels, sha256 = read_labels(source_spec.labels), _hash(path)
+    labels, sha256 = read_labels(source_spec.labels), _hash(path, model.files)
     height, width = _input_size(path, model.input_shape, source_spec)
     metadata = Metadata(
         name=path.stem,
@@ -140,9 +140,10 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             rows.append(np.asarray(model.predict(np.ascontiguousarray(values)), np.float32))
         return _checked(np.concatenate(rows), path, labels, source_spec)
 
-    answers(np.zeros((1, height, width, 3), np.uint8))  # says now what does not fit
+    every_byte = np.resize(np.arange(256, dtype=np.uint8), (1, height, width, 3))
+    answers(every_byte)  # says now what does not fit
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    size = sum(file.stat().st_size for file in files)
+    size = sum(file.stat().st_size for file in (*files, *model.files))
     return SourceModel(
         Source(model.graph, metadata), answers, model.format, sha256, size, source_spec.scores
     )
@@ -193,9 +194,9 @@ def _checked(
     return scores
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, beside: Sequence[Path]) -> str:
     if path.is_file():
-        return sha256_of(path)
+        return sha256_of(path, *beside)
     return sha256_of(*_names_and_files(path))
 
 
