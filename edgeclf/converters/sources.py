@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import Source, TensorFlowGraph
+from edgeclf.converters.file_kinds import kind_of
 from edgeclf.converters.labels import read_labels
 from edgeclf.converters.readers.base import ForeignModel
 from edgeclf.converters.readers.keras import read_keras
@@ -30,11 +31,11 @@ from edgeclf.system.files import sha256_of
 _BATCH = 32
 _SUM_TOLERANCE = 0.02  # of the probabilities of one image
 _READERS = {
-    ".keras": read_keras,
-    ".h5": read_keras,
-    ".hdf5": read_keras,
-    ".tflite": read_tflite,
-    ".onnx": read_onnx,
+    "keras": read_keras,
+    "h5": read_keras,
+    "saved_model": read_saved_model,
+    "tflite": read_tflite,
+    "onnx": read_onnx,
 }
 
 
@@ -74,17 +75,9 @@ def open_model(path: Path, source_spec: SourceSpec) -> SourceModel:
     """
     if not path.exists():
         raise ArtifactError(f"There is no model {path}.")
-    if path.is_dir():
-        return _open_foreign(path, source_spec, read_saved_model(path, source_spec))
-    content = path.read_bytes()
-    if is_artifact(content):
+    if path.is_file() and is_artifact(path.read_bytes()):
         return _open_artifact(load_artifact(path))
-    read = _READERS.get(path.suffix)
-    if read is None:
-        raise ArtifactError(
-            f"{path} is neither an artifact of edgeclf nor a model that can be converted; expected "
-            ".keras, .h5, .tflite, .onnx or the folder of a SavedModel."
-        )
+    read = _READERS[kind_of(path)]
     return _open_foreign(path, source_spec, read(path, source_spec))
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf.converters.readers.base import ForeignModel, tensorflow_graph
+from edgeclf.converters.readers.base import (
+    ForeignModel,
+    Output,
+    answering,
+    as_rows,
+    choose_output,
+    in_type,
+    only_input,
+    tensorflow_graph,
+)
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, mapped
 
@@ -25,8 +34,6 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
     from edgeclf.networks.backend import tf
 
-    if not (path / "saved_model.pb").is_file():
-        raise ArtifactError(f"{path} is a folder without saved_model.pb; expected a SavedModel.")
     proto = saved_model_pb2.SavedModel()
     with mapped(ArtifactError, f"{path} is no readable SavedModel"):
         proto.ParseFromString((path / "saved_model.pb").read_bytes())
@@ -45,22 +52,28 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
     signature = signatures[name]
     _, inputs = signature.structured_input_signature
     outputs = signature.structured_outputs
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ConversionError(
-            f"The signature {name!r} of {path} takes {', '.join(inputs)} and answers "
-            f"{', '.join(outputs)}; an image classifier has one of each."
-        )
+    only_input(list(inputs), path)
     ((input_name, spec),) = inputs.items()
-    (output_name,) = outputs
+    found = [Output(name, _sizes(output.shape)) for name, output in outputs.items()]
+    output_name = choose_output(found, path, source_spec).name
 
     def function(image: Any) -> Any:
         inputs_by_name = {input_name: tf.cast(image, spec.dtype)}
         return tf.cast(signature(**inputs_by_name)[output_name], tf.float32)
 
+    def predict(images: Any) -> Any:
+        values = in_type(images, spec.dtype.as_numpy_dtype, path)
+        with answering("TensorFlow", path, input_name, values.shape):
+            return as_rows(function(values).numpy(), len(values))
+
     variables = list(signature.variables)
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
     graph = tensorflow_graph(function, [loaded, *variables], source_spec)
-    return ForeignModel(graph, function, spec.shape.as_list(), parameters, "saved_model")
+    return ForeignModel(graph, predict, _sizes(spec.shape), parameters, "saved_model")
+
+
+def _sizes(shape: Any) -> tuple[int | None, ...]:
+    return () if shape.rank is None else tuple(shape.as_list())
 
 
 def _operations(proto: Any) -> Iterator[str]:

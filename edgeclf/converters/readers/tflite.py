@@ -24,6 +24,7 @@ from edgeclf.errors import ArtifactError, OptionError, mapped
 from edgeclf.runtimes.litert import LiteRTRuntime
 from edgeclf.system.quiet import first_words_of
 
+_DAMAGED = "If it came by a download, compare its size: it may be cut short."
 _OUTSIDE = 0.25  # share of an input's own range that the values given may leave out or exceed
 
 
@@ -31,7 +32,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     """A ``.tflite`` in its own types; quantised ones as what they are."""
     engine, library = LiteRTRuntime.import_engine()
     content = path.read_bytes()
-    with mapped(ArtifactError, f"{library} cannot load {path}"), first_words_of(library):
+    with mapped(ArtifactError, f"{library} cannot load {path}", _DAMAGED), first_words_of(library):
         interpreter: Any = engine.Interpreter(model_content=content)
     inputs, answers = interpreter.get_input_details(), interpreter.get_output_details()
     only_input([detail["name"] for detail in inputs], path)
