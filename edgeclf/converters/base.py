@@ -98,20 +98,41 @@ class TensorFlowGraph:
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """What a model from elsewhere is that was quantised before it came here.
+
+    Attributes:
+        precision: The one of ours that it has, and the only one that it can have.
+        scheme: How it was done, in a few words.
+    """
+
+    precision: Precision
+    scheme: str
+
+    def record(self) -> dict[str, Any]:
+        """What its artifact says of it."""
+        return {"scheme": f"{self.scheme}, taken over as it was", "recipe": "none", "tool": "none"}
+
+
+@dataclass(frozen=True)
 class FileGraph:
-    """A network in an engine's file: float32 input, normalised, and float32 scores.
+    """A network in an engine's file: normalised images in, scores out.
 
     Attributes:
         format: ``tflite`` or ``onnx``.
         content: The file.
         channels_first: Whether the input is [N, 3, H, W] instead of [N, H, W, 3].
         logits: Whether the scores still need a softmax.
+        output: The tensor that holds the scores; empty for the only output.
+        quantized: What it is, if it is quantised already.
     """
 
     format: Format
     content: bytes = field(repr=False)
     channels_first: bool = False
     logits: bool = False
+    output: str = ""
+    quantized: Quantized | None = None
 
 
 Graph: TypeAlias = TensorFlowGraph | FileGraph
@@ -130,6 +151,11 @@ class Source:
     graph: Graph
     metadata: Metadata
     calibration: UInt8Array | None = None
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """What it is, if it is quantised already: it is taken over as it is, or not at all."""
+        return self.graph.quantized if isinstance(self.graph, FileGraph) else None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgeclf.artifact import Format, Precision
-from edgeclf.converters import onnx_graph
+from edgeclf.converters import onnx_graph, onnx_import
 from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.gptq import Layer
@@ -54,24 +54,26 @@ class OnnxConverter:
         if isinstance(source.graph, TensorFlowGraph):
             float_graph = _from_tensorflow(source.graph, (None, image.height, image.width, 3))
         elif source.graph.format == "onnx":
-            float_graph = onnx_graph.as_float_graph(source.graph)
+            classes = len(source.metadata.labels)
+            float_graph = onnx_graph.as_float_graph(source.graph, image, classes)
         else:
             raise ConversionError(
                 f"A .{source.graph.format} model cannot become ONNX here; convert it to "
                 f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
             )
-        onnx_graph.free_batch(float_graph)
+        onnx_graph.free_batch(float_graph, self._scheme)
         self._float_graph = float_graph
         self._int8: StaticInt8[Any] | None = None
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
-        return fallback_recipes(precision)
+        return [Recipe(precision)] if self._source.quantized else fallback_recipes(precision)
 
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
-        if recipe.precision == "fp32":
-            return Converted(onnx_graph.with_bytes_input(self._float_graph, self._scheme))
+        if recipe.precision == "fp32" or self._source.quantized:
+            record = self._source.quantized.record() if self._source.quantized else None
+            return Converted(onnx_graph.with_bytes_input(self._float_graph, self._scheme), record)
         if recipe.precision == "fp16":
             content = onnx_graph.with_bytes_input(_as_fp16(self._float_graph), self._scheme)
             return Converted(content, self._scheme_of(recipe, []))
@@ -201,7 +203,7 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> A
             proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
     finally:
         logger.setLevel(level)
-    return onnx_graph.with_public_names(proto)
+    return onnx_graph.with_public_names(onnx_import.cleaned(proto))
 
 
 def _fused(float_graph: Any) -> Any:

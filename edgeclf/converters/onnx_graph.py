@@ -14,52 +14,92 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Normalization
+from edgeclf.converters import onnx_import
 from edgeclf.converters.base import FileGraph
 from edgeclf.converters.gptq import Layer
+from edgeclf.converters.onnx_import import rename
 from edgeclf.errors import ConversionError, mapped
+from edgeclf.image import ImageSpec
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
 FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
 _INPUT = "image"
+_OURS = frozenset((
+    FLOAT_INPUT, OUTPUT, _INPUT, "image_cast", "image_centred", "image_floats", "image_mean",
+    "image_nhwc", "image_scale", "image_std", "image_zero_point", "scores_Cast", "scores_Reshape",
+    "scores_Softmax", "scores_shape",
+))  # fmt: skip
+_SAME_ANSWER = 1e-4  # of probabilities
+_SAME_SCALE = 1e-4  # relative: float32, and the ways to compute it
 
 
-def as_float_graph(graph: FileGraph) -> Any:
-    """A model from elsewhere as a float graph: NHWC in, probabilities out, with their names."""
+def as_float_graph(graph: FileGraph, image: ImageSpec, classes: int) -> Any:
+    """A model from elsewhere as a float graph: NHWC in, probabilities out, with their names.
+
+    Args:
+        graph: With all its weights.
+        image: How large its pictures are.
+        classes: How many scores it answers for one.
+
+    Raises:
+        ConversionError: It cannot be edited, or takes only several images at a time.
+    """
     import onnx
-    from onnx import TensorProto, helper
 
     with mapped(ConversionError, "The ONNX model cannot be read"):
         model = onnx.load_from_string(graph.content)
         onnx.checker.check_model(model)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [given for given in model.graph.input if given.name not in constants]
-    for role, values in (("input", inputs), ("output", model.graph.output)):
-        types = [TensorProto.DataType.Name(v.type.tensor_type.elem_type) for v in values]
-        if types != ["FLOAT"]:
-            raise ConversionError(
-                f"The ONNX model's {role}s are {types}; expected one of FLOAT. A model that is "
-                "quantised already cannot be converted again; take the one it was made from."
-            )
-    if graph.logits:
-        scores = model.graph.output[0].name
-        model.graph.node.append(helper.make_node("Softmax", [scores], ["softmax_"], axis=-1))
-        model.graph.output[0].name = "softmax_"
-    if graph.channels_first:
-        (given,) = inputs
-        transposed = helper.make_node("Transpose", [FLOAT_INPUT], [given.name], perm=[0, 3, 1, 2])
-        dims = given.type.tensor_type.shape.dim
-        batch, channels, height, width = (copy.deepcopy(dim) for dim in dims)
-        model.graph.node.insert(0, transposed)
-        replaced = copy.deepcopy(given)
-        replaced.name = FLOAT_INPUT
-        for dim, value in zip(
-            replaced.type.tensor_type.shape.dim, (batch, height, width, channels), strict=True
-        ):
-            dim.CopyFrom(value)
-        model.graph.input.remove(given)
-        model.graph.input.append(replaced)
+    output = graph.output or model.graph.output[0].name
+    model = onnx_import.as_plain(model, output, _OURS)
+    _take_images(model, image, channels_first=graph.channels_first)
+    _answer_rows(model, classes, logits=graph.logits)
     return with_public_names(model)
+
+
+def _take_images(model: Any, image: ImageSpec, *, channels_first: bool) -> None:
+    """Lets the model take float32 images [N, H, W, 3]."""
+    from onnx import TensorProto, helper
+
+    (given,) = model.graph.input
+    name, kind = given.name, given.type.tensor_type
+    nodes = []
+    if kind.elem_type != TensorProto.FLOAT:
+        nodes.append(helper.make_node("Cast", ["image_floats"], [name], to=kind.elem_type))
+        name = "image_floats"
+    if channels_first:
+        nodes.append(helper.make_node("Transpose", ["image_nhwc"], [name], perm=[0, 3, 1, 2]))
+        name = "image_nhwc"
+    for node in nodes:
+        model.graph.node.insert(0, node)
+    batch = kind.shape.dim[0].dim_value or "N"
+    shape = [batch, image.height, image.width, 3]
+    given.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+
+def _answer_rows(model: Any, classes: int, *, logits: bool) -> None:
+    """Lets the model answer float32 probabilities [N, classes]."""
+    from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+    (answer,) = shape_inference.infer_shapes(model).graph.output
+    kind, name = answer.type.tensor_type, answer.name
+    steps: list[tuple[str, list[str], dict[str, Any]]] = []
+    if kind.elem_type not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
+        steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
+    if len(kind.shape.dim) != 2:  # as [N, C, 1, 1], [N, 1, 1, C], or [C] for one
+        shape = numpy_helper.from_array(np.array([-1, classes]), "scores_shape")
+        model.graph.initializer.append(shape)
+        steps.append(("Reshape", [shape.name], {}))
+    if logits:
+        steps.append(("Softmax", [], {"axis": -1}))
+    for operator, others, attributes in steps:
+        made = f"scores_{operator}"
+        node = helper.make_node(operator, [name, *others], [made], made, **attributes)
+        model.graph.node.append(node)
+        name = made
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or "N"
+    answered = helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, classes])
+    model.graph.output[0].CopyFrom(answered)
 
 
 def with_public_names(model: Any) -> Any:
@@ -67,18 +107,8 @@ def with_public_names(model: Any) -> Any:
     constants = {tensor.name for tensor in model.graph.initializer}
     (given,) = (value for value in model.graph.input if value.name not in constants)
     (answer,) = model.graph.output
-    _rename(model, given.name, FLOAT_INPUT)
-    _rename(model, answer.name, OUTPUT)
+    rename(model, {given.name: FLOAT_INPUT, answer.name: OUTPUT})
     return model
-
-
-def _rename(model: Any, old: str, new: str) -> None:
-    for node in model.graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name == old:
-            value.name = new
 
 
 def with_bytes_input(float_graph: Any, scheme: Normalization) -> bytes:
@@ -95,15 +125,17 @@ def with_bytes_input(float_graph: Any, scheme: Normalization) -> bytes:
         return name
 
     if scheme.is_exact:
+        stored = {tensor.name: tensor for tensor in graph.initializer}
         parameters = [
             constant("image_scale", np.array(1 / scheme.stds[0], np.float32)),
             constant("image_zero_point", np.array(round(scheme.means[0]), np.uint8)),
         ]
-        quantize = [n for n in graph.node
-                    if n.op_type == "QuantizeLinear" and n.input[0] == FLOAT_INPUT]  # fmt: skip
+        quantize = [n for n in graph.node if n.op_type == "QuantizeLinear"
+                    and n.input[0] == FLOAT_INPUT
+                    and _quantizes_as(n, stored, scheme)]  # fmt: skip
         others = [n for n in graph.node if FLOAT_INPUT in n.input and n not in quantize]
         for node in quantize:  # what it would compute are the bytes themselves
-            _rename(model, node.output[0], _INPUT)
+            rename(model, {node.output[0]: _INPUT})
             graph.node.remove(node)
         if others:
             nodes.append(helper.make_node("DequantizeLinear", [_INPUT, *parameters], [FLOAT_INPUT]))
@@ -123,27 +155,69 @@ def with_bytes_input(float_graph: Any, scheme: Normalization) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def free_batch(model: Any) -> None:
-    """Lets the model take any number of images, where nothing in it stands against that."""
-    onnxruntime: Any = OnnxRuntime.import_engine()
+def _quantizes_as(node: Any, stored: Mapping[str, Any], scheme: Normalization) -> bool:
+    """Whether a QuantizeLinear makes of the normalised values the bytes that they came from."""
+    from onnx import numpy_helper
+
+    if len(node.input) < 3 or not all(name in stored for name in node.input[1:3]):
+        return False
+    scale, zero_point = (numpy_helper.to_array(stored[name]) for name in node.input[1:3])
+    return (
+        zero_point.dtype == np.uint8
+        and scale.size == 1
+        and int(zero_point.item()) == round(scheme.means[0])
+        and abs(float(scale.item()) * scheme.stds[0] - 1) < _SAME_SCALE
+    )
+
+
+def free_batch(model: Any, scheme: Normalization) -> None:
+    """Lets the model take any number of images, if each then gets the answers it gets alone.
+
+    Where it does not, as when quantised by what comes along, the model takes one at a time.
+
+    Args:
+        model: A float graph.
+        scheme: What its input expects of bytes.
+
+    Raises:
+        ConversionError: It can only take several at a time.
+    """
     values = (*model.graph.input, *model.graph.output)
-    dimensions = [value.type.tensor_type.shape.dim for value in values]
-    kept = [copy.deepcopy(dims[0]) for dims in dimensions]
-    for dims in dimensions:
-        dims[0].dim_param = "N"
-    shape = [2, *(dim.dim_value for dim in dimensions[0][1:])]
+    batches = [value.type.tensor_type.shape.dim[0] for value in values]
+    fixed = batches[0].dim_value
+    for batch in batches:
+        batch.dim_param = "N"
+    if _takes_two(model, scheme):
+        return
+    if fixed > 1:
+        onnx_import.free_reshapes(model, fixed)
+        if not _takes_two(model, scheme):
+            raise ConversionError(
+                f"The ONNX model takes {fixed} images at a time, and operators inside it count on "
+                "that. Export it with an open batch, or for one image."
+            )
+        return
+    for batch in batches:
+        batch.dim_value = 1
+
+
+def _takes_two(model: Any, scheme: Normalization) -> bool:
+    """Whether the model gives two images together the answers that it gives each alone."""
+    onnxruntime: Any = OnnxRuntime.import_engine()
+    sizes = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *sizes), np.uint8)
+    pixels[1] //= 4  # a dark one beside a bright one
+    images = scheme.apply(pixels)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # a failure here is an answer, not a fault
-    works = False
     with contextlib.suppress(Exception):  # whatever the engine raises, it means no
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        (answer,) = session.run(None, {FLOAT_INPUT: np.zeros(shape, np.float32)})
-        works = len(answer) == 2
-    if not works:
-        for dims, old in zip(dimensions, kept, strict=True):
-            dims[0].CopyFrom(old)
+        (both,) = session.run(None, {FLOAT_INPUT: images})
+        alone = [session.run(None, {FLOAT_INPUT: image[np.newaxis]})[0] for image in images]
+        return np.allclose(both, np.concatenate(alone), atol=_SAME_ANSWER)
+    return False
 
 
 def weight_layers(model: Any) -> list[Layer]:

@@ -77,18 +77,12 @@ class Conversion:
 
     def __init__(self, model: Path, config: ConversionConfig) -> None:
         self.targets = [Target.parse(text) for text in config.to]
-        needs = [str(t) for t in self.targets if t.precision in CALIBRATED]
-        if config.calibration is None and needs:
-            raise OptionError(
-                f"{', '.join(needs)} needs photos to measure its ranges on. Add --calibration DIR "
-                "with photos like those of the evaluation, but not the same, or leave it out of "
-                "--to."
-            )
         self._config = config
         self._file = model.name
         self.folder = model.parent if config.out is None else Path(config.out)
         files.check_out(self.folder, is_folder=True)
         self._source_model: SourceModel = open_model(model, config.source)
+        self._check_calibration()
         self._metadata = self._source_model.source.metadata
         if config.full_decode:
             exact = dataclasses.replace(self._metadata.image, scaled_decode=False)
@@ -103,6 +97,15 @@ class Conversion:
         )
         self._answers = self._source_model.answers(self._evaluation.images)
         self._converters: dict[str, Converter] = {}
+
+    def _check_calibration(self) -> None:
+        needs = [str(target) for target in self.targets if target.precision in CALIBRATED]
+        if self._config.calibration is None and needs and not self._source_model.source.quantized:
+            raise OptionError(
+                f"{', '.join(needs)} needs photos to measure its ranges on. Add --calibration DIR "
+                "with photos like those of the evaluation, but not the same, or leave it out of "
+                "--to."
+            )
 
     def _calibrate(self) -> tuple[dict[str, Any] | None, UInt8Array | None]:
         config = self._config
@@ -184,10 +187,17 @@ class Conversion:
         }
 
     def _converter(self, target: Target) -> Converter:
+        quantized = self._source.quantized
+        if quantized and target.precision != quantized.precision:
+            raise ConversionError(
+                f"{self._file} is quantised already: {quantized.scheme}. It can be taken over as "
+                f"{quantized.precision}; for {target.precision}, convert the float model that it "
+                "was made from."
+            )
         if target.converter not in self._converters:
             self._converters[target.converter] = find_converter(target.converter)(self._source)
         converter = self._converters[target.converter]
-        if target.precision not in converter.precisions:
+        if not quantized and target.precision not in converter.precisions:
             raise ConversionError(
                 f"The converter {target.converter} writes {', '.join(converter.precisions)}, not "
                 f"{target.precision}."

@@ -14,10 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
-from edgeclf.converters import readers
 from edgeclf.converters.base import Source, TensorFlowGraph
+from edgeclf.converters.file_kinds import kind_of
 from edgeclf.converters.labels import read_labels
-from edgeclf.converters.readers import ForeignModel
+from edgeclf.converters.readers.base import ForeignModel
+from edgeclf.converters.readers.keras import read_keras
+from edgeclf.converters.readers.onnx import read_onnx
+from edgeclf.converters.readers.saved_model import read_saved_model
+from edgeclf.converters.readers.tflite import read_tflite
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
@@ -27,11 +31,11 @@ from edgeclf.system.files import sha256_of
 _BATCH = 32
 _SUM_TOLERANCE = 0.02  # of the probabilities of one image
 _READERS = {
-    ".keras": readers.read_keras,
-    ".h5": readers.read_keras,
-    ".hdf5": readers.read_keras,
-    ".tflite": readers.read_tflite,
-    ".onnx": readers.read_onnx,
+    "keras": read_keras,
+    "h5": read_keras,
+    "saved_model": read_saved_model,
+    "tflite": read_tflite,
+    "onnx": read_onnx,
 }
 
 
@@ -71,17 +75,9 @@ def open_model(path: Path, source_spec: SourceSpec) -> SourceModel:
     """
     if not path.exists():
         raise ArtifactError(f"There is no model {path}.")
-    if path.is_dir():
-        return _open_foreign(path, source_spec, readers.read_saved_model(path, source_spec))
-    content = path.read_bytes()
-    if is_artifact(content):
+    if path.is_file() and is_artifact(path.read_bytes()):
         return _open_artifact(load_artifact(path))
-    read = _READERS.get(path.suffix)
-    if read is None:
-        raise ArtifactError(
-            f"{path} is neither an artifact of edgeclf nor a model that can be converted; expected "
-            ".keras, .h5, .tflite, .onnx or the folder of a SavedModel."
-        )
+    read = _READERS[kind_of(path)]
     return _open_foreign(path, source_spec, read(path, source_spec))
 
 
@@ -116,7 +112,7 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "
             "line in the order of the output, or a CSV file with the columns id and name."
         )
-    labels, sha256 = read_labels(source_spec.labels), _hash(path)
+    labels, sha256 = read_labels(source_spec.labels), _hash(path, model.files)
     height, width = _input_size(path, model.input_shape, source_spec)
     metadata = Metadata(
         name=path.stem,
@@ -137,9 +133,10 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             rows.append(np.asarray(model.predict(np.ascontiguousarray(values)), np.float32))
         return _checked(np.concatenate(rows), path, labels, source_spec)
 
-    answers(np.zeros((1, height, width, 3), np.uint8))  # says now what does not fit
+    every_byte = np.resize(np.arange(256, dtype=np.uint8), (1, height, width, 3))
+    answers(every_byte)  # says now what does not fit
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    size = sum(file.stat().st_size for file in files)
+    size = sum(file.stat().st_size for file in (*files, *model.files))
     return SourceModel(
         Source(model.graph, metadata), answers, model.format, sha256, size, source_spec.scores
     )
@@ -190,9 +187,9 @@ def _checked(
     return scores
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, beside: Sequence[Path]) -> str:
     if path.is_file():
-        return sha256_of(path)
+        return sha256_of(path, *beside)
     return sha256_of(*_names_and_files(path))
 
 

@@ -28,6 +28,7 @@ from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
+from edgeclf.image import ImageSpec
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.system.quiet import first_words_of
 
@@ -53,7 +54,7 @@ class TFLiteConverter:
                 _from_tensorflow(source.graph, (1, image.height, image.width, 3))
             )
         elif source.graph.format == "tflite":
-            self._float_graph = _from_file(source.graph)
+            self._float_graph = _from_file(source.graph, image)
         else:
             raise ConversionError(
                 f"A .{source.graph.format} model cannot become TFLite here; convert it to "
@@ -63,12 +64,13 @@ class TFLiteConverter:
 
     def recipes(self, precision: Precision) -> Sequence[Recipe]:
         """See `Converter.recipes`."""
-        return fallback_recipes(precision)
+        return [Recipe(precision)] if self._source.quantized else fallback_recipes(precision)
 
     def convert(self, recipe: Recipe) -> Converted:
         """See `Converter.convert`."""
-        if recipe.precision == "fp32":
-            return Converted(self._finish(self._float_graph, recipe))
+        if recipe.precision == "fp32" or self._source.quantized:
+            record = self._source.quantized.record() if self._source.quantized else None
+            return Converted(self._finish(self._float_graph, recipe), record)
         if recipe.calibration is None:
             quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision))
             return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, []))
@@ -213,11 +215,34 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         return bytes(converter.convert())
 
 
-def _from_file(graph: FileGraph) -> bytes:
+def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
+    rows, columns = image.height, image.width
+    wanted = (1, 3, rows, columns) if graph.channels_first else (1, rows, columns, 3)
     with mapped(ConversionError, "The TFLite model cannot be read"):
         return flatbuffer.as_float_graph(
-            graph.content, channels_first=graph.channels_first, logits=graph.logits
+            graph.content,
+            output=graph.output,
+            shapes=_shapes(graph.content, wanted),
+            channels_first=graph.channels_first,
+            logits=graph.logits,
         )
+
+
+def _shapes(model: bytes, wanted: tuple[int, ...]) -> dict[int, Any]:
+    """The shapes of all tensors when the input has the shape wanted; none if it has it already."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with _quiet():
+        interpreter = Interpreter(  # a delegate would not tell the shapes inside of it
+            model_content=model,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        (given,) = interpreter.get_input_details()
+        if tuple(given["shape"]) == wanted:
+            return {}
+        interpreter.resize_tensor_input(given["index"], wanted)
+        interpreter.allocate_tensors()
+    return {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
 
 
 def _quantizer() -> tuple[Any, Any, Any]:

@@ -6,11 +6,16 @@ probabilities, float32 [1, H, W, 3] to float32 [1, classes].
 """
 
 from edgeclf.converters.flatbuffer.edits import (
-    as_float_graph,
     with_bytes_input,
     with_free_batch,
     with_metadata,
     with_signature,
+)
+from edgeclf.converters.flatbuffer.foreign import (
+    as_float_graph,
+    made_by_softmax,
+    parameter_count,
+    quantized_as,
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
@@ -26,8 +31,11 @@ __all__ = [
     "constant_tensors",
     "input_name",
     "logits_layer",
+    "made_by_softmax",
     "operator_outputs",
     "pack",
+    "parameter_count",
+    "quantized_as",
     "tensor_ranks",
     "unpack",
     "with_bytes_input",

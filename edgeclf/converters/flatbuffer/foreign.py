@@ -1,0 +1,207 @@
+"""TFLite models from elsewhere, brought to the form that the converters edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from edgeclf.converters.base import Quantized
+from edgeclf.converters.flatbuffer.editor import Editor
+from edgeclf.converters.flatbuffer.tree import (
+    operator_name,
+    pack,
+    schema,
+    text,
+    type_name,
+    unpack_graph,
+)
+from edgeclf.errors import ConversionError
+
+_INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32}
+_BETWEEN = ("CAST", "DEQUANTIZE", "QUANTIZE")  # operators that only change a tensor's type
+_SHAPING = (*_BETWEEN, "RESHAPE", "SQUEEZE")
+
+
+def as_float_graph(
+    model: bytes,
+    *,
+    output: str = "",
+    shapes: Mapping[int, Sequence[int]] = MappingProxyType({}),
+    channels_first: bool = False,
+    logits: bool = False,
+) -> bytes:
+    """A model as the converters quantise it: NHWC float32 in, probabilities float32 out.
+
+    Numbers of other types at its ends are quantised and dequantised by their own scale, or cast
+    where they have none. Weights that are only stored in fewer bits become float32.
+
+    Args:
+        model: A flatbuffer with one graph and one input.
+        output: Name of the tensor that holds the scores; empty for the only one.
+        shapes: Of its tensors, by index, where they are others than the file says: a size may be
+            open there.
+        channels_first: Whether its input is [1, 3, H, W]; a TRANSPOSE is put before it.
+        logits: Whether its output still needs a softmax; one is put behind it.
+
+    Raises:
+        ConversionError: It has another number of graphs, or takes or answers other types.
+    """
+    tree, graph = unpack_graph(model)
+    for index, tensor in enumerate(graph.tensors):
+        tensor.shapeSignature = None
+        if index in shapes:
+            tensor.shape = [int(size) for size in shapes[index]]
+    graph.outputs = [i for i in graph.outputs if output in ("", text(graph.tensors[i].name))]
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ConversionError(
+            f"The TFLite model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+            "expected one of each."
+        )
+    _drop_unused(graph)
+    _store_as_floats(tree, graph)
+    editor = Editor(tree)
+    _take_floats(editor, graph)
+    if channels_first:
+        given = graph.tensors[graph.inputs[0]]
+        batch, channels, height, width = map(int, given.shape)
+        outer = editor.tensor("image_nhwc", schema().TensorType.FLOAT32,
+                              (batch, height, width, channels))  # fmt: skip
+        order = editor.constant("to_channels_first", np.array([0, 3, 1, 2], "<i4"))
+        editor.first("TRANSPOSE", schema().TransposeOptionsT(), [outer, order], graph.inputs[0])
+        graph.inputs = [outer]
+    _answer_floats(editor, graph)
+    if logits:
+        scores = graph.outputs[0]
+        options = schema().SoftmaxOptionsT()
+        options.beta = 1.0
+        answer = editor.tensor("softmax", schema().TensorType.FLOAT32, graph.tensors[scores].shape)
+        editor.last("SOFTMAX", options, [scores], answer)
+        graph.outputs = [answer]
+    editor.sign("image", "probabilities")
+    return pack(tree)
+
+
+def quantized_as(model: bytes) -> Quantized | None:
+    """What a model is that was quantised; None for one that computes in float."""
+    tree, graph = unpack_graph(model)
+    computing = [o for o in graph.operators if operator_name(tree, o) not in _BETWEEN]
+    static, dynamic = set(), 0
+    for operator in computing:
+        given = [graph.tensors[index] for index in operator.inputs if index >= 0]
+        flowing = {type_name(t.type) for t in given if not _is_stored(tree, t) and _scales(t)}
+        stored = {type_name(t.type) for t in given if _is_stored(tree, t) and _scales(t)}
+        static |= flowing & _INTEGERS.keys()
+        dynamic += bool(stored and not flowing)
+    if static:
+        return Quantized("int8", f"static, {' and '.join(sorted(static)).lower()} activations")
+    if dynamic:
+        return Quantized("dynamic", f"quantised as values come, in {dynamic} operators")
+    return None
+
+
+def parameter_count(model: bytes) -> int:
+    """How many numbers a model has learnt: its constants of float types, and quantised ones."""
+    tree, graph = unpack_graph(model)
+    floats = ("FLOAT16", "FLOAT32")
+    return sum(int(np.prod(t.shape)) for t in graph.tensors if _is_stored(tree, t)
+               and (type_name(t.type) in floats or _scales(t)))  # fmt: skip
+
+
+def made_by_softmax(model: bytes, output: int) -> bool:
+    """Whether a softmax makes one of the outputs, but for what changes its shape or type."""
+    tree, graph = unpack_graph(model)
+    makers = {index: operator for operator in graph.operators for index in operator.outputs}
+    maker = makers.get(graph.outputs[output])
+    while maker is not None and operator_name(tree, maker) in _SHAPING:
+        maker = makers.get(maker.inputs[0])
+    return maker is not None and operator_name(tree, maker) == "SOFTMAX"
+
+
+def _is_stored(tree: Any, tensor: Any) -> bool:
+    return tree.buffers[tensor.buffer].data is not None
+
+
+def _scales(tensor: Any) -> list[float]:
+    quantization = tensor.quantization
+    return [] if quantization is None or quantization.scale is None else list(quantization.scale)
+
+
+def _drop_unused(graph: Any) -> None:
+    """Leaves the operators that the outputs are computed from."""
+    needed, kept = set(graph.outputs), []
+    for operator in reversed(graph.operators):
+        if needed.intersection(operator.outputs):
+            kept.append(operator)
+            needed.update(operator.inputs)
+    graph.operators = kept[::-1]
+
+
+def _store_as_floats(tree: Any, graph: Any) -> None:
+    """Weights that a DEQUANTIZE makes float32 before they are used are stored as float32."""
+    for operator in [o for o in graph.operators if operator_name(tree, o) == "DEQUANTIZE"]:
+        stored, result = (graph.tensors[o] for o in (operator.inputs[0], operator.outputs[0]))
+        kinds = {**_INTEGERS, "FLOAT16": np.float16}
+        kind = kinds.get(type_name(stored.type))
+        if kind is None or not _is_stored(tree, stored):
+            continue
+        data = np.asarray(tree.buffers[stored.buffer].data).tobytes()
+        values = np.frombuffer(data, kind).reshape(stored.shape).astype(np.float32)
+        if scales := _scales(stored):
+            axis = stored.quantization.quantizedDimension if len(scales) > 1 else 0
+            shape = [1] * values.ndim
+            if len(scales) > 1:
+                shape[axis] = len(scales)
+            zero_points = np.reshape(stored.quantization.zeroPoint, shape)
+            values = ((values - zero_points) * np.reshape(scales, shape)).astype(np.float32)
+        buffer = schema().BufferT()
+        buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
+        tree.buffers.append(buffer)
+        result.buffer = len(tree.buffers) - 1
+        graph.operators.remove(operator)
+
+
+def _take_floats(editor: Editor, graph: Any) -> None:
+    (given,) = graph.inputs
+    tensor = graph.tensors[given]
+    if type_name(tensor.type) == "FLOAT32":
+        return
+    _check_type("takes", tensor)
+    outer = editor.tensor("image_floats", schema().TensorType.FLOAT32, tensor.shape)
+    if _scales(tensor):
+        editor.first("QUANTIZE", schema().QuantizeOptionsT(), [outer], given)
+    else:
+        editor.first("CAST", _cast(schema().TensorType.FLOAT32, tensor.type), [outer], given)
+    graph.inputs = [outer]
+
+
+def _answer_floats(editor: Editor, graph: Any) -> None:
+    (answer,) = graph.outputs
+    tensor = graph.tensors[answer]
+    if type_name(tensor.type) == "FLOAT32":
+        return
+    _check_type("answers", tensor)
+    if not _scales(tensor):
+        raise ConversionError(
+            f"The TFLite model answers {type_name(tensor.type)} without a scale; expected scores "
+            "in FLOAT32, or integers that say what they stand for. Export it with float scores."
+        )
+    outer = editor.tensor("score_floats", schema().TensorType.FLOAT32, tensor.shape)
+    editor.last("DEQUANTIZE", schema().DequantizeOptionsT(), [answer], outer)
+    graph.outputs = [outer]
+
+
+def _check_type(does: str, tensor: Any) -> None:
+    if type_name(tensor.type) not in _INTEGERS:
+        raise ConversionError(
+            f"The TFLite model {does} {type_name(tensor.type)} in {text(tensor.name)!r}; expected "
+            f"FLOAT32, {', '.join(_INTEGERS)}."
+        )
+
+
+def _cast(from_: int, to: int) -> Any:
+    options = schema().CastOptionsT()
+    options.inDataType, options.outDataType = from_, to
+    return options

@@ -1,0 +1,126 @@
+"""ONNX files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf.converters.base import FileGraph
+from edgeclf.converters.onnx_import import (
+    in_float32,
+    made_by_softmax,
+    parameter_count,
+    quantized_as,
+)
+from edgeclf.converters.onnx_weights import load_whole
+from edgeclf.converters.readers.base import (
+    ForeignModel,
+    Output,
+    answering,
+    as_rows,
+    choose_output,
+    in_type,
+    only_input,
+)
+from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.errors import ArtifactError, ConversionError, mapped
+from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.system.progress import log
+
+_ENGINE = "onnxruntime"
+_TYPES = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32,
+}  # fmt: skip
+
+
+def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:
+    """An ``.onnx`` with all its weights, in its own types; quantised ones as what they are."""
+    model, files = load_whole(path)
+    content = model.SerializeToString()
+    session = _load(content, path)
+    inputs = session.get_inputs()
+    only_input([each.name for each in inputs], path)
+    _check_kinds(session, path)
+    outputs = [
+        Output(each.name, _sizes(each.shape), made_by_softmax(model, each.name))
+        for each in session.get_outputs()
+    ]
+    chosen = choose_output(outputs, path, source_spec)
+    graph = FileGraph(
+        "onnx",
+        content,
+        source_spec.layout == "nchw",
+        source_spec.scores == "logits",
+        chosen.name,
+        quantized_as(model),
+    )
+    return ForeignModel(
+        graph,
+        _predictor(session, inputs[0], chosen.name, path),
+        _sizes(inputs[0].shape),
+        parameter_count(model),
+        "onnx",
+        files,
+    )
+
+
+def _load(content: bytes, path: Path) -> Any:
+    onnxruntime: Any = OnnxRuntime.import_engine()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised; what it warns of is the exporter's matter
+
+    def load(content: bytes) -> Any:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    with mapped(ArtifactError, f"{_ENGINE} cannot load {path}"):
+        try:
+            return load(content)
+        except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+            narrow = in_float32(content)
+            if narrow == content:
+                raise
+            session = load(narrow)
+    log(f"{path} is in float64 or bfloat16, which {_ENGINE} cannot run: it is read as float32")
+    return session
+
+
+def _predictor(session: Any, given: Any, output: str, path: Path) -> Callable[[Any], Any]:
+    fixed = given.shape[0] if given.shape and isinstance(given.shape[0], int) else 0
+
+    def predict(images: Any) -> Any:
+        values = in_type(images, _TYPES[given.type], path)
+        step = fixed or len(values)
+        rows = []
+        with answering(_ENGINE, path, given.name, values.shape):
+            for start in range(0, len(values), step):
+                part = values[start : start + step]
+                # A batch that is fixed is filled up with the last image.
+                full = np.concatenate([part, *[part[-1:]] * (step - len(part))])
+                (scores,) = session.run([output], {given.name: full})
+                rows.append(as_rows(scores, step)[: len(part)])
+        return np.concatenate(rows)
+
+    return predict
+
+
+def _sizes(shape: Any) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in shape or ())
+
+
+def _check_kinds(session: Any, path: Path) -> None:
+    """Refuses what no converter takes: other types of images, and answers that are no tensor."""
+    (given,) = session.get_inputs()
+    if given.type not in _TYPES:
+        raise ConversionError(
+            f"{path} takes {given.type} as {given.name!r}; expected images of {', '.join(_TYPES)}."
+        )
+    for answer in session.get_outputs():
+        if not answer.type.startswith("tensor("):
+            raise ConversionError(
+                f"{path} answers {answer.type} as {answer.name!r}; expected a tensor of scores. "
+                "Of a model of scikit-learn, export it with options={'zipmap': False}."
+            )

@@ -1,0 +1,84 @@
+"""The folders of TensorFlow's SavedModels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf.converters.readers.base import (
+    ForeignModel,
+    Output,
+    answering,
+    as_rows,
+    choose_output,
+    in_type,
+    only_input,
+    tensorflow_graph,
+)
+from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.errors import ArtifactError, ConversionError, mapped
+
+# Operations that reach outside of the network; loading a SavedModel may run them.
+_UNSAFE_OPERATIONS = frozenset(
+    ("EagerPyFunc", "MatchingFiles", "PyFunc", "PyFuncStateless", "ReadFile", "WriteFile")
+)
+_SIGNATURES = ("serving_default", "default", "image_classifier")
+
+
+def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
+    """The folder of a SavedModel."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from edgeclf.networks.backend import tf
+
+    proto = saved_model_pb2.SavedModel()
+    with mapped(ArtifactError, f"{path} is no readable SavedModel"):
+        proto.ParseFromString((path / "saved_model.pb").read_bytes())
+    unsafe = sorted(_UNSAFE_OPERATIONS & set(_operations(proto)))
+    if unsafe and not source_spec.trust:
+        raise ConversionError(
+            f"{path} holds operations that reach outside of the network: {', '.join(unsafe)}. "
+            "If you know where it comes from, add --trust."
+        )
+    with mapped(ArtifactError, f"TensorFlow cannot load {path}"):
+        loaded = tf.saved_model.load(str(path))
+    signatures = dict(loaded.signatures)
+    name = next((n for n in _SIGNATURES if n in signatures), None) or next(iter(signatures), None)
+    if name is None:
+        raise ConversionError(f"{path} has no signature; export it with one, as serving_default.")
+    signature = signatures[name]
+    _, inputs = signature.structured_input_signature
+    outputs = signature.structured_outputs
+    only_input(list(inputs), path)
+    ((input_name, spec),) = inputs.items()
+    found = [Output(name, _sizes(output.shape)) for name, output in outputs.items()]
+    output_name = choose_output(found, path, source_spec).name
+
+    def function(image: Any) -> Any:
+        inputs_by_name = {input_name: tf.cast(image, spec.dtype)}
+        return tf.cast(signature(**inputs_by_name)[output_name], tf.float32)
+
+    def predict(images: Any) -> Any:
+        values = in_type(images, spec.dtype.as_numpy_dtype, path)
+        with answering("TensorFlow", path, input_name, values.shape):
+            return as_rows(function(values).numpy(), len(values))
+
+    variables = list(signature.variables)
+    parameters = sum(int(np.prod(variable.shape)) for variable in variables)
+    graph = tensorflow_graph(function, [loaded, *variables], source_spec)
+    return ForeignModel(graph, predict, _sizes(spec.shape), parameters, "saved_model")
+
+
+def _sizes(shape: Any) -> tuple[int | None, ...]:
+    return () if shape.rank is None else tuple(shape.as_list())
+
+
+def _operations(proto: Any) -> Iterator[str]:
+    for meta_graph in proto.meta_graphs:
+        graph = meta_graph.graph_def
+        yield from (node.op for node in graph.node)
+        for function in graph.library.function:
+            yield from (node.op for node in function.node_def)

@@ -1,0 +1,125 @@
+"""TFLite files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf.converters import flatbuffer
+from edgeclf.converters.base import FileGraph
+from edgeclf.converters.readers.base import (
+    ForeignModel,
+    Output,
+    answering,
+    as_rows,
+    choose_output,
+    in_type,
+    only_input,
+)
+from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.errors import ArtifactError, OptionError, mapped
+from edgeclf.runtimes.litert import LiteRTRuntime
+from edgeclf.system.quiet import first_words_of
+
+_DAMAGED = "If it came by a download, compare its size: it may be cut short."
+_OUTSIDE = 0.25  # share of an input's own range that the values given may leave out or exceed
+
+
+def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
+    """A ``.tflite`` in its own types; quantised ones as what they are."""
+    engine, library = LiteRTRuntime.import_engine()
+    content = path.read_bytes()
+    with mapped(ArtifactError, f"{library} cannot load {path}", _DAMAGED), first_words_of(library):
+        interpreter: Any = engine.Interpreter(model_content=content)
+    inputs, answers = interpreter.get_input_details(), interpreter.get_output_details()
+    only_input([detail["name"] for detail in inputs], path)
+    (given,) = inputs
+    outputs = [
+        Output(detail["name"], _sizes(detail), flatbuffer.made_by_softmax(content, index))
+        for index, detail in enumerate(answers)
+    ]
+    chosen = outputs.index(choose_output(outputs, path, source_spec))
+    shape = _sizes(given)
+    _check_range(given, path, source_spec)
+    resized = _one_image(shape, source_spec)
+    if None not in resized:  # else it is about to be asked for
+        with answering(library, path, given["name"], resized), first_words_of(library):
+            if resized != tuple(given["shape"]):
+                interpreter.resize_tensor_input(given["index"], resized)
+            interpreter.allocate_tensors()
+    graph = FileGraph(
+        "tflite",
+        content,
+        source_spec.layout == "nchw",
+        source_spec.scores == "logits",
+        answers[chosen]["name"],
+        flatbuffer.quantized_as(content),
+    )
+    predict = _predictor(interpreter, library, given, answers[chosen], path)
+    parameters = flatbuffer.parameter_count(content)
+    return ForeignModel(graph, predict, shape, parameters, "tflite")
+
+
+def _one_image(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[int | None, ...]:
+    """The shape of one image, where a size is open the one that was said; None without."""
+    if len(shape) != 4:
+        return tuple(shape)
+    rows, columns = source_spec.input_size or (None, None)
+    said = (1, 3, rows, columns) if source_spec.layout == "nchw" else (1, rows, columns, 3)
+    return 1, *(own or size for own, size in zip(shape[1:], said[1:], strict=True))
+
+
+def _check_range(given: Mapping[str, Any], path: Path, source_spec: SourceSpec) -> None:
+    """Refuses what a quantised input would clip, or tell apart by a few of its steps alone."""
+    scale, zero_point = given["quantization"]
+    if not scale:
+        return
+    limits = np.iinfo(given["dtype"])
+    low, high = ((limit - zero_point) * scale for limit in (limits.min, limits.max))
+    ends = source_spec.normalization().apply(np.array([[0] * 3, [255] * 3], np.uint8))
+    allowed = _OUTSIDE * (high - low)
+    beyond = max(low - ends.min(), ends.max() - high) > allowed
+    if beyond or (limits.bits == 8 and ends.max() - ends.min() < 2 * allowed):
+        raise OptionError(
+            f"{path} is quantised for values from {low:.4g} to {high:.4g}, but the input range, "
+            f"mean and std make {ends.min():.4g} to {ends.max():.4g} of the bytes. Add "
+            f"--input-range {low:.3g} {high:.3g}, or the mean and std that it was trained with."
+        )
+
+
+def _predictor(
+    interpreter: Any, library: str, given: Mapping[str, Any], answer: Mapping[str, Any], path: Path
+) -> Callable[[Any], Any]:
+    def predict(images: Any) -> Any:
+        rows = []
+        for image in images:
+            values = in_type(*_in_steps(image[np.newaxis], given), path)
+            with answering(library, path, given["name"], values.shape):
+                interpreter.set_tensor(given["index"], values)
+                interpreter.invoke()
+                scores = interpreter.get_tensor(answer["index"]).copy()
+            scale, zero_point = answer["quantization"]
+            scores = scores.astype(np.float32)
+            rows.append(as_rows((scores - zero_point) * scale if scale else scores, 1))
+        return np.concatenate(rows)
+
+    return predict
+
+
+def _in_steps(values: Any, given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Values in the steps of a quantised input, clipped as engines do, and their type."""
+    scale, zero_point = given["quantization"]
+    if not scale:
+        return values, given["dtype"]
+    limits = np.iinfo(given["dtype"])
+    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max), given["dtype"]
+
+
+def _sizes(detail: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """A tensor's shape; None where the file leaves a size open."""
+    signature = detail["shape_signature"]
+    sizes = signature if len(signature) else detail["shape"]
+    return tuple(None if size < 0 else int(size) for size in sizes)

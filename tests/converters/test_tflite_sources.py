@@ -1,0 +1,173 @@
+"""TFLite files in all the forms that exporters give them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeclf
+from edgeclf import Classifier, SourceSpec
+from edgeclf.artifact import seal_artifact
+from edgeclf.converters import find_converter
+from edgeclf.converters.sources import SourceModel, open_model
+from edgeclf.errors import ConversionError, OptionError
+
+keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
+tf = pytest.importorskip("tensorflow", reason="needs edgeclf[train]")
+pytest.importorskip("ai_edge_litert", reason="needs edgeclf[litert]")
+
+SIZE = 8
+IMAGES = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+IMAGES[2:] //= 3  # some dark ones, so that answers differ
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """From 0..1, of any size, to three probabilities."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, activation="relu", padding="same")(image)
+    x = layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(stddev=3))(
+        layers.GlobalAveragePooling2D()(x)
+    )
+    return keras.Model(image, layers.Softmax()(x))
+
+
+@pytest.fixture(scope="module")
+def expected(network: Any) -> np.ndarray:
+    answers: np.ndarray = network.predict_on_batch(IMAGES.astype(np.float32) / 255)
+    assert np.ptp(answers, axis=0).max() > 0.1
+    return answers
+
+
+@pytest.fixture
+def export(network: Any, tmp_path: Path) -> Callable[..., Path]:
+    """Writes m.tflite by TensorFlow's converter, by default of a fixed size."""
+
+    def write(model: Any = None, **settings: Any) -> Path:
+        if model is None:
+            image = keras.Input((SIZE, SIZE, 3))
+            model = keras.Model(image, network(image))
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        for name, value in settings.items():
+            setattr(converter, name, value)
+        (tmp_path / "m.tflite").write_bytes(converter.convert())
+        return tmp_path / "m.tflite"
+
+    return write
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> SourceSpec:
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    return SourceSpec(labels=tmp_path / "labels.txt", input_range=(0, 1))
+
+
+def photos() -> Any:
+    for image in IMAGES:
+        yield [image[np.newaxis].astype(np.float32) / 255]
+
+
+def converted(source: SourceModel, precision: str) -> np.ndarray:
+    """The answers of an artifact that the source became."""
+    given = dataclasses.replace(source.source, calibration=IMAGES)
+    converter = find_converter("tflite")(given)
+    content = converter.convert(converter.recipes(precision)[0]).content
+    with Classifier(seal_artifact(content, given.metadata)) as classifier:
+        return classifier.probabilities(IMAGES)
+
+
+SMALLER = {"optimizations": [tf.lite.Optimize.DEFAULT]}
+
+
+def test_an_open_size_is_asked_for(
+    network: Any, export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    path = export(network)
+    with pytest.raises(OptionError, match=r"open: .*Add --input-size"):
+        open_model(path, spec)
+    source = open_model(path, dataclasses.replace(spec, input_size=(SIZE, SIZE)))
+    assert np.abs(source.answers(IMAGES) - expected).max() < 1e-5
+    for precision, near in (("fp32", 1e-5), ("int8", 0.05), ("int8-full", 0.05)):
+        assert np.abs(converted(source, precision) - expected).max() < near
+
+
+def test_weights_in_half_are_floats_again(
+    export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    half = tf.lite.TargetSpec(supported_types=[tf.float16])
+    source = open_model(export(**SMALLER, target_spec=half), spec)
+    assert source.source.quantized is None
+    assert source.source.metadata.parameters == 4 * 27 + 4 + 4 * 3  # the last bias is zero
+    for precision, near in (("fp32", 3e-3), ("int8", 0.05)):
+        assert np.abs(converted(source, precision) - expected).max() < near
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+@pytest.mark.parametrize("ends", ["float32", "uint8", "int8"])
+def test_static_int8_is_taken_over(
+    ends: str, export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    kind = getattr(tf, ends)
+    types = {} if ends == "float32" else {"inference_input_type": kind,
+                                          "inference_output_type": kind}  # fmt: skip
+    path = export(**SMALLER, representative_dataset=photos, **types)
+    source = open_model(path, spec)
+    assert np.abs(source.answers(IMAGES) - expected).max() < 0.05
+    (artifact,) = edgeclf.convert(path, to=["int8.tflite"], source=spec)
+    assert artifact.metadata.precision == "int8" and artifact.metadata.calibration is None
+    scheme = (artifact.metadata.quantization or {})["scheme"]
+    assert scheme == "static, int8 activations, taken over as it was"
+    with Classifier(artifact) as classifier:
+        assert np.abs(classifier.probabilities(IMAGES) - source.answers(IMAGES)).max() < 1e-3
+    with pytest.raises(ConversionError, match=r"quantised already.*convert the float model"):
+        edgeclf.convert(path, to=["fp32.tflite"], source=spec)
+    if ends != "float32":
+        with pytest.raises(OptionError, match=r"values from 0 to .*--input-range 0 1"):
+            open_model(path, SourceSpec(labels=spec.labels))
+
+
+def test_dynamic_is_taken_over(
+    export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    from litert_quantizer import qtyping, quantizer
+
+    engine = quantizer.Quantizer(str(export()))
+    engine.add_dynamic_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, num_bits=8)
+    path = spec.labels.parent / "d.tflite"  # type: ignore[union-attr]
+    path.write_bytes(bytes(engine.quantize().quantized_model))
+    (artifact,) = edgeclf.convert(path, to=["dynamic.tflite"], source=spec)
+    assert artifact.metadata.precision == "dynamic"
+    with pytest.raises(ConversionError, match=r"quantised as values come, in 2 operators"):
+        edgeclf.convert(path, to=["fp32.tflite"], source=spec)
+
+
+def test_bytes_as_input_are_no_quantisation(
+    network: Any, export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    image = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    path = export(keras.Model(image, network(keras.layers.Rescaling(1 / 255)(image))))
+    with pytest.raises(OptionError, match="Leave --input-range"):
+        open_model(path, spec)
+    source = open_model(path, SourceSpec(labels=spec.labels))
+    assert source.source.quantized is None
+    assert np.abs(converted(source, "fp32") - expected).max() < 1e-5
+
+
+def test_the_output_that_fits_is_taken(
+    network: Any, export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    image = keras.Input((SIZE, SIZE, 3))
+    dense = keras.Model(network.input, [network.layers[-3].output, network.layers[-2].output])
+    features, logits = dense(image)
+    path = export(keras.Model(image, [features, logits, keras.layers.Softmax()(logits)]))
+    for scores in ("probabilities", "logits"):
+        source = open_model(path, dataclasses.replace(spec, scores=scores))
+        assert np.abs(source.answers(IMAGES) - expected).max() < 1e-5
+        assert np.abs(converted(source, "fp32") - expected).max() < 1e-5
