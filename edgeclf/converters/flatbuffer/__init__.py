@@ -14,6 +14,7 @@ from edgeclf.converters.flatbuffer.edits import (
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
+    image_layers,
     input_name,
     logits_layer,
     operator_outputs,
@@ -24,6 +25,7 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 __all__ = [
     "as_float_graph",
     "constant_tensors",
+    "image_layers",
     "input_name",
     "logits_layer",
     "operator_outputs",
