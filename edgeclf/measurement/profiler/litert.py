@@ -32,7 +32,7 @@ _LAYOUT_BYTES = 68
 # What XNNPACK calls the operators that multiply; the first types in brackets are the layout's and
 # the activations'.
 _MULTIPLIES = ("Convolution", "Deconvolution", "Fully Connected", "Batch Matrix Multiply")
-_XNNPACK_TYPES = re.compile(r"\((?:\w+, )?(Q[SUDC]8|F32|F16)\b")
+_XNNPACK_TYPES = re.compile(r"\((?:\w+, )?(Q[SUDC]U?8|F32|F16)\b")
 _XNNPACK_ARITHMETIC: dict[str, Arithmetic] = {"F32": "fp32", "F16": "fp16"}
 
 
