@@ -17,7 +17,7 @@ from edgeclf.artifact import Normalization
 from edgeclf.converters.base import FileGraph
 from edgeclf.converters.gptq import Layer
 from edgeclf.errors import ConversionError, mapped
-from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.runtimes.onnxruntime import open_session, session_options
 
 FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
@@ -125,20 +125,17 @@ def with_bytes_input(float_graph: Any, scheme: Normalization) -> bytes:
 
 def free_batch(model: Any) -> None:
     """Lets the model take any number of images, where nothing in it stands against that."""
-    onnxruntime: Any = OnnxRuntime.import_engine()
     values = (*model.graph.input, *model.graph.output)
     dimensions = [value.type.tensor_type.shape.dim for value in values]
     kept = [copy.deepcopy(dims[0]) for dims in dimensions]
     for dims in dimensions:
         dims[0].dim_param = "N"
     shape = [2, *(dim.dim_value for dim in dimensions[0][1:])]
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.log_severity_level = 4  # a failure here is an answer, not a fault
     works = False
     with contextlib.suppress(Exception):  # whatever the engine raises, it means no
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(model.SerializeToString(), options)
         (answer,) = session.run(None, {FLOAT_INPUT: np.zeros(shape, np.float32)})
         works = len(answer) == 2
     if not works:

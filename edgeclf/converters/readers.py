@@ -176,12 +176,11 @@ def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:
     """A float ``.onnx``."""
     import onnx
 
-    from edgeclf.runtimes.onnxruntime import OnnxRuntime
+    from edgeclf.runtimes.onnxruntime import open_session
 
-    onnxruntime: Any = OnnxRuntime.import_engine()
     content = path.read_bytes()
     with mapped(ArtifactError, f"onnxruntime cannot load {path}"):
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        session = open_session(content)
     (given,) = session.get_inputs()
     fixed_batch = isinstance(given.shape[0], int)
 

@@ -13,9 +13,8 @@ import numpy as np
 from edgeclf.errors import MeasurementError, mapped
 from edgeclf.measurement.profiler.trace import Arithmetic, Step, Trace, random_tensor
 from edgeclf.metrics.multiply_adds import onnx_multiply_adds
-from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.runtimes.onnxruntime import open_session, session_options
 
-_ERRORS_ONLY = 3
 _SUFFIX = "_kernel_time"
 _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
 _FLOATS: dict[str, Arithmetic] = {"float": "fp32", "float16": "fp16"}
@@ -37,7 +36,6 @@ class OnnxRuntimeProfiler:
     fast_path = "CPUExecutionProvider"
 
     def __init__(self, content: bytes, threads: int) -> None:
-        self._onnxruntime: Any = OnnxRuntime.import_engine()
         self._content, self._threads = content, threads
         self._session = self._load()
         self._images = {given.name: self._image(given) for given in self._session.get_inputs()}
@@ -48,19 +46,14 @@ class OnnxRuntimeProfiler:
 
     def _load(self, folder: str | None = None, *, prepack: bool = True) -> Any:
         """A session that profiles to a file in a folder, or one that does not."""
-        options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options = session_options(self._threads)
         if folder is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder, "profile"))
         if not prepack:
             options.add_session_config_entry("session.disable_prepacking", "1")
         with mapped(MeasurementError, "onnxruntime cannot load this model"):
-            return self._onnxruntime.InferenceSession(
-                self._content, options, providers=[self.fast_path]
-            )
+            return open_session(self._content, options)
 
     @staticmethod
     def _image(given: Any) -> Any:
