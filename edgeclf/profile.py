@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ _SECONDS = 3.0
 _TOP = 15
 _AGREEMENT = 1.25  # a sum of operators further from the whole call than this is told
 _QUIET = 0.9  # and so are fewer CPUs than this for each thread
+_FEW_PARTS = 2  # of the graph on the fast path: one, or one on each side of something else
 _RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 _METHOD = (
     "one image of random bytes at a time in a fresh process; calls without and with the engine's "
@@ -203,6 +205,12 @@ def _sentences(operators: Sequence[Operator], found: ProfileResult) -> Iterator[
             f"{len(of)} {kind} ({_share(of):.0%} of the time)" for kind, _, of in _by_type(beside)
         )
         yield f"{len(beside)} of {counted(len(operators), 'operator')} run outside {path}: {kinds}."
+        parts = sum(fast for fast, _ in groupby(o.by == path for o in operators))
+        if parts > _FEW_PARTS:
+            yield (
+                f"{path} gets the graph in {parts} parts, which costs more than the operators "
+                "between them: try another precision."
+            )
     else:
         yield f"All {counted(len(operators), 'operator')} run in {path}."
     for note, words in (

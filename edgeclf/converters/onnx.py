@@ -27,7 +27,7 @@ from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
-from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session
 
 _OPSET = 18
 _OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
@@ -117,7 +117,6 @@ class _OnnxEngine:
     ) -> Iterator[dict[str, Any]]:
         import onnx
 
-        onnxruntime = _import("onnxruntime")
         exposed = copy.deepcopy(model)
         for info in list(exposed.graph.output):
             exposed.graph.output.remove(info)
@@ -132,11 +131,7 @@ class _OnnxEngine:
         exposed.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name) for name in names.values()
         )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(exposed.SerializeToString())
         for image in images:
             inputs = {onnx_graph.FLOAT_INPUT: image[np.newaxis]}
             values = session.run(list(names.values()), inputs)

@@ -20,7 +20,7 @@ from edgeclf.converters.gptq import Layer
 from edgeclf.converters.onnx_import import rename
 from edgeclf.errors import ConversionError, mapped
 from edgeclf.image import ImageSpec
-from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.runtimes.onnxruntime import open_session, session_options
 
 FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
@@ -203,17 +203,14 @@ def free_batch(model: Any, scheme: Normalization) -> None:
 
 def _takes_two(model: Any, scheme: Normalization) -> bool:
     """Whether the model gives two images together the answers that it gives each alone."""
-    onnxruntime: Any = OnnxRuntime.import_engine()
     sizes = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
     pixels = np.random.default_rng(0).integers(0, 256, (2, *sizes), np.uint8)
     pixels[1] //= 4  # a dark one beside a bright one
     images = scheme.apply(pixels)
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.log_severity_level = 4  # a failure here is an answer, not a fault
     with contextlib.suppress(Exception):  # whatever the engine raises, it means no
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(model.SerializeToString(), options)
         (both,) = session.run(None, {FLOAT_INPUT: images})
         alone = [session.run(None, {FLOAT_INPUT: image[np.newaxis]})[0] for image in images]
         return np.allclose(both, np.concatenate(alone), atol=_SAME_ANSWER)

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeclf.artifact import Artifact, save_artifact, seal_artifact
 from edgeclf.converters import find_converter
+from edgeclf.converters.advice import advise, xnnpack_parts
 from edgeclf.converters.base import CALIBRATED, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
 from edgeclf.converters.config import ConversionConfig
@@ -209,7 +210,7 @@ class Conversion:
     ) -> Attempt | None:
         start = time.monotonic()
         figures = ("top1_drop", "top1_agreement", "max_change", "mean_change", "size_bytes",
-                   "p50_ms")  # fmt: skip
+                   "p50_ms", "parts")  # fmt: skip
         record: dict[str, Any] = {"recipe": str(recipe), "passed": False, "error": None,
                                   **dict.fromkeys(figures)}  # fmt: skip
         attempts.append(record)
@@ -226,6 +227,8 @@ class Conversion:
             with Classifier(seal_artifact(converted.content, metadata)) as classifier:
                 answers = classifier.probabilities(self._evaluation.images)
                 record["p50_ms"] = _median_ms(classifier, self._evaluation.images)
+            if converter.format == "tflite":
+                record["parts"] = xnnpack_parts(converted.content)
         except EdgeclfError as exc:
             if isinstance(exc, MissingDependencyError):
                 raise
@@ -312,11 +315,12 @@ def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
             comparison = AnswerComparison(**results[name]["comparison"])
             failures.append(f"{name} {comparison.verdict(conversion.evaluation_kind)}")
     report = {
-        **conversion.report(), "seconds": time.monotonic() - start, "results": results
+        **conversion.report(), "seconds": time.monotonic() - start, "results": results,
+        "advice": advise(results),
     }  # fmt: skip
     path = conversion.folder / f"{conversion.name}.conversion.json"
     files.write_json(path, report)
-    log_results(results)
+    log_results(results, report["advice"])
     error: ConversionError | None = None
     if failures and only_errors:
         error = ConversionError("; ".join(failures))

@@ -101,8 +101,8 @@ def _png(image: UInt8Array) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def log_results(results: dict[str, dict[str, Any]]) -> None:
-    """Prints a line for each target: whether it holds, and what it lost."""
+def log_results(results: dict[str, dict[str, Any]], advice: Sequence[str]) -> None:
+    """Prints a line for each target, whether it holds and what it lost, and which one to take."""
     for name, result in results.items():
         comparison = result.get("comparison")
         if comparison is None:
@@ -119,3 +119,5 @@ def log_results(results: dict[str, dict[str, Any]]) -> None:
         if result["passed"] and len(result["attempts"]) > 1:
             log(f"    after {len(result['attempts'])} attempts: {result['attempts'][-1]['recipe']} "
                 f"-> {result['file']}")  # fmt: skip
+    for sentence in advice:
+        log(f"  {sentence}")

@@ -32,8 +32,6 @@ from edgeclf.image import ImageSpec
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.system.quiet import first_words_of
 
-_LEVELS = 127
-
 
 class TFLiteConverter:
     """Writes ``.tflite``; see `edgeclf.converters.base.Converter`.
@@ -73,6 +71,9 @@ class TFLiteConverter:
             return Converted(self._finish(self._float_graph, recipe), record)
         if recipe.calibration is None:
             quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision))
+            if recipe.precision == "dynamic":  # the image is bytes: there are products of integers
+                layers = flatbuffer.image_layers(self._float_graph)
+                quantized = tflite_weights.with_seven_bits(quantized, layers)
             return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, []))
         if recipe.precision == "int8-full" and not self._scheme.is_exact:
             raise ConversionError(
@@ -100,7 +101,7 @@ class TFLiteConverter:
         weights = "symmetric int8 weights per channel (dense layers: per tensor)"
         schemes = {
             "fp16": "weights stored as fp16, computed in float",
-            "dynamic": f"{weights}, activations quantised as they come",
+            "dynamic": "symmetric int8 weights per channel, computed in float",
             "int8": f"static, {weights}, int{recipe.activation_bits} activations per tensor",
             "int8-full": f"static, {weights}, int8 activations per tensor, int8 input and output",
         }
@@ -158,7 +159,8 @@ class _TFLiteEngine:
         return tflite_weights.weight_layers(float_graph)
 
     def levels(self, layer: Layer, recipe: Recipe) -> int:
-        return _LEVELS
+        full = layer.is_depthwise or not _has_seven_bits(recipe)
+        return tflite_weights.EIGHT_BITS if full else tflite_weights.SEVEN_BITS
 
     def is_per_tensor(self, layer: Layer) -> bool:
         return layer.kernel is None  # see _static_recipe
@@ -171,15 +173,23 @@ class _TFLiteEngine:
     ) -> bytes:
         logits = flatbuffer.logits_layer(float_graph)
         float_graph = tflite_weights.raise_dead_channels(float_graph, ranges)
-        return _quantize(
-            float_graph, _static_recipe(recipe, in_float, self._scheme, logits), ranges
-        )
+        static = _static_recipe(recipe, in_float, self._scheme, logits)
+        quantized = _quantize(float_graph, static, ranges)
+        return tflite_weights.with_seven_bits(quantized) if _has_seven_bits(recipe) else quantized
 
     def linear_layers(self, float_graph: bytes, quantized: bytes) -> list[str]:
         return tflite_weights.linear_layers(quantized)
 
     def with_added_bias(self, quantized: bytes, layer: str, amount: Any) -> bytes:
         return tflite_weights.with_added_bias(quantized, layer, amount)
+
+
+def _has_seven_bits(recipe: Recipe) -> bool:
+    """Whether weights but depthwise ones leave a bit unused; see `tflite_weights.with_seven_bits`.
+
+    Nothing adds products of 16-bit activations in 16 bits.
+    """
+    return recipe.activation_bits == 8
 
 
 def _can_resize(model: bytes) -> bool:
@@ -254,19 +264,18 @@ def _quantizer() -> tuple[Any, Any, Any]:
 
 
 def _weight_recipe(precision: Precision) -> Any:
-    """Weights alone: as fp16, or as int8 with activations quantised as they come."""
+    """Weights alone, as fp16 or as int8, behind a DEQUANTIZE each: computed in float.
+
+    XNNPACK takes all of that as one graph. Kernels that quantise activations as they come exist
+    there for convolutions and dense layers but not for depthwise ones, so each of these would end
+    one part of the graph and begin another.
+    """
 
     def add_to(engine: Any) -> None:
         algorithms, types, _ = _quantizer()
         operations = types.TFLOperationName
         if precision == "dynamic":
-            engine.add_dynamic_config(".*", operations.ALL_SUPPORTED, num_bits=8)
-            engine.add_dynamic_config(
-                ".*",
-                operations.FULLY_CONNECTED,
-                num_bits=8,
-                granularity=types.QuantGranularity.TENSORWISE,  # see _static_recipe
-            )
+            engine.add_weight_only_config(".*", operations.ALL_SUPPORTED, num_bits=8)
             return
         half = types.OpQuantizationConfig(
             weight_tensor_config=types.TensorQuantizationConfig(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
 
 from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.flatbuffer.queries import WITH_WEIGHTS
 from edgeclf.converters.flatbuffer.tree import (
     operator_name,
     pack,
@@ -18,6 +19,7 @@ from edgeclf.converters.flatbuffer.tree import (
 )
 from edgeclf.converters.gptq import Layer
 
+EIGHT_BITS, SEVEN_BITS = 127, 64  # positive levels; ONNX Runtime's reduce_range has as many
 _BIAS_LIMIT = 2**30  # an int32 bias with a bit to spare
 _QUIET_CHANNEL = 1e-6  # relative to the layer's largest weight
 
@@ -28,7 +30,7 @@ def weight_layers(model: bytes) -> list[Layer]:
     layers = []
     for operator in graph.operators:
         kind = operator_name(tree, operator)
-        if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        if kind not in WITH_WEIGHTS:
             continue
         activation, stored = (graph.tensors[index] for index in operator.inputs[:2])
         if tree.buffers[stored.buffer].data is None:
@@ -69,12 +71,11 @@ def with_weights(model: bytes, weights: Mapping[str, Any]) -> bytes:
 def linear_layers(model: bytes) -> list[str]:
     """Outputs of the quantised layers that have a bias and no activation function in them."""
     tree, graph = unpack_graph(model)
-    kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
     integers = (schema().TensorType.INT8, schema().TensorType.INT16)
     return [
         text(graph.tensors[operator.outputs[0]].name)
         for operator in graph.operators
-        if operator_name(tree, operator) in kinds
+        if operator_name(tree, operator) in WITH_WEIGHTS
         and len(operator.inputs) > 2
         and operator.inputs[2] >= 0
         and graph.tensors[operator.outputs[0]].type in integers
@@ -100,6 +101,47 @@ def with_added_bias(model: bytes, layer: str, amount: Any) -> bytes:
     limits = np.iinfo(dtype)
     added = np.clip(stored + steps, limits.min, limits.max).astype(dtype)
     buffer.data = np.frombuffer(added.tobytes(), np.uint8)
+    return pack(tree)
+
+
+def with_seven_bits(model: bytes, layers: Container[str] | None = None) -> bytes:
+    """A quantised model whose weights, but for depthwise ones, reach from -64 to 64.
+
+    Engines that multiply uint8 by int8 on CPUs without VNNI add two products in 16 bits, where
+    255 * 127 * 2 does not fit: OpenVINO does, without a word. litert-quantizer knows eight bits
+    alone, so its steps are made coarser here; weights that were on the coarser grid stay exactly
+    what they were. Depthwise kernels do not add products in pairs.
+
+    Args:
+        model: A flatbuffer with int8 weights, used as they are or behind a DEQUANTIZE.
+        layers: Outputs of the layers that this is done to; None for all.
+    """
+    tree, graph = unpack_graph(model)
+    makers = {operator.outputs[0]: operator for operator in graph.operators}
+    ratio = SEVEN_BITS / EIGHT_BITS
+    tensors, buffers = set[int](), set[int]()  # that are done; two layers may share them
+    for operator in graph.operators:
+        kind, output = operator_name(tree, operator), text(graph.tensors[operator.outputs[0]].name)
+        if kind not in ("CONV_2D", "FULLY_CONNECTED") or output not in (layers or (output,)):
+            continue
+        index = operator.inputs[1]
+        if index in makers and operator_name(tree, makers[index]) == "DEQUANTIZE":
+            index = makers[index].inputs[0]
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        for tensor_index, type_, dtype in ((index, schema().TensorType.INT8, "<i1"),
+                                           (bias, schema().TensorType.INT32, "<i4")):  # fmt: skip
+            tensor = graph.tensors[tensor_index]
+            buffer = tree.buffers[tensor.buffer]
+            if tensor_index < 0 or tensor.type != type_ or buffer.data is None:
+                continue
+            if tensor_index not in tensors:
+                tensors.add(tensor_index)
+                tensor.quantization.scale = np.divide(tensor.quantization.scale, ratio)
+            if tensor.buffer not in buffers:
+                buffers.add(tensor.buffer)
+                stored = np.frombuffer(np.asarray(buffer.data).tobytes(), dtype)
+                coarser = np.rint(stored * ratio).astype(dtype)
+                buffer.data = np.frombuffer(coarser.tobytes(), np.uint8)
     return pack(tree)
 
 

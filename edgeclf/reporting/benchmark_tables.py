@@ -183,6 +183,7 @@ def open_loop_table(results: Results) -> list[Table]:
                     f"{stream['served']:,} of {stream['sent']:,}",
                     *(text.milliseconds(latency.get(p)) for p in ("p50", "p90", "p99")),
                     text.percent(stream["busy"]),
+                    text.milliseconds(stream.get("cpu_ms")),
                 )
             )
     return make_table(
@@ -190,8 +191,9 @@ def open_loop_table(results: Results) -> list[Table]:
         "Calls arrive at random, whether or not the one before is answered. Milliseconds from the "
         "moment when a call was to be sent to its answer, with the time it waited for others; none "
         "where not all calls were served in twice the time. Busy is the share of the time in which "
-        "a call was being answered.",
-        (*_WAY, "Calls/s", "Served", "p50", "p90", "p99", "Busy"),
+        "a call was being answered; CPU is the process's CPU time for each call, also between "
+        "calls.",
+        (*_WAY, "Calls/s", "Served", "p50", "p90", "p99", "Busy", "CPU"),
         lines,
         4,
     )

@@ -104,6 +104,7 @@ def _sentences(
         if not result["passed"]:
             reason = "the error is below" if result.get("error") else _reason(result, tolerance)
             yield f"{name} failed: {reason}."
+    yield from conversion.get("advice", ())
 
 
 def _rule(kind: str, tolerance: float) -> str:

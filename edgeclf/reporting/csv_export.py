@@ -94,7 +94,7 @@ def _latency(row: Row) -> Iterator[tuple[str, Any]]:
 def _open_loop(row: Row) -> dict[str, Any]:
     stream = row.get("open_loop")
     latency = stream["latency_ms"] if stream else None
-    counts, percentiles = ("rate_per_s", "sent", "served", "busy"), ("p50", "p90", "p99")
+    counts, percentiles = ("rate_per_s", "sent", "served", "busy", "cpu_ms"), ("p50", "p90", "p99")
     return {
         **{f"open_loop_{key}": _of(stream, key) for key in counts},
         **{f"open_loop_{key}_ms": _of(latency, key) for key in percentiles},

@@ -31,6 +31,7 @@ _RUNTIMES = Plugins(
         "fake": "edgeclf.runtimes.fake:FakeRuntime",
         "litert": "edgeclf.runtimes.litert:LiteRTRuntime",
         "onnxruntime": "edgeclf.runtimes.onnxruntime:OnnxRuntime",
+        "onnxruntime-spinning": "edgeclf.runtimes.onnxruntime:SpinningOnnxRuntime",
         "tensorflow": "edgeclf.runtimes.tensorflow:TensorFlowRuntime",
         "tflite-micro": "edgeclf.runtimes.tflite_micro:TFLiteMicroRuntime",
     },

@@ -19,17 +19,43 @@ _PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExe
 _ERRORS_ONLY = 3
 
 
+def session_options(threads: int | None = None, *, spins: bool = False) -> Any:
+    """What every session of edgeclf is made with.
+
+    Args:
+        threads: For one call; by default what this process may use. Left to itself, ONNX Runtime
+            also takes CPUs that this process was told to leave alone.
+        spins: Whether threads without work watch for it, which takes a CPU each, or sleep.
+    """
+    options: Any = OnnxRuntime.import_engine().SessionOptions()
+    options.intra_op_num_threads = threads or available_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    if not spins:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def open_session(content: bytes, options: Any = None) -> Any:
+    """A session on the CPU, for whoever needs no more than that; raises what the engine raises."""
+    onnxruntime: Any = OnnxRuntime.import_engine()
+    return onnxruntime.InferenceSession(
+        content, options or session_options(), providers=[_PROVIDERS["cpu"]]
+    )
+
+
 class OnnxRuntime:
     """Runs ``.onnx`` artifacts in batches of any size; sessions are safe to share by threads."""
 
     formats = ("onnx",)
+    _name, _spins = "onnxruntime", False
 
     def __init__(
         self, artifact: Artifact, *, device: Device = "cpu", threads: int | None = None
     ) -> None:
         if artifact.format != "onnx":
             raise RuntimeLoadError(
-                f"The onnxruntime runtime loads .onnx artifacts; received {artifact.format}."
+                f"The {self._name} runtime loads .onnx artifacts; received {artifact.format}."
             )
         if device not in _PROVIDERS:
             raise RuntimeLoadError(f"Device is {device!r}; expected one of {tuple(_PROVIDERS)}.")
@@ -76,10 +102,7 @@ class OnnxRuntime:
         return tuple(d for d, provider in _PROVIDERS.items() if d != "cpu" and provider in built)
 
     def _create_session(self, artifact: Artifact, provider: str) -> Any:
-        options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options = session_options(self._threads, spins=self._spins)
         if provider != _PROVIDERS["cpu"]:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         with mapped(RuntimeLoadError, "onnxruntime cannot load this model"):
@@ -108,14 +131,24 @@ class OnnxRuntime:
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""
         return RuntimeInfo(
-            "onnxruntime",
+            self._name,
             "onnxruntime",
             self._onnxruntime.__version__,
             self._device,
             _PROVIDERS[self._device],
             self._threads,
+            waiting="spinning" if self._spins else "sleeping",
         )
 
     def close(self) -> None:
         """See `Runtime.close`."""
         self._session = None
+
+
+class SpinningOnnxRuntime(OnnxRuntime):
+    """The same with threads that spin: for calls back to back on CPUs that nobody else needs.
+
+    `edgeclf autotune` takes it where that pays.
+    """
+
+    _name, _spins = "onnxruntime-spinning", True

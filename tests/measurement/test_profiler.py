@@ -77,11 +77,14 @@ def test_channels_that_a_layout_rounds_up_are_not_counted() -> None:
 
 
 def test_what_is_off_the_fast_path_is_told(model_folder: Path) -> None:
+    int8 = edgeclf.profile(model_folder / "mugs.int8.tflite", threads=1, seconds=0.1)
+    beside = [o.type for o in int8.operators if "not delegated" in o.notes]
+    assert beside == ["QUANTIZE"]  # no kernel of XNNPACK's goes from uint8 to int8
+    assert (
+        f"1 of {len(int8.operators)} operators run outside XNNPACK: 1 QUANTIZE" in int8.sentences[1]
+    )
     dynamic = edgeclf.profile(model_folder / "mugs.dynamic.tflite", threads=1, seconds=0.1)
-    # XNNPACK takes no depthwise convolution of floats with int8 weights.
-    beside = [o for o in dynamic.operators if "not delegated" in o.notes]
-    assert {o.type for o in beside} == {"DEPTHWISE_CONV_2D"} and len(beside) == 6
-    assert "6 of 27 operators run outside XNNPACK: 6 DEPTHWISE_CONV_2D" in dynamic.sentences[1]
+    assert {o.by for o in dynamic.operators} == {"XNNPACK"}
     onnx = edgeclf.profile(model_folder / "mugs.int8.onnx", threads=1, seconds=0.1)
     notes = {o.type: o.notes for o in onnx.operators}
     assert notes["DequantizeLinear"] == ("converts",) and notes["Transpose"] == ("transposes",)
@@ -197,6 +200,11 @@ def test_the_finding_names_what_matters() -> None:
     assert "50% of a call is in no operator" in words(operators, 4.0)[-1]
     assert "busy: 0.6 CPUs were left for 1 thread." in words(operators, left=0.6)[-1]
     assert words(operators, left=None) == words(operators)
+    in_parts = [
+        each for pair in zip(operators[1:], [operators[0]] * 2, strict=True) for each in pair
+    ]
+    assert "parts" not in " ".join(words(in_parts))
+    assert "XNNPACK gets the graph in 3 parts" in words([*in_parts, operators[1]])[2]
 
 
 def test_disturbed_calls_are_left_out_with_all_their_operators() -> None:
@@ -215,6 +223,7 @@ def test_xnnpacks_operators_find_those_of_the_file_or_none() -> None:
     assert litert._match([gemm], [DEPTHWISE, DENSE]) is None  # two in one
     assert litert._xnnpack_arithmetic(gemm) == "int8"
     assert litert._xnnpack_arithmetic("Fully Connected (NC, QD8, F32, QC8W)") == "int8"
+    assert litert._xnnpack_arithmetic("Fully Connected (NC, QDU8, F32, QC8W) GEMM") == "int8"
     assert litert._xnnpack_arithmetic("Fully Connected (NC, F32, QC8W) GEMM") == "fp32"
     assert litert._xnnpack_arithmetic("Convolution (NHWC, F16) IGEMM") == "fp16"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import statistics
+import threading
 import time
 from collections.abc import Sequence
 
@@ -144,6 +145,25 @@ def test_sleep_never_ends_early() -> None:
         start = time.perf_counter()
         sleep_precisely(seconds)
         assert time.perf_counter() - start >= seconds
+
+
+def test_what_spins_between_calls_is_in_the_cpu_time_and_waiting_for_them_is_not() -> None:
+    idle = measure_open_loop(lambda: None, 25.0, duration_s=0.4)
+    assert 0 <= idle.cpu_ms < 0.5, "sleep_precisely alone takes that long"
+    done = threading.Event()
+
+    def spin() -> None:
+        while not done.is_set():
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        spun = measure_open_loop(lambda: None, 25.0, duration_s=0.4)
+    finally:
+        done.set()
+        thread.join()
+    assert spun.cpu_ms > 5.0, "of 40 ms between two calls"
 
 
 def test_more_than_can_be_answered_ends_in_time_and_without_percentiles() -> None:

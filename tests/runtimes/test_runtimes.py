@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgeclf
 from edgeclf.artifact import load_artifact
 from edgeclf.errors import MissingDependencyError, RuntimeLoadError
 from edgeclf.image import load_image
@@ -131,3 +133,39 @@ def test_the_compiled_model_interface_of_litert_answers_alike(
     with Classifier(artifact) as classifier:
         expected = classifier.classify(photo).probabilities
     assert compiled.invoke(photo[np.newaxis]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_onnxruntimes_threads_sleep_unless_they_are_asked_to_spin(model_folder: Path) -> None:
+    """By the CPU time of a process between its calls, as describe() says it."""
+    program = (
+        "import sys, time, numpy as np; from edgeclf import Classifier\n"
+        "with Classifier(sys.argv[1], runtime=sys.argv[2], threads=2) as classifier:\n"
+        "    images = np.zeros((1, 96, 96, 3), np.uint8)\n"
+        "    spent = 0.0\n"
+        "    for _ in range(20):\n"
+        "        classifier.probabilities(images)\n"
+        "        spent -= time.process_time()\n"
+        "        time.sleep(0.02)\n"
+        "        spent += time.process_time()\n"
+        "    print(spent / 20 * 1e3, classifier.describe().waiting)\n"
+    )
+    found = {}
+    for name in ("onnxruntime", "onnxruntime-spinning"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, model_folder / "mugs.int8.onnx", name],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        ms, waiting = done.stdout.split()
+        found[waiting] = float(ms)
+    assert found["sleeping"] < 1.0 < found["spinning"]
+
+
+@pytest.mark.parametrize("module", ["converters", "measurement", "runtimes"])
+def test_sessions_are_made_in_one_place(module: str) -> None:
+    """So that none spins where another process waits, or takes CPUs that it was not given."""
+    made = [
+        path.name
+        for path in (Path(edgeclf.__file__).parent / module).rglob("*.py")
+        if re.search(r"\bSessionOptions\(|\bInferenceSession\(", path.read_text())
+    ]
+    assert made == (["onnxruntime.py"] if module == "runtimes" else [])

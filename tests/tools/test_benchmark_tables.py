@@ -61,11 +61,11 @@ def test_a_row_with_nothing_but_a_latency_has_dashes(
 def test_an_open_loop_load(results: dict[str, Any]) -> None:
     heading = "## Open-loop load"
     assert heading not in markdown_of(results)
-    stream = {"rate_per_s": 30.0, "sent": 600, "served": 600, "busy": 0.125}
+    stream = {"rate_per_s": 30.0, "sent": 600, "served": 600, "busy": 0.125, "cpu_ms": 3.5}
     waited = {"n": 600, "p50": 2.5, "p90": 4.0, "p99": None}
     results["rows"][1]["open_loop"] = stream | {"latency_ms": None, "served": 580}
     results["rows"][2]["open_loop"] = stream | {"latency_ms": waited}
     lines = table_lines(markdown_of(results).partition(heading)[2])
     late, served = ([cell.strip() for cell in line[4:-1]] for line in lines[2:4])
-    assert late == ["30.0", "580 of 600", "–", "–", "12.5 %"]
-    assert served == ["30.0", "600 of 600", "2.50", "4.00", "12.5 %"]
+    assert late == ["30.0", "580 of 600", "–", "–", "12.5 %", "3.50"]
+    assert served == ["30.0", "600 of 600", "2.50", "4.00", "12.5 %", "3.50"]

@@ -19,6 +19,7 @@ from edgeclf.converters.flatbuffer.foreign import (
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
+    image_layers,
     input_name,
     logits_layer,
     operator_outputs,
@@ -29,6 +30,7 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 __all__ = [
     "as_float_graph",
     "constant_tensors",
+    "image_layers",
     "input_name",
     "logits_layer",
     "made_by_softmax",

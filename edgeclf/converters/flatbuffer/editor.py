@@ -68,7 +68,7 @@ class Editor:
             if code.builtinCode == builtin:
                 return index
         code = schema().OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.builtinCode = builtin
         code.version = 2  # of QUANTIZE: the kernels that go from one integer type to another
         codes.append(code)
         return len(codes) - 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from edgeclf.converters.flatbuffer.tree import operator_name, text, unpack_graph
 
+WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
 
 def input_name(model: bytes) -> str:
     """Name of the only graph's only input tensor."""
@@ -30,6 +32,19 @@ def operator_outputs(model: bytes) -> dict[str, str]:
     tree, graph = unpack_graph(model)
     return {text(graph.tensors[operator.outputs[0]].name): operator_name(tree, operator)
             for operator in graph.operators}  # fmt: skip
+
+
+def image_layers(model: bytes) -> set[str]:
+    """Outputs of the layers with weights that the image reaches before any other such layer."""
+    tree, graph = unpack_graph(model)
+    reached, found = set(graph.inputs), set()
+    for operator in graph.operators:
+        if reached.intersection(operator.inputs):
+            if operator_name(tree, operator) in WITH_WEIGHTS:
+                found.add(text(graph.tensors[operator.outputs[0]].name))
+            else:
+                reached.update(operator.outputs)
+    return found
 
 
 def logits_layer(model: bytes) -> str | None:

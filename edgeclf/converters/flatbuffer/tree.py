@@ -11,6 +11,7 @@ import numpy as np
 from edgeclf.errors import ConversionError, MissingDependencyError
 
 _FILE_IDENTIFIER = b"TFL3"
+_LARGEST_OLD_CODE = 127  # PLACEHOLDER_FOR_GREATER_OP_CODES, where one byte does not hold the code
 
 
 @cache
@@ -56,9 +57,15 @@ def unpack_graph(model: bytes) -> tuple[Any, Any]:
 
 
 def pack(tree: Any) -> bytes:
-    """The tree as a flatbuffer."""
+    """The tree as a flatbuffer.
+
+    Each operator's code is written in the field of today and in the one of a byte before it, which
+    OpenVINO and tf2onnx read first. litert-quantizer leaves that at 0, which means ADD.
+    """
     import flatbuffers
 
+    for code in tree.operatorCodes or []:
+        code.deprecatedBuiltinCode = min(code.builtinCode, _LARGEST_OLD_CODE)
     builder = flatbuffers.Builder(1024)
     builder.Finish(tree.Pack(builder), _FILE_IDENTIFIER)
     return bytes(builder.Output())

@@ -27,7 +27,7 @@ from edgeclf.converters.readers.base import (
 )
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, mapped
-from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session, session_options
 from edgeclf.system.progress import log
 
 _ENGINE = "onnxruntime"
@@ -70,20 +70,16 @@ def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
 def _load(content: bytes, path: Path) -> Any:
     onnxruntime: Any = OnnxRuntime.import_engine()
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.log_severity_level = 4  # errors are raised; what it warns of is the exporter's matter
-
-    def load(content: bytes) -> Any:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
     with mapped(ArtifactError, f"{_ENGINE} cannot load {path}"):
         try:
-            return load(content)
+            return open_session(content, options)
         except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
             narrow = in_float32(content)
             if narrow == content:
                 raise
-            session = load(narrow)
+            session = open_session(narrow, options)
     log(f"{path} is in float64 or bfloat16, which {_ENGINE} cannot run: it is read as float32")
     return session
 

@@ -13,9 +13,8 @@ import numpy as np
 from edgeclf.errors import MeasurementError, mapped
 from edgeclf.measurement.profiler.trace import Arithmetic, Step, Trace, random_tensor
 from edgeclf.metrics.multiply_adds import onnx_multiply_adds
-from edgeclf.runtimes.onnxruntime import OnnxRuntime
+from edgeclf.runtimes.onnxruntime import open_session, session_options
 
-_ERRORS_ONLY = 3
 _SUFFIX = "_kernel_time"
 _BLOCKED = f"_nchwc{_SUFFIX}"
 _Shapes: TypeAlias = tuple[list[list[int]], list[list[int]]]
@@ -39,7 +38,6 @@ class OnnxRuntimeProfiler:
     fast_path = "CPUExecutionProvider"
 
     def __init__(self, content: bytes, threads: int) -> None:
-        self._onnxruntime: Any = OnnxRuntime.import_engine()
         self._content, self._threads = content, threads
         self._session = self._load()
         self._images = {given.name: self._image(given) for given in self._session.get_inputs()}
@@ -52,10 +50,7 @@ class OnnxRuntimeProfiler:
         self, folder: str | None = None, *, prepack: bool = True, layouts: bool = True
     ) -> Any:
         """A session that profiles to a file in a folder, or one that does not."""
-        options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options = session_options(self._threads)
         if folder is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder, "profile"))
@@ -65,9 +60,7 @@ class OnnxRuntimeProfiler:
             levels = self._onnxruntime.GraphOptimizationLevel
             options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         with mapped(MeasurementError, "onnxruntime cannot load this model"):
-            return self._onnxruntime.InferenceSession(
-                self._content, options, providers=[self.fast_path]
-            )
+            return open_session(self._content, options)
 
     @staticmethod
     def _image(given: Any) -> Any:

@@ -36,6 +36,8 @@ class Arrivals:
             as those left would have been the slowest.
         service_ms: From the start of its handling to its answer.
         busy: Share of the time that was spent answering, 0..1.
+        cpu_ms: CPU time of the whole process for each answer, also between them, so that threads
+            which spin while nothing arrives are in it; without what waiting took here.
     """
 
     rate_per_s: float
@@ -46,6 +48,7 @@ class Arrivals:
     latency_ms: Percentiles | None
     service_ms: Percentiles
     busy: float
+    cpu_ms: float
 
 
 def arrival_times(rate_per_s: float, duration_s: float, seed: int) -> tuple[float, ...]:
@@ -98,16 +101,20 @@ def measure_open_loop(
     latencies_ms: list[float] = []
     services_ms: list[float] = []
     start = now = clock()
+    cpu_s = -time.process_time()
     for moment in due:
         if now - start >= _OVERRUN * duration_s:
             break
+        cpu_s += time.thread_time()
         while (wait_s := start + moment - clock()) > 0:
             sleep(wait_s)
+        cpu_s -= time.thread_time()
         begin = clock()
         call()
         now = clock()
         services_ms.append((now - begin) * 1e3)
         latencies_ms.append((now - start - moment) * 1e3)
+    cpu_s += time.process_time()
     served = len(latencies_ms)
     return Arrivals(
         rate_per_s,
@@ -118,4 +125,5 @@ def measure_open_loop(
         percentiles(latencies_ms) if served == len(due) else None,
         percentiles(services_ms),
         sum(services_ms) / 1e3 / (now - start),
+        cpu_s * 1e3 / served,
     )
