@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgeclf.datasets.cache import cache_photos
-from edgeclf.datasets.folders import find_folders
+from edgeclf.datasets.folders import find_folders, reading
 from edgeclf.datasets.manifest import Split, is_table
 from edgeclf.datasets.photos import Photos, find_photos, find_unlabelled
 from edgeclf.datasets.validation import check_contents
@@ -80,7 +80,9 @@ def find_any_photos(
     they are taken without.
     """
     root = Path(folder)
-    if not is_table(root) and not (root.is_dir() and find_folders(root)):
+    with reading(root):
+        flat = not is_table(root) and not (root.is_dir() and find_folders(root))
+    if flat:
         return find_unlabelled(root)
     try:
         return find_photos(root, labels, partial=True, split=split)
