@@ -25,14 +25,15 @@ def session_options(threads: int | None = None, *, spins: bool = False) -> Any:
     Args:
         threads: For one call; by default what this process may use. Left to itself, ONNX Runtime
             also takes CPUs that this process was told to leave alone.
-        spins: Whether threads without work watch for it, which takes a CPU each, or sleep.
+        spins: Whether threads without work watch for it while a call lasts, which takes a CPU
+            each, or sleep. Left to itself, ONNX Runtime also spins between calls.
     """
     options: Any = OnnxRuntime.import_engine().SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    if not spins:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    rule = ("force_spinning_stop", "1") if spins else ("intra_op.allow_spinning", "0")
+    options.add_session_config_entry(f"session.{rule[0]}", rule[1])
     return options
 
 
@@ -137,7 +138,7 @@ class OnnxRuntime:
             self._device,
             _PROVIDERS[self._device],
             self._threads,
-            waiting="spinning" if self._spins else "sleeping",
+            waiting="spinning within a call" if self._spins else "sleeping",
         )
 
     def close(self) -> None:
@@ -146,9 +147,6 @@ class OnnxRuntime:
 
 
 class SpinningOnnxRuntime(OnnxRuntime):
-    """The same with threads that spin: for calls back to back on CPUs that nobody else needs.
-
-    `edgeclf autotune` takes it where that pays.
-    """
+    """The same with threads that spin while a call lasts, where `edgeclf autotune` sees it pay."""
 
     _name, _spins = "onnxruntime-spinning", True
