@@ -2,8 +2,8 @@
 
 Each way in a fresh process, in turns: calls back to back, calls at a pace of 20 a second, and calls
 back to back beside a process that is busy on every CPU. CPU time is that of the whole process, also
-between calls. Of these, `onnxruntime` is the sleeping way and `onnxruntime-spinning` the one that
-spins within a call.
+between calls. Of these, edgeclf's runtime `onnxruntime` is sleeping, with an arena that is given
+back by the first call that is much smaller; `onnxruntime-spinning` spins within a call.
 
     python benchmarks/waiting.py
 """
@@ -35,15 +35,15 @@ WAYS: dict[str, tuple[bool, bool, bool, bool]] = {
     "spinning, arena (ONNX Runtime's own)": (True, False, True, False),
     "spinning within a call, arena": (True, True, True, False),
     "sleeping, arena": (False, False, True, False),
-    "sleeping, arena given back": (False, False, True, True),
+    "sleeping, arena given back by every call": (False, False, True, True),
     "sleeping, no arena": (False, False, False, False),
 }
-LITERT = "LiteRT"
+RUNTIMES = {"edgeclf's onnxruntime": "onnxruntime", "edgeclf's litert": "litert"}
 
 
 def opened(way: str, model: str, threads: int) -> Callable[[Any], object]:
-    if way == LITERT:
-        return load_runtime("litert", load_artifact(model), threads=threads).run
+    if way in RUNTIMES:
+        return load_runtime(RUNTIMES[way], load_artifact(model), threads=threads).run
     import onnxruntime
 
     spins, stops, arena, gives_back = WAYS[way]
@@ -104,10 +104,10 @@ def main() -> int:
     args = parse(__doc__, rounds=(5, "processes of each way"), model=("mugs", "name of the model"),
                  seconds=(1.0, "of calls back to back"))  # fmt: skip
     threads = available_cpus()
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in (*WAYS, LITERT)}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in (*WAYS, *RUNTIMES)}
     for turn in range(args.rounds):
         for way in found if turn % 2 else reversed(found):
-            suffix = "tflite" if way == LITERT else "onnx"
+            suffix = "tflite" if RUNTIMES.get(way) == "litert" else "onnx"
             model = str(args.artifacts / f"{args.model}.int8.{suffix}")
             job = {"way": way, "model": model, "threads": threads, "seconds": args.seconds}
             command = [sys.executable, __file__, "--child", json.dumps(job)]

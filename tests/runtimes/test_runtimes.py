@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,6 +171,29 @@ def test_onnxruntimes_threads_do_not_spin_between_calls(model_folder: Path) -> N
     bare = found.pop("as the engine does")
     assert found.keys() == {"sleeping", "spinning within a call"}
     assert max(found.values()) < 3.0 < bare, "of 20 ms between two calls"
+
+
+def test_onnxruntime_gives_back_what_a_much_larger_batch_took(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf.runtimes.onnxruntime import OnnxRuntime
+
+    runtime = OnnxRuntime(load_artifact(model_folder / "mugs.int8.onnx"), threads=1)
+    session, given_back = runtime._session, []
+
+    class Recorder:
+        def run(self, names: object, inputs: dict[str, np.ndarray], rule: Any) -> Any:
+            key = "memory.enable_memory_arena_shrinkage"
+            given_back.append(rule is not None and rule.get_run_config_entry(key) == "cpu:0")
+            return session.run(names, inputs, rule)
+
+    runtime._session = Recorder()
+    expected = runtime.run(np.zeros((1, 96, 96, 3), np.uint8))
+    for count in (16, 3, 0, 1, 1, 8, 1, 1):
+        rows = runtime.run(np.zeros((count, 96, 96, 3), np.uint8))
+        assert np.array_equal(rows, np.repeat(expected, count, axis=0))
+    small_after_large = [False, False, False, True, False, False, False, True, False]
+    assert given_back == small_after_large
 
 
 @pytest.mark.parametrize("module", ["converters", "measurement", "runtimes"])
