@@ -111,6 +111,7 @@ class TFLiteConverter:
             "recipe": str(recipe),
             "kept_in_float": kept,
             "calibration": recipe.calibration,
+            "reduce_range": _reduced_range(recipe),
             "weight_rounding": "GPTQ" if recipe.calibration else "nearest",
             "bias_correction": recipe.calibration is not None,
             "tool": f"litert-quantizer {version('litert-quantizer')}",
@@ -190,6 +191,14 @@ def _has_seven_bits(recipe: Recipe) -> bool:
     Nothing adds products of 16-bit activations in 16 bits.
     """
     return recipe.activation_bits == 8
+
+
+def _reduced_range(recipe: Recipe) -> str:
+    """Which weights have seven bits, in words."""
+    if recipe.precision == "dynamic":
+        return "the layer that takes the image"
+    integers = recipe.calibration is not None and _has_seven_bits(recipe)
+    return "all but depthwise" if integers else "none"
 
 
 def _can_resize(model: bytes) -> bool:
