@@ -17,7 +17,7 @@ from edgeclf.artifact import seal_artifact
 from edgeclf.converters import find_converter
 from edgeclf.converters.base import Recipe
 from edgeclf.converters.sources import SourceModel, open_model
-from edgeclf.errors import ArtifactError, ConversionError, OptionError
+from edgeclf.errors import ArtifactError, ConversionError, InferenceError, OptionError
 from support.onnx_models import CLASSES, SIZE, model, nodes, tensor, weights
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
@@ -352,3 +352,37 @@ class TestQuantised:
         made = model([first, *nodes()], initializers=[kernel, bias, *parts])
         source = check(made, tmp_path, spec, near=0.02)
         assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
+
+
+class TestEnginesThatFail:
+    """What an engine raises is told with the file, the tensor and what to do."""
+
+    def test_in_the_comparison(
+        self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> Any:
+            raise InferenceError("onnxruntime failed: no memory.")
+
+        monkeypatch.setattr("edgeclf.runtimes.onnxruntime.OnnxRuntime.run", fail)
+        words = r"m\.onnx became by the recipe fp16 .*'image': .*no memory\. Ask for another"
+        with pytest.raises(ConversionError, match=words):
+            edgeclf.convert(saved(model(), tmp_path), to=["fp16.onnx"], source=spec)
+
+    def test_in_calibration(
+        self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> Any:
+            raise RuntimeError("no memory")
+            yield
+
+        source = opened(model(), tmp_path, spec)
+        monkeypatch.setattr("edgeclf.converters.onnx._OnnxEngine.activations", fail)
+        with pytest.raises(
+            ConversionError, match=r"network of m .*'image_float': no memory\. With"
+        ):
+            converted(source, "int8")
+
+    def test_scores_that_are_no_numbers(self, tmp_path: Path, spec: SourceSpec) -> None:
+        first = [helper.make_node("Log", ["x"], ["l"]), helper.make_node("Log", ["l"], ["s"])]
+        with pytest.raises(ConversionError, match="no finite numbers"):
+            opened(model([*first, *nodes("s")]), tmp_path, spec)
