@@ -227,6 +227,16 @@ def test_nodes_without_names(tmp_path: Path, spec: SourceSpec) -> None:
     assert {"QuantizeLinear"} <= {n.op_type for n in onnx.load_from_string(content).graph.node}
 
 
+def test_weights_as_constant_nodes(tmp_path: Path, spec: SourceSpec) -> None:
+    """As PaddlePaddle writes them, which also calls an open size -1."""
+    stored = [helper.make_node("Constant", [], [each.name], value=each) for each in weights()]
+    made = model([*stored, *nodes()], initializers=[],
+                 inputs=[tensor("x", [-1, 3, SIZE, SIZE])])  # fmt: skip
+    source = check(made, tmp_path, spec)
+    assert source.source.metadata.parameters == 4 * 27 + 4 + 12
+    assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
+
+
 def test_functions_are_put_into_the_graph(tmp_path: Path, spec: SourceSpec) -> None:
     inner = [helper.make_node("Softmax", ["a"], ["b"], axis=-1)]
     function = helper.make_function("mine", "Mine", ["a"], ["b"], inner,
