@@ -29,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 
 from edgeclf.artifact.metadata import FORMAT_VERSION, Format, Metadata
-from edgeclf.artifact.onnx_metadata import read_entries, without_ours, write_entry
+from edgeclf.artifact.onnx_metadata import check_whole, read_entries, without_ours, write_entry
 from edgeclf.artifact.zip import read_members, read_stored
 from edgeclf.errors import ArtifactError, IntegrityError
 from edgeclf.system import files
@@ -106,7 +106,8 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
         The artifact, with the file's bytes.
 
     Raises:
-        ArtifactError: The file is missing, is no artifact, or has a later format version.
+        ArtifactError: The file is missing, is no artifact, has a later format version, or keeps
+            weights in another file.
         IntegrityError: The file was an artifact and has been changed or cut short.
 
     Examples:
@@ -131,6 +132,7 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
     _check_seal(content, digest, name)
     format_ = _detect_format(content)
     if format_ == "onnx":
+        check_whole(content, name)
         document = dict(read_entries(content)).get("edgeclf")
     else:
         document = _stored_member(content, name)
@@ -148,11 +150,15 @@ def seal_artifact(model: bytes, metadata: Metadata) -> Artifact:
 
     Returns:
         The artifact; `Artifact.content` is what to write.
+
+    Raises:
+        ArtifactError: The model is not whole: it keeps weights in another file.
     """
     format_ = _detect_format(model)
     labels = "".join(f"{label}\n" for label in metadata.labels).encode()
     members = {_JSON_NAME: metadata.to_json().encode(), _LABELS_NAME: labels}
     if format_ == "onnx":
+        check_whole(model, "The ONNX model")
         unsealed = (
             write_entry(MAGIC, str(FORMAT_VERSION).encode())
             + without_ours(model, MAGIC)

@@ -72,8 +72,8 @@ def _take_images(model: Any, image: ImageSpec, *, channels_first: bool) -> None:
         name = "image_nhwc"
     for node in nodes:
         model.graph.node.insert(0, node)
-    batch = kind.shape.dim[0].dim_value or "N"
-    shape = [batch, image.height, image.width, 3]
+    batch = kind.shape.dim[0].dim_value
+    shape = [batch if batch > 0 else "N", image.height, image.width, 3]
     given.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 

@@ -17,7 +17,7 @@ from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import Source, TensorFlowGraph
 from edgeclf.converters.file_kinds import kind_of
 from edgeclf.converters.labels import read_labels
-from edgeclf.converters.readers.base import ForeignModel
+from edgeclf.converters.readers.base import ForeignModel, answering
 from edgeclf.converters.readers.keras import read_keras
 from edgeclf.converters.readers.onnx import read_onnx
 from edgeclf.converters.readers.saved_model import read_saved_model
@@ -130,8 +130,9 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             values = scheme.apply(images[start : start + _BATCH])
             if source_spec.layout == "nchw":
                 values = values.transpose(0, 3, 1, 2)
-            rows.append(np.asarray(model.predict(np.ascontiguousarray(values)), np.float32))
-        return _checked(np.concatenate(rows), path, labels, source_spec)
+            with answering("Its engine", path, "image", values.shape):
+                rows.append(np.asarray(model.predict(np.ascontiguousarray(values)), np.float32))
+        return _checked(_finite(np.concatenate(rows), path), path, labels, source_spec)
 
     every_byte = np.resize(np.arange(256, dtype=np.uint8), (1, height, width, 3))
     answers(every_byte)  # says now what does not fit
@@ -164,6 +165,15 @@ def _input_size(
     if asked is not None and asked != size:
         raise OptionError(f"{path} takes {size[0]}x{size[1]} pixels, not {asked[0]}x{asked[1]}.")
     return size
+
+
+def _finite(scores: Float32Array, path: Path) -> Float32Array:
+    if not np.isfinite(scores).all():
+        raise ConversionError(
+            f"{path} answers an image with scores that are no finite numbers. Compare what it "
+            "expects of its input with --input-range, --mean and --std; or its training failed."
+        )
+    return scores
 
 
 def _checked(

@@ -131,7 +131,7 @@ def in_type(values: Any, dtype: Any, path: Path) -> Any:
 
 
 @contextmanager
-def answering(engine: str, path: Path, tensor: str, shape: Sequence[int]) -> Iterator[None]:
+def answering(engine: str, path: Path, tensor: str, shape: Sequence[int | None]) -> Iterator[None]:
     """Says which model an engine cannot run, and what it was given.
 
     Raises:
