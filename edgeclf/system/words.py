@@ -7,6 +7,7 @@ from typing import Any
 
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
+
 def counted(number: int, thing: str) -> str:
     """A number of things, as ``1 thread`` or ``4 threads``.
 

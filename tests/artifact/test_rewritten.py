@@ -54,7 +54,7 @@ def test_saved_anew_by_onnx(artifact: Path, tmp_path: Path) -> None:
 
     onnx.save(onnx.load(artifact), tmp_path / "saved.onnx")
     refused(tmp_path / "saved.onnx", "another tool")
-    inside = dict(save_as_external_data=True, size_threshold=0, location="weights")
+    inside = {"save_as_external_data": True, "size_threshold": 0, "location": "weights"}
     onnx.save(onnx.load(artifact), tmp_path / "outside.onnx", **inside)
     refused(tmp_path / "outside.onnx", "another tool")
 

@@ -399,7 +399,11 @@ def _tiff() -> Iterator[tuple[str, Picture]]:
 
 
 def tiff(
-    pixels: np.ndarray, order: str = "<", *, orientation: int = 1, tiled: bool = False,
+    pixels: np.ndarray,
+    order: str = "<",
+    *,
+    orientation: int = 1,
+    tiled: bool = False,
     more: Mapping[int, Sequence[int]] | None = None,
 ) -> bytes:
     """A TIFF without compression; Pillow writes no 16-bit colour and no tiles.
