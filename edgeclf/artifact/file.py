@@ -39,6 +39,10 @@ _JSON_NAME = "edgeclf.json"
 _LABELS_NAME = "labels.txt"
 _OUR_MEMBERS = (_JSON_NAME, _LABELS_NAME)
 MAGIC = b"edgeclf.artifact"  # 16 bytes, so that what follows it in a flatbuffer stays aligned
+TFLITE_MARK = b"written by edgeclf"  # in the standard metadata, which tools keep
+_REWRITERS = {  # by what their files hold and ours do not
+    b"com.microsoft.nchwc": "ONNX Runtime", b"<net name=": "OpenVINO", b"onnxsim.": "onnxsim",
+}  # fmt: skip
 _SEAL_MAGIC = b"edgeclf.seal:sha256:"
 _SEAL_LENGTH = len(_SEAL_MAGIC) + 64
 _BLOCK = 4 * 2**20
@@ -232,7 +236,15 @@ def _digest_of_blocks(digest_of: Callable[[int, int], bytes], size: int) -> byte
 def _check_seal(content: bytes, digest: bytes, name: str) -> None:
     if content[-_SEAL_LENGTH:-64] == _SEAL_MAGIC and content[-64:] == digest:
         return
-    if is_artifact(content):
+    damaged = is_artifact(content)
+    # Protobuf's own writers put our entries elsewhere; no damage could.
+    if content.find(MAGIC, 64) > 0 or (not damaged and TFLITE_MARK in content):
+        tool = next((t for mark, t in _REWRITERS.items() if mark in content), "another tool")
+        raise IntegrityError(
+            f"{name} was an edgeclf artifact, and {tool} has rewritten it: its certificate is not "
+            "for this file. Take the file from before, or convert the model again."
+        )
+    if damaged:
         raise IntegrityError(
             f"{name} was an edgeclf artifact, but its bytes have changed since it was written: "
             "its seal does not fit. Copy or convert it again."

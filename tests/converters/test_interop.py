@@ -12,6 +12,7 @@ from edgeclf.artifact import load_artifact
 from edgeclf.converters import flatbuffer
 from edgeclf.converters.flatbuffer.tree import operator_name, text, unpack_graph
 from edgeclf.converters.tflite_weights import with_seven_bits
+from edgeclf.errors import IntegrityError
 from edgeclf.image import load_image
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes.tflite_micro import arena_bytes
@@ -169,6 +170,15 @@ def test_plain_onnxruntime_reads_labels_and_answers_the_same(
     (found,) = session.run(["probabilities"], {"image": images})
     assert np.abs(found - answers(path, images)).max() <= 1e-5
     assert session.get_modelmeta().custom_metadata_map["labels"].splitlines() == LABELS
+
+
+def test_what_a_quantizer_makes_of_our_file_is_called_rewritten(model_folder: Path) -> None:
+    from litert_quantizer import quantizer, recipe
+
+    path = str(model_folder / "mugs.fp32.tflite")
+    made = quantizer.Quantizer(path, recipe.dynamic_wi8_afp32()).quantize().quantized_model
+    with pytest.raises(IntegrityError, match="another tool has rewritten it"):
+        load_artifact(bytes(made))
 
 
 def test_tflite_micro_answers_like_litert(model_folder: Path, images: np.ndarray) -> None:

@@ -81,7 +81,7 @@ def test_every_locale_prints(variables: dict[str, str], label: bytes, named: Pat
 def test_a_name_that_is_no_text_is_printed_byte_by_byte(named: Path) -> None:
     odd = os.fsencode(named.parent) + b"/caf\xe9.onnx"
     try:
-        os.rename(named, odd)
+        named.rename(os.fsdecode(odd))
     except OSError:
         pytest.skip("this file system takes only text as names")
     command = [sys.executable, "-m", "edgeclf", "inspect", "--json", odd]
