@@ -16,18 +16,20 @@ import numpy as np
 from edgeclf.artifact import Normalization
 from edgeclf.converters.base import FileGraph
 from edgeclf.converters.gptq import Layer
+from edgeclf.converters.onnx_edges import add_head, take_rgb
 from edgeclf.errors import ConversionError, mapped
 from edgeclf.runtimes.onnxruntime import OnnxRuntime
 
 FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
+_HEAD = ("Softmax", "Sigmoid", "Add", "Sub", "Concat")  # what may stand behind the logits
 _INPUT = "image"
 
 
 def as_float_graph(graph: FileGraph) -> Any:
     """A model from elsewhere as a float graph: NHWC in, probabilities out, with their names."""
     import onnx
-    from onnx import TensorProto, helper
+    from onnx import TensorProto
 
     with mapped(ConversionError, "The ONNX model cannot be read"):
         model = onnx.load_from_string(graph.content)
@@ -41,24 +43,8 @@ def as_float_graph(graph: FileGraph) -> Any:
                 f"The ONNX model's {role}s are {types}; expected one of FLOAT. A model that is "
                 "quantised already cannot be converted again; take the one it was made from."
             )
-    if graph.logits:
-        scores = model.graph.output[0].name
-        model.graph.node.append(helper.make_node("Softmax", [scores], ["softmax_"], axis=-1))
-        model.graph.output[0].name = "softmax_"
-    if graph.channels_first:
-        (given,) = inputs
-        transposed = helper.make_node("Transpose", [FLOAT_INPUT], [given.name], perm=[0, 3, 1, 2])
-        dims = given.type.tensor_type.shape.dim
-        batch, channels, height, width = (copy.deepcopy(dim) for dim in dims)
-        model.graph.node.insert(0, transposed)
-        replaced = copy.deepcopy(given)
-        replaced.name = FLOAT_INPUT
-        for dim, value in zip(
-            replaced.type.tensor_type.shape.dim, (batch, height, width, channels), strict=True
-        ):
-            dim.CopyFrom(value)
-        model.graph.input.remove(given)
-        model.graph.input.append(replaced)
+    add_head(model, graph.head)
+    take_rgb(model, inputs[0], graph.channels, channels_first=graph.channels_first)
     return with_public_names(model)
 
 
@@ -193,11 +179,11 @@ def weight_layers(model: Any) -> list[Layer]:
 
 
 def logits_tail(model: Any) -> list[str]:
-    """Tensors from the last dense layer's output to the softmax."""
+    """Tensors from the last dense layer's output to the probabilities."""
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(OUTPUT)
     tail: list[str] = []
-    while node is not None and node.op_type in ("Softmax", "Add", *DENSE):
+    while node is not None and node.op_type in (*_HEAD, *DENSE):
         tail.append(node.output[0])
         if node.op_type in DENSE:
             return tail

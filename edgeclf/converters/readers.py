@@ -45,47 +45,17 @@ class ForeignModel:
     format: str
 
 
-def _tensorflow_graph(
-    function: Callable[[Any], Any], variables: Sequence[Any], source_spec: SourceSpec
-) -> TensorFlowGraph:
-    import tensorflow as tf
-
-    def probabilities(image: Any) -> Any:
-        if source_spec.layout == "nchw":
-            image = tf.transpose(image, (0, 3, 1, 2))
-        scores = function(image)
-        return tf.nn.softmax(scores) if source_spec.scores == "logits" else scores
-
-    return TensorFlowGraph(probabilities, variables)
-
-
 def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     """Keras's own file, ``.keras`` or ``.h5``."""
-    from edgeclf.networks.backend import keras
+    from edgeclf.converters import keras_source
 
-    with mapped(ArtifactError, f"Keras cannot load {path}"):
-        try:
-            model = keras.saving.load_model(path, compile=False, safe_mode=not source_spec.trust)
-        except ValueError as exc:
-            if "Lambda" not in str(exc) and "safe_mode" not in str(exc):
-                raise
-            raise ConversionError(
-                f"{path} holds code (a Lambda layer or the like), which loading it would run. "
-                "If you know where it comes from, add --trust."
-            ) from exc
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ConversionError(
-            f"{path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image "
-            "classifier has one of each."
-        )
-
-    def function(image: Any) -> Any:
-        return model(image, training=False)
-
-    variables = [variable.value for variable in model.variables]
-    graph = _tensorflow_graph(function, variables, source_spec)
+    model = keras_source.load(path, trust=source_spec.trust)
     return ForeignModel(
-        graph, function, model.input_shape, int(model.count_params()), path.suffix.strip(".")
+        keras_source.graph_of(model),
+        lambda images: model(images, training=False),
+        keras_source.input_shape(model),
+        int(model.count_params()),
+        path.suffix.strip("."),
     )
 
 
@@ -129,7 +99,7 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
     variables = list(signature.variables)
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
-    graph = _tensorflow_graph(function, [loaded, *variables], source_spec)
+    graph = TensorFlowGraph(function, [loaded, *variables])
     return ForeignModel(graph, function, spec.shape.as_list(), parameters, "saved_model")
 
 

@@ -26,6 +26,7 @@ from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, Tensor
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
+from edgeclf.converters.tensorflow_graph import flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
@@ -167,7 +168,9 @@ class _TFLiteEngine:
     def quantize(
         self, float_graph: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> bytes:
-        logits = flatbuffer.logits_layer(float_graph)
+        logits, behind = flatbuffer.head_tensors(float_graph)
+        if recipe.precision == "int8":
+            in_float = [*in_float, *behind]
         float_graph = tflite_weights.raise_dead_channels(float_graph, ranges)
         return _quantize(
             float_graph, _static_recipe(recipe, in_float, self._scheme, logits), ranges
@@ -203,11 +206,8 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         raise MissingDependencyError(exc.name or "tensorflow", "convert", "TFLite") from None
     module = tf.Module()
     module.kept = list(graph.variables)
-    module.function = tf.function(
-        lambda image: {"probabilities": graph.function(image)},
-        input_signature=[tf.TensorSpec(shape, tf.float32, name="image")],
-    )
     with mapped(ConversionError, "TensorFlow cannot convert this model to TFLite"):
+        module.function = flat_function(graph, shape)
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
         return bytes(converter.convert())
@@ -216,7 +216,10 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
 def _from_file(graph: FileGraph) -> bytes:
     with mapped(ConversionError, "The TFLite model cannot be read"):
         return flatbuffer.as_float_graph(
-            graph.content, channels_first=graph.channels_first, logits=graph.logits
+            graph.content,
+            head=graph.head,
+            channels=graph.channels,
+            channels_first=graph.channels_first,
         )
 
 
@@ -294,17 +297,22 @@ def _static_recipe(
             # 256 levels for the logits of many classes tie their ranks, as they would in the
             # softmax; here the weights are int8 and the sums stay float.
             engine.add_dynamic_config(
-                re.escape(logits),
+                _scope_of(logits),
                 operations.FULLY_CONNECTED,
                 num_bits=8,
                 granularity=types.QuantGranularity.TENSORWISE,
             )
         for tensor in in_float:
             engine.update_quantization_recipe(
-                re.escape(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE
+                _scope_of(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE
             )
 
     return add_to
+
+
+def _scope_of(tensor: str) -> str:
+    """What the quantiser finds the operator of that output by, and no other."""
+    return f"(^|;){re.escape(tensor)}(;|$)"
 
 
 def _quantize(float_graph: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> bytes:

@@ -14,8 +14,8 @@ from edgeclf.converters.flatbuffer.edits import (
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
+    head_tensors,
     input_name,
-    logits_layer,
     operator_outputs,
     tensor_ranks,
 )
@@ -24,8 +24,8 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 __all__ = [
     "as_float_graph",
     "constant_tensors",
+    "head_tensors",
     "input_name",
-    "logits_layer",
     "operator_outputs",
     "pack",
     "tensor_ranks",

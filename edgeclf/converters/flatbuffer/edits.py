@@ -7,20 +7,30 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Normalization
+from edgeclf.converters.flatbuffer.edges import add_head, take_rgb
 from edgeclf.converters.flatbuffer.editor import Editor
 from edgeclf.converters.flatbuffer.tree import pack, schema, text, type_name, unpack, unpack_graph
+from edgeclf.converters.scores import Head
+from edgeclf.converters.source_spec import Channels
 from edgeclf.errors import ConversionError
 
 _UINT8_OVER_INT8 = 128  # zero points of the same values differ by this
 
 
-def as_float_graph(model: bytes, *, channels_first: bool = False, logits: bool = False) -> bytes:
-    """A float model as the converters quantise it: NHWC float32 in, probabilities out.
+def as_float_graph(
+    model: bytes,
+    *,
+    head: Head | None = None,
+    channels: Channels = "rgb",
+    channels_first: bool = False,
+) -> bytes:
+    """A float model as the converters quantise it: RGB in NHWC float32 in, probabilities out.
 
     Args:
         model: A flatbuffer with one graph, one float32 input and one float32 output.
-        channels_first: Whether its input is [1, 3, H, W]; a TRANSPOSE is put before it.
-        logits: Whether its output still needs a softmax; one is put behind it.
+        head: What makes probabilities of its output; None where it answers them.
+        channels: What its input takes.
+        channels_first: Whether its input is [1, C, H, W].
 
     Raises:
         ConversionError: It has another number of graphs, inputs or outputs, or other types.
@@ -34,21 +44,9 @@ def as_float_graph(model: bytes, *, channels_first: bool = False, logits: bool =
                 "is quantised already cannot be converted again; take the one it was made from."
             )
     editor = Editor(tree)
-    if channels_first:
-        given = graph.tensors[graph.inputs[0]]
-        batch, channels, height, width = map(int, given.shape)
-        outer = editor.tensor("image_nhwc", schema().TensorType.FLOAT32,
-                              (batch, height, width, channels))  # fmt: skip
-        order = editor.constant("to_channels_first", np.array([0, 3, 1, 2], "<i4"))
-        editor.first("TRANSPOSE", schema().TransposeOptionsT(), [outer, order], graph.inputs[0])
-        graph.inputs = [outer]
-    if logits:
-        scores = graph.outputs[0]
-        options = schema().SoftmaxOptionsT()
-        options.beta = 1.0
-        answer = editor.tensor("softmax", schema().TensorType.FLOAT32, graph.tensors[scores].shape)
-        editor.last("SOFTMAX", options, [scores], answer)
-        graph.outputs = [answer]
+    take_rgb(editor, graph, channels, channels_first=channels_first)
+    if head is not None:
+        add_head(editor, graph, head)
     editor.sign("image", "probabilities")
     return pack(tree)
 
