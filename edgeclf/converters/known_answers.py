@@ -96,7 +96,8 @@ def check_known_answers(
     fixes = {}
     for spec in _alternatives(source_spec):
         rows = probabilities(spec)
-        if (rows.argmax(axis=1) == targets).all():
+        plain = _flags(dataclasses.replace(spec, channels=source_spec.channels), source_spec)
+        if plain not in fixes and (rows.argmax(axis=1) == targets).all():
             fixes[_flags(spec, source_spec)] = float(rows[np.arange(len(rows)), targets].min())
     raise OptionError(
         f"{file} answers {metadata.labels[answered]!r} ({found[index, answered]:.3f}) to "
@@ -160,8 +161,9 @@ def _advice(fixes: dict[str, float], photos: int) -> str:
             "None of the usual ranges and orders of channels gives the label; check the order of "
             "--labels, and that the model knows this kind of photo."
         )
-    best = max(fixes, key=lambda flags: fixes[flags])
-    others = [flags for flags in fixes if flags != best]
+    best, *others = sorted(fixes, key=lambda flags: -fixes[flags])
     right = "that label" if photos == 1 else f"the right labels of all {photos} photos"
     advice = f"With {best} it gives {right} ({fixes[best]:.3f})"
-    return f"{advice}; so it does with {', or '.join(others)}." if others else f"{advice}."
+    if not others:
+        return f"{advice}."
+    return f"{advice}; so it does with {' or '.join(others[:2])}, and more photos would tell."
