@@ -53,7 +53,7 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     return ForeignModel(
         keras_source.graph_of(model),
         lambda images: model(images, training=False),
-        keras_source.input_shape(model),
+        model.input_shape if source_spec.input_size else keras_source.input_shape(model),
         int(model.count_params()),
         path.suffix.strip("."),
     )

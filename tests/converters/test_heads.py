@@ -298,7 +298,7 @@ def test_known_photos_find_a_wrong_range(tmp_path: Path) -> None:
         "labels": write_labels(tmp_path, "bright", "dark"), "layout": "nchw",
         "check": [f"{dark}=dark", f"{bright}=bright"],
     }  # fmt: skip
-    with pytest.raises(OptionError, match=r"dark\.png, not 'dark'\. With .*of all 2 photos.* --input-range -1 1 or"):
+    with pytest.raises(OptionError, match=r"dark\.png, not 'dark'\. With .*of all 2 photos.* --input-range -1 1"):
         open_model(model, SourceSpec(**said))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +31,9 @@ def network(*inside: Any, dtype: str | None = None, size: int | None = SIZE) -> 
     tail = (layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax"))
     model = keras.Sequential([image, layers.Rescaling(1 / 128), *inside, *tail])
     rng = np.random.default_rng(1)
-    model.set_weights([
-        w if np.issubdtype(w.dtype, np.integer) else rng.normal(0.3, 0.2, w.shape) ** 2
-        for w in model.get_weights()
-    ])  # fmt: skip
+    for layer in model.layers:
+        if not isinstance(layer, layers.Normalization):
+            layer.set_weights([rng.normal(0.3, 0.2, w.shape) ** 2 for w in layer.get_weights()])
     return model
 
 
@@ -102,7 +102,8 @@ def test_a_model_that_resizes_takes_the_size_it_resizes_to(
     inside = [layers.Resizing(SIZE, SIZE), layers.Conv2D(4, 3), layers.BatchNormalization()]
     model = network(*inside, size=None)
     model.save(tmp_path / "m.keras")
-    same_answers(tmp_path / "m.keras", np.asarray(model(IMAGES.astype(np.float32))))
+    # Without a word of training, what stands behind a Resizing layer is called as in training.
+    same_answers(tmp_path / "m.keras", np.asarray(model(IMAGES, training=False)))
     other = SourceSpec(labels=labels, input_size=(20, 24))
     assert open_model(tmp_path / "m.keras", other).source.metadata.image.width == 24
 
@@ -173,20 +174,23 @@ def test_keras_2_says_that_depthwise_layers_have_one_group(
             for name, content in members.items():
                 new.writestr(name, content)
     same_answers(file, np.asarray(model(IMAGES)))
-    with pytest.raises(ValueError, match="groups"):  # Keras is as it was
+    with pytest.raises(TypeError, match="groups"):  # Keras is as it was
         layers.DepthwiseConv2D.from_config({"kernel_size": 3, "groups": 1})
 
 
 def test_a_quantised_model_is_named(labels: Path, tmp_path: Path) -> None:
     model = network(layers.Dense(4))
-    model.quantize("int8")
+    with warnings.catch_warnings():  # of the layers that have nothing to quantise
+        warnings.simplefilter("ignore")
+        model.quantize("int8")
     model.save(tmp_path / "m.keras")
     with pytest.raises(ConversionError, match=r"quantised by Keras \(quantize\('int8'\)\)"):
         open_model(tmp_path / "m.keras", SourceSpec(labels=labels))
 
 
 def test_a_model_that_was_never_called_is_named(labels: Path, tmp_path: Path) -> None:
-    keras.Sequential([layers.Conv2D(4, 3)]).save(tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match="not yet been built"):
+        keras.Sequential([layers.Conv2D(4, 3)]).save(tmp_path / "m.keras")
     with pytest.raises(ConversionError, match=r"never called.*save it again"):
         open_model(tmp_path / "m.keras", SourceSpec(labels=labels))
 
@@ -217,21 +221,26 @@ def test_a_group_for_each_channel_is_depthwise_to_engines() -> None:
 
 def test_convnext_to_every_precision() -> None:
     """Its blocks are exact GELU, a group for each channel and a scale of its own."""
+    from keras.src.applications.convnext import ConvNeXt  # the sizes that are public have 28 M weights
+
     from edgeclf.artifact import Metadata
     from edgeclf.converters.tflite import TFLiteConverter
     from edgeclf.image import ImageSpec
     from edgeclf.networks.builder import part
 
-    spec = ImageSpec(32, 32)
-    image = keras.Input((32, 32, 3), dtype="uint8")
+    spec = ImageSpec(64, 64)
+    image = keras.Input((64, 64, 3), dtype="uint8")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalize")(image)
-    network = keras.applications.convnext.ConvNeXt(
+    network = ConvNeXt(
         depths=(1, 1, 1, 1), projection_dims=(8, 16, 24, 32), include_top=False, weights=None,
         include_preprocessing=False, input_tensor=x,
     )  # fmt: skip
     x = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(network.output))
     model = keras.Model(image, layers.Softmax(name="probabilities")(x))
-    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    for layer in model.layers:
+        if hasattr(layer, "gamma") and layer.name.endswith("layer_scale"):
+            layer.gamma.assign(np.full(layer.gamma.shape, 0.5))  # as it is, blocks are all but off
+    images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
     source = Source(
         keras_source.graph_of(part(model, "normalize", "probabilities")),
         Metadata("convnext", ("a", "b", "c"), spec, parameters=model.count_params()),
