@@ -106,8 +106,10 @@ def _check(model: keras.Model, path: Path) -> None:
             f"{path} has {len(inputs)} inputs and {len(model.outputs)} outputs; an image "
             "classifier has one of each."
         )
-    modes = {getattr(layer.dtype_policy, "quantization_mode", None) for layer in _all_layers(model)}
-    for mode in sorted(modes - {None}):
+    for layer in _all_layers(model):
+        mode = getattr(layer.dtype_policy, "quantization_mode", None)
+        if mode is None:
+            continue
         raise ConversionError(
             f"{path} was quantised by Keras (quantize({mode!r})); what is quantised already cannot "
             "be converted again. Take the model from before."
@@ -164,6 +166,15 @@ def _exportable_name(name: str) -> str:
     return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_-]", "_", name)) or "layer"
 
 
+def _is_depthwise(layer: Any) -> bool:
+    """Whether a convolution has a group for each channel, and TensorFlow a depthwise one for it."""
+    if not isinstance(layer, layers.Conv2D) or layer.data_format != "channels_last":
+        return False
+    strides, dilations = set(layer.strides), set(layer.dilation_rate)
+    has_kernel = len(strides) == 1 and 1 in (*strides, max(dilations))
+    return layer.groups > 1 and layer.kernel.shape[2] == 1 and has_kernel
+
+
 @contextlib.contextmanager
 def _depthwise(model: keras.Model) -> Iterator[None]:
     """Lets convolutions with a group for each channel run as what they are.
@@ -171,11 +182,7 @@ def _depthwise(model: keras.Model) -> Iterator[None]:
     Keras hands grouped convolutions to XLA, and engines are many times slower at a convolution of
     as many groups as channels than at a depthwise one.
     """
-    changed = [layer for layer in _all_layers(model)
-               if isinstance(layer, layers.Conv2D) and layer.groups > 1
-               and layer.data_format == "channels_last"
-               and layer.kernel.shape[2] == 1 and 1 in (max(layer.strides), max(layer.dilation_rate))
-               and len(set(layer.strides)) == 1]  # fmt: skip
+    changed = [layer for layer in _all_layers(model) if _is_depthwise(layer)]
     for layer in changed:
         layer.convolution_op = partial(_depthwise_convolution, layer)
     try:

@@ -18,7 +18,7 @@ from edgeclf.artifact import Metadata
 from edgeclf.converters.channels import from_rgb
 from edgeclf.converters.evaluation import generated_pictures
 from edgeclf.converters.scores import Head
-from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.converters.source_spec import Channels, SourceSpec
 from edgeclf.errors import OptionError
 from edgeclf.image import ImageSpec, UInt8Array, load_image
 from edgeclf.runtimes.base import Float32Array
@@ -105,9 +105,7 @@ def check_known_answers(
     )
 
 
-def _known(
-    check: Sequence[str], labels: Sequence[str]
-) -> tuple[list[Path], npt.NDArray[np.int64]]:
+def _known(check: Sequence[str], labels: Sequence[str]) -> tuple[list[Path], npt.NDArray[np.int64]]:
     paths, targets = [], []
     for text in check:
         photo, equals, label = text.rpartition("=")
@@ -125,7 +123,7 @@ def _known(
 
 def _alternatives(source_spec: SourceSpec) -> Iterator[SourceSpec]:
     """The usual conventions, those first that change least of what was said."""
-    orders = ["grey"] if source_spec.channels == "grey" else ["rgb", "bgr"]
+    orders: list[Channels] = ["grey"] if source_spec.channels == "grey" else ["rgb", "bgr"]
     orders.sort(key=lambda order: order != source_spec.channels)
     said = {name: getattr(source_spec, name) for name in ("input_range", "mean", "std")}
     turned = {name: value[::-1] if name != "input_range" and isinstance(value, tuple) else value

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Channels = Literal["rgb", "bgr", "grey"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Options):
     """What a model from elsewhere expects and answers; its file does not say.
@@ -74,7 +75,7 @@ class SourceSpec(Options):
         low, high = self.input_range
         if low >= high:
             raise OptionError(f"input_range is {self.input_range}; expected low < high.")
-        if self.channels == "grey" and (isinstance(self.mean, tuple) or isinstance(self.std, tuple)):
+        if self.channels == "grey" and tuple in (type(self.mean), type(self.std)):
             raise OptionError(
                 f"mean is {self.mean} and std is {self.std}; expected one number for each, as the "
                 "model takes one channel."

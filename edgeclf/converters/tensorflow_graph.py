@@ -43,15 +43,14 @@ def flat_function(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Call
         inputs = {traced.inputs[0].name: image}
         for outer, inner in traced.graph.captures:
             is_variable = outer.dtype == tf.resource
-            inputs[inner.name] = (
-                graph.capture(outer) if is_variable else tf.constant(outer.numpy())
-            )
+            inputs[inner.name] = graph.capture(outer) if is_variable else tf.constant(outer.numpy())
         (answer,) = tf.graph_util.import_graph_def(
             definition, input_map=inputs, return_elements=[scores.name], name="network"
         )
         return {"probabilities": answer}
 
-    return tf.function(imported, input_signature=signature)
+    flat: Callable[..., Any] = tf.function(imported, input_signature=signature)
+    return flat
 
 
 def _without_marks(definition: Any) -> Any:

@@ -61,9 +61,7 @@ def onnx_model(
     return path
 
 
-def keras_model(
-    path: Path, channels: int, weights: list[list[float]], activation: str, bias: float = 0.0
-) -> Path:
+def keras_model(path: Path, channels: int, weights: list[list[float]], activation: str) -> Path:
     from edgeclf.networks.backend import keras, layers
 
     model = keras.Sequential([
@@ -74,7 +72,7 @@ def keras_model(
     ])  # fmt: skip
     values = np.array(weights, np.float32).T
     kernel = np.eye(channels, dtype=np.float32).reshape(1, 1, channels, channels)
-    model.set_weights([kernel, values, np.full(len(weights), bias, np.float32)])
+    model.set_weights([kernel, values, np.zeros(len(weights), np.float32)])
     if path.suffix == ".tflite":
         from edgeclf.networks.backend import tf
 
@@ -84,11 +82,11 @@ def keras_model(
     return path
 
 
-def make(path: Path, channels: int, weights: list[list[float]], activation: str, bias: float = 0.0) -> Path:  # fmt: skip
+def make(path: Path, channels: int, weights: list[list[float]], activation: str) -> Path:
     if path.suffix == ".onnx":
         last = {"softmax": "Softmax", "sigmoid": "Sigmoid", "linear": "Identity"}[activation]
-        return onnx_model(path, channels, weights, last=last, bias=bias)
-    return keras_model(path, channels, weights, activation, bias)
+        return onnx_model(path, channels, weights, last=last)
+    return keras_model(path, channels, weights, activation)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +165,7 @@ def test_blue_first(suffix: str, convert: Callable[..., list[Any]], tmp_path: Pa
 
 @KINDS
 def test_grey(suffix: str, convert: Callable[..., list[Any]], tmp_path: Path) -> None:
-    model = make(tmp_path / f"m{suffix}", 1, [[0.0], [4.0]], "softmax", bias=0.0)
+    model = make(tmp_path / f"m{suffix}", 1, [[0.0], [4.0]], "softmax")
     with pytest.raises(ConversionError, match=r"takes the shape.*add --channels grey\."):
         convert(model, ("dark", "bright"), ["fp32.onnx"])
     made = convert(model, ("red", "blue"), TARGETS[suffix], channels="grey")
@@ -289,7 +287,7 @@ def test_a_known_photo_finds_wrong_channels(
 
 def test_known_photos_find_a_wrong_range(tmp_path: Path) -> None:
     """Of bytes on 0 to 255 all look bright to a model of 0 to 1."""
-    model = onnx_model(tmp_path / "m.onnx", 3, [[3.0, 3.0, 3.0], [0.0] * 3], bias=0.0, last="Softmax")
+    model = onnx_model(tmp_path / "m.onnx", 3, [[3.0, 3.0, 3.0], [0.0] * 3])
     dark = tmp_path / "dark.png"
     Image.new("RGB", (SIZE, SIZE), (5, 5, 5)).save(dark)
     bright = tmp_path / "bright.png"
@@ -298,7 +296,8 @@ def test_known_photos_find_a_wrong_range(tmp_path: Path) -> None:
         "labels": write_labels(tmp_path, "bright", "dark"), "layout": "nchw",
         "check": [f"{dark}=dark", f"{bright}=bright"],
     }  # fmt: skip
-    with pytest.raises(OptionError, match=r"dark\.png, not 'dark'\. With .*of all 2 photos.* --input-range -1 1"):
+    message = r"dark\.png, not 'dark'\. With .*of all 2 photos.* --input-range -1 1"
+    with pytest.raises(OptionError, match=message):
         open_model(model, SourceSpec(**said))
 
 
@@ -315,7 +314,7 @@ def test_checks_that_are_none(check: str, message: str, tmp_path: Path) -> None:
 
 
 def test_no_usual_convention_helps(tmp_path: Path) -> None:
-    model = onnx_model(tmp_path / "m.onnx", 3, [[0.0] * 3, [0.0] * 3, [0.0] * 3], bias=0.0)
+    model = onnx_model(tmp_path / "m.onnx", 3, [[0.0] * 3, [0.0] * 3, [0.0] * 3])
     photo = known_photo(tmp_path)
     spec = SourceSpec(labels=write_labels(tmp_path, "a", "b", "c"), layout="nchw",
                       input_range=(0, 1), check=[f"{photo}=b"])  # fmt: skip

@@ -127,9 +127,10 @@ def test_other_floats_are_computed_in_float32(
     plain.set_weights([np.asarray(w, np.float32) for w in model.get_weights()])
     model.save(tmp_path / f"m.{suffix}")
     artifacts = same_answers(tmp_path / f"m.{suffix}", np.asarray(plain(IMAGES)))
-    assert b"float16" not in artifacts[1].content and "Cast" not in tuple(
-        operators(artifacts[1].content)
-    )[1:]  # the first turns bytes into floats
+    assert (
+        b"float16" not in artifacts[1].content
+        and "Cast" not in tuple(operators(artifacts[1].content))[1:]
+    )  # the first turns bytes into floats
 
 
 def operators(content: bytes) -> list[str]:
@@ -221,7 +222,8 @@ def test_a_group_for_each_channel_is_depthwise_to_engines() -> None:
 
 def test_convnext_to_every_precision() -> None:
     """Its blocks are exact GELU, a group for each channel and a scale of its own."""
-    from keras.src.applications.convnext import ConvNeXt  # the sizes that are public have 28 M weights
+    # The sizes that are public have 28 million weights and more.
+    from keras.src.applications.convnext import ConvNeXt
 
     from edgeclf.artifact import Metadata
     from edgeclf.converters.tflite import TFLiteConverter
