@@ -61,7 +61,7 @@ def open_evaluation(
         DataError: The photos cannot be used.
     """
     if folder is None:
-        images = _generate(spec)
+        images = generated_pictures(spec)
         return Evaluation("generated", images, None, None, sha256_of(images.tobytes()))
     photos = find_any_photos(folder, labels, split="eval")
     check_contents(photos)
@@ -94,12 +94,12 @@ def find_any_photos(
         return photos
 
 
-def _generate(spec: ImageSpec) -> UInt8Array:
+def generated_pictures(spec: ImageSpec, count: int = _GENERATED) -> UInt8Array:
     """Soft patches of colour, finer from one to the next; the same on every machine."""
     rng = np.random.default_rng(0)
     size = (spec.width, spec.height)
     pictures = []
-    for index in range(_GENERATED):
+    for index in range(count):
         coarse = rng.integers(0, 256, (3 + index % 10, 3 + index % 10, 3), np.uint8)
         pictures.append(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)))
     return np.stack(pictures)

@@ -24,8 +24,10 @@ from edgeclf.artifact import Format, Normalization, Precision
 from edgeclf.converters import flatbuffer, tflite_weights
 from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.channels import count_of
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
+from edgeclf.converters.tensorflow_graph import flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.image import ImageSpec
@@ -172,7 +174,9 @@ class _TFLiteEngine:
     def quantize(
         self, float_graph: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> bytes:
-        logits = flatbuffer.logits_layer(float_graph)
+        logits, behind = flatbuffer.head_tensors(float_graph)
+        if recipe.precision == "int8":
+            in_float = [*in_float, *behind]
         float_graph = tflite_weights.raise_dead_channels(float_graph, ranges)
         static = _static_recipe(recipe, in_float, self._scheme, logits)
         quantized = _quantize(float_graph, static, ranges)
@@ -224,11 +228,8 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         raise MissingDependencyError(exc.name or "tensorflow", "convert", "TFLite") from None
     module = tf.Module()
     module.kept = list(graph.variables)
-    module.function = tf.function(
-        lambda image: {"probabilities": graph.function(image)},
-        input_signature=[tf.TensorSpec(shape, tf.float32, name="image")],
-    )
     with mapped(ConversionError, "TensorFlow cannot convert this model to TFLite"):
+        module.function = flat_function(graph, shape)
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
         return bytes(converter.convert())
@@ -236,14 +237,16 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
 
 def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
     rows, columns = image.height, image.width
-    wanted = (1, 3, rows, columns) if graph.channels_first else (1, rows, columns, 3)
+    depth = count_of(graph.channels)
+    wanted = (1, depth, rows, columns) if graph.channels_first else (1, rows, columns, depth)
     with mapped(ConversionError, "The TFLite model cannot be read"):
         return flatbuffer.as_float_graph(
             graph.content,
             output=graph.output,
             shapes=_shapes(graph.content, wanted),
+            head=graph.head,
+            channels=graph.channels,
             channels_first=graph.channels_first,
-            logits=graph.logits,
         )
 
 
@@ -337,17 +340,22 @@ def _static_recipe(
             # 256 levels for the logits of many classes tie their ranks, as they would in the
             # softmax; here the weights are int8 and the sums stay float.
             engine.add_dynamic_config(
-                re.escape(logits),
+                _scope_of(logits),
                 operations.FULLY_CONNECTED,
                 num_bits=8,
                 granularity=types.QuantGranularity.TENSORWISE,
             )
         for tensor in in_float:
             engine.update_quantization_recipe(
-                re.escape(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE
+                _scope_of(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE
             )
 
     return add_to
+
+
+def _scope_of(tensor: str) -> str:
+    """What the quantiser finds the operator of that output by, and no other."""
+    return f"(^|;){re.escape(tensor)}(;|$)"
 
 
 def _quantize(float_graph: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> bytes:

@@ -19,9 +19,9 @@ from edgeclf.converters.flatbuffer.foreign import (
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
+    head_tensors,
     image_layers,
     input_name,
-    logits_layer,
     operator_outputs,
     tensor_ranks,
 )
@@ -30,9 +30,9 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 __all__ = [
     "as_float_graph",
     "constant_tensors",
+    "head_tensors",
     "image_layers",
     "input_name",
-    "logits_layer",
     "made_by_softmax",
     "operator_outputs",
     "pack",

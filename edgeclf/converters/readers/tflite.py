@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeclf.converters import flatbuffer
 from edgeclf.converters.base import FileGraph
+from edgeclf.converters.channels import count_of
 from edgeclf.converters.readers.base import (
     ForeignModel,
     Output,
@@ -68,7 +69,8 @@ def _one_image(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[in
     if len(shape) != 4:
         return tuple(shape)
     rows, columns = source_spec.input_size or (None, None)
-    said = (1, 3, rows, columns) if source_spec.layout == "nchw" else (1, rows, columns, 3)
+    depth = count_of(source_spec.channels)
+    said = (1, depth, rows, columns) if source_spec.layout == "nchw" else (1, rows, columns, depth)
     return 1, *(own or size for own, size in zip(shape[1:], said[1:], strict=True))
 
 
