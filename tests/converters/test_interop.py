@@ -172,6 +172,7 @@ def test_plain_onnxruntime_reads_labels_and_answers_the_same(
     assert session.get_modelmeta().custom_metadata_map["labels"].splitlines() == LABELS
 
 
+@pytest.mark.filterwarnings("ignore:Input model is already partially quantized")
 def test_what_a_quantizer_makes_of_our_file_is_called_rewritten(model_folder: Path) -> None:
     from litert_quantizer import quantizer, recipe
 
