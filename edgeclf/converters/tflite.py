@@ -72,9 +72,9 @@ class TFLiteConverter:
             record = self._source.quantized.record() if self._source.quantized else None
             return Converted(self._finish(self._float_graph, recipe), record)
         if recipe.calibration is None:
-            quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision))
-            if recipe.precision == "dynamic":  # the image is bytes: there are products of integers
-                layers = flatbuffer.image_layers(self._float_graph)
+            layers = flatbuffer.image_layers(self._float_graph)
+            quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision, layers))
+            if recipe.precision == "dynamic":
                 quantized = tflite_weights.with_seven_bits(quantized, layers)
             return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, []))
         if recipe.precision == "int8-full" and not self._scheme.is_exact:
@@ -107,7 +107,10 @@ class TFLiteConverter:
             "int8": f"static, {weights}, int{recipe.activation_bits} activations per tensor",
             "int8-full": f"static, {weights}, int8 activations per tensor, int8 input and output",
         }
-        kept = ["softmax", "logits", *in_float] if recipe.precision == "int8" else []
+        kept = {
+            "int8": ["softmax", "logits", *in_float],
+            "dynamic": ["the convolution that takes the image"],
+        }.get(recipe.precision, [])
         return {
             "scheme": schemes[recipe.precision],
             "recipe": str(recipe),
@@ -200,7 +203,7 @@ def _has_seven_bits(recipe: Recipe) -> bool:
 def _reduced_range(recipe: Recipe) -> str:
     """Which weights have seven bits, in words."""
     if recipe.precision == "dynamic":
-        return "the layer that takes the image"
+        return "a dense layer that takes the image"
     integers = recipe.calibration is not None and _has_seven_bits(recipe)
     return "all but depthwise" if integers else "none"
 
@@ -275,12 +278,16 @@ def _quantizer() -> tuple[Any, Any, Any]:
     return algorithm_manager.AlgorithmName, qtyping, quantizer.Quantizer
 
 
-def _weight_recipe(precision: Precision) -> Any:
+def _weight_recipe(precision: Precision, image_layers: Iterable[str]) -> Any:
     """Weights alone, as fp16 or as int8, behind a DEQUANTIZE each: computed in float.
 
     XNNPACK takes all of that as one graph. Kernels that quantise activations as they come exist
     there for convolutions and dense layers but not for depthwise ones, so each of these would end
     one part of the graph and begin another.
+
+    The image is bytes, so an engine may multiply integers in the layer that takes it. As a
+    convolution, where it has few weights, that one stays in float; as a dense layer it may hold
+    most of them.
     """
 
     def add_to(engine: Any) -> None:
@@ -288,6 +295,10 @@ def _weight_recipe(precision: Precision) -> Any:
         operations = types.TFLOperationName
         if precision == "dynamic":
             engine.add_weight_only_config(".*", operations.ALL_SUPPORTED, num_bits=8)
+            for layer in image_layers:
+                engine.update_quantization_recipe(
+                    re.escape(layer), operations.CONV_2D, algorithm_key=algorithms.NO_QUANTIZE
+                )
             return
         half = types.OpQuantizationConfig(
             weight_tensor_config=types.TensorQuantizationConfig(
