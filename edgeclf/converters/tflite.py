@@ -218,11 +218,12 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
 def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
     rows, columns = image.height, image.width
     wanted = (1, 3, rows, columns) if graph.channels_first else (1, rows, columns, 3)
-    with mapped(ConversionError, "The TFLite model cannot be read"):
+    with mapped(ConversionError, f"The TFLite model cannot be given one image, {wanted}"):
+        content = flatbuffer.with_one_image(graph.content)
         return flatbuffer.as_float_graph(
-            graph.content,
+            content,
             output=graph.output,
-            shapes=_shapes(graph.content, wanted),
+            shapes=_shapes(content, wanted),
             channels_first=graph.channels_first,
             logits=graph.logits,
         )
