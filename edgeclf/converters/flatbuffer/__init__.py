@@ -16,6 +16,7 @@ from edgeclf.converters.flatbuffer.foreign import (
     made_by_softmax,
     parameter_count,
     quantized_as,
+    with_one_image,
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
@@ -43,5 +44,6 @@ __all__ = [
     "with_bytes_input",
     "with_free_batch",
     "with_metadata",
+    "with_one_image",
     "with_signature",
 ]

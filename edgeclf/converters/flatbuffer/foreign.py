@@ -77,6 +77,28 @@ def as_float_graph(
     return pack(tree)
 
 
+def with_one_image(model: bytes) -> bytes:
+    """Frees a batch that is written into the model's own RESHAPE operators; the same for one."""
+    tree, graph = unpack_graph(model)
+    batch = int(graph.tensors[graph.inputs[0]].shape[0])
+    if batch == 1:
+        return model
+    editor = Editor(tree)
+    for operator in graph.operators:
+        if operator_name(tree, operator) != "RESHAPE" or len(operator.inputs) < 2:
+            continue
+        tensor = graph.tensors[operator.inputs[1]]
+        if _is_stored(tree, tensor):
+            data = np.asarray(tree.buffers[tensor.buffer].data).tobytes()
+            sizes = np.frombuffer(data, "<i4").copy()
+            if sizes.size and sizes[0] == batch:
+                sizes[0] = 1
+                operator.inputs = [operator.inputs[0], editor.constant("shape_of_one", sizes)]
+                operator.builtinOptions = None  # which hold the sizes once more
+                operator.builtinOptionsType = 0
+    return pack(tree)
+
+
 def quantized_as(model: bytes) -> Quantized | None:
     """What a model is that was quantised; None for one that computes in float."""
     tree, graph = unpack_graph(model)
