@@ -84,7 +84,7 @@ def precisions(folder: Path) -> str:
     for document in _documents(folder, "precisions"):
         lines = [
             (
-                f"`{row['file']}`",
+                row["file"],
                 text.size(row["size_bytes"]),
                 text.milliseconds(row["p50_ms"]),
                 text.ratio(row["ratio"]),

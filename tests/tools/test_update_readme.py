@@ -75,8 +75,8 @@ def test_the_tables_of_precisions_and_of_waiting_threads(tool: ModuleType, folde
     assert "Measured on a CPU (avx2)" in words and "in turns" in words
     lines = [[cell.strip() for cell in line[1:-1]] for line in table_lines(words)[2:]]
     assert lines == [
-        ["`int8.tflite`", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "1"],
-        ["`int8.onnx`", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "–"],
+        ["int8.tflite", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "1"],
+        ["int8.onnx", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "–"],
     ]
     lines = [[cell.strip() for cell in line[1:-1]]
              for line in table_lines(tool.benchmark_tables.waiting(folder))]  # fmt: skip
