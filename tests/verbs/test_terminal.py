@@ -115,6 +115,7 @@ def test_a_full_disk_under_the_output_is_one_line(named: Path) -> None:
 def test_a_file_that_finds_no_room_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("edgeclf.report", reason="needs edgeclf[report]")
     resource = pytest.importorskip("resource", reason="needs POSIX limits")
     (tmp_path / "benchmark.json").write_text(json.dumps(make_results()))
     soft, most = resource.getrlimit(resource.RLIMIT_FSIZE)
