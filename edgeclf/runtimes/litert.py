@@ -228,4 +228,5 @@ class _CompiledModel:
     def _read(self, number: int) -> Float32Array:
         shape = self._shapes[number]
         values = self._outputs[number].read(int(np.prod(shape)), np.float32)
-        return np.asarray(values, np.float32).reshape(shape)
+        found: Float32Array = np.reshape(values, shape)
+        return found

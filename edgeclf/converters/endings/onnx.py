@@ -33,7 +33,7 @@ class OnnxGraph:
             self._model = onnx.load_from_string(content)
         self._stored = {tensor.name: tensor for tensor in self._model.graph.initializer}
         self._folded: dict[str, Any] = {}  # nodes that take constants alone, by their output
-        self.steps = []
+        self.steps: list[Step] = []
         for node in self._model.graph.node:
             if all(not name or self._is_constant(name) for name in _inputs(node)):
                 self._folded.update(dict.fromkeys(node.output, node))
