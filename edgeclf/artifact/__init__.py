@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeclf.artifact.features import Features
 from edgeclf.artifact.file import (
     Artifact,
     is_artifact,
@@ -14,6 +15,7 @@ from edgeclf.artifact.metadata import FORMAT_VERSION, Format, Metadata, Normaliz
 __all__ = [
     "FORMAT_VERSION",
     "Artifact",
+    "Features",
     "Format",
     "Metadata",
     "Normalization",

@@ -5,37 +5,28 @@ from __future__ import annotations
 import dataclasses
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
-from typing import NamedTuple, NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
 from edgeclf.artifact import Artifact, load_artifact
-from edgeclf.errors import ImageError, InferenceError, OptionError, mapped
-from edgeclf.image import ImageSource, UInt8Array, decode_image, is_tensor, is_url, resize_image
+from edgeclf.errors import ImageError, InferenceError, OptionError
+from edgeclf.image import ImageSource, UInt8Array
+from edgeclf.inference.pictures import Pictures, Prepared, several
 from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
 from edgeclf.inference.streaming import newest
 from edgeclf.runtimes import Device, Runtime, RuntimeInfo, load_runtime
-from edgeclf.runtimes.base import Float32Array
+from edgeclf.runtimes.base import Float32Array, features_of
 from edgeclf.runtimes.choice import choose_runtime
-from edgeclf.system.cpu import available_cpus
 
 _BATCH_SIZE = 16
-_GROUP_SIZE = 8  # pictures that one task decodes, so that handing over costs little
 _ROWS_AT_ONCE = 64
-
-
-class _Input(NamedTuple):
-    """A picture ready for the model, with the time it took."""
-
-    tensor: UInt8Array
-    decode_ms: float
-    preprocess_ms: float
+_Answer = TypeVar("_Answer")
 
 
 class Classifier:
@@ -93,7 +84,7 @@ class Classifier:
         self.artifact = model if isinstance(model, Artifact) else load_artifact(model)
         self._spec = self.artifact.metadata.image
         self._labels = self.artifact.metadata.labels
-        self._fetch = fetch
+        self._pictures = Pictures(self._spec, fetch)
         self._reason = "it was asked for"
         if runtime == "auto":
             choice = choose_runtime(self.artifact, device)
@@ -131,7 +122,7 @@ class Classifier:
             ImageError: The picture cannot be read or is refused.
             InferenceError: The engine failed, or the process was forked since.
         """
-        prepared = self._prepare(image)
+        prepared = self._pictures.prepare(image)
         start = perf_counter()
         probabilities = self._run(prepared.tensor[np.newaxis])[0]
         return self._prediction(probabilities, prepared, (perf_counter() - start) * 1e3)
@@ -168,14 +159,14 @@ class Classifier:
         """
         if batch_size < 1:
             raise OptionError(f"batch_size is {batch_size}; expected at least 1.")
-        return self._classify_batch(_several(images), batch_size)
+        return self._classify_batch(several(images), batch_size)
 
     def _classify_batch(
         self, images: Iterable[ImageSource], batch_size: int
     ) -> Iterator[Prediction | Failure]:
-        inputs = self._prepare_ahead(images)
+        inputs = self._pictures.prepare_ahead(images)
         while batch := list(islice(inputs, batch_size)):
-            good = [prepared for prepared in batch if isinstance(prepared, _Input)]
+            good = [prepared for prepared in batch if isinstance(prepared, Prepared)]
             rows: Iterator[Float32Array] = iter(())
             share_ms = 0.0
             if good:
@@ -183,7 +174,7 @@ class Classifier:
                 rows = iter(self._run(np.stack([prepared.tensor for prepared in good])))
                 share_ms = (perf_counter() - start) * 1e3 / len(good)
             for prepared in batch:
-                if isinstance(prepared, _Input):
+                if isinstance(prepared, Prepared):
                     yield self._prediction(next(rows), prepared, share_ms)
                 else:
                     yield Failure(prepared)
@@ -231,23 +222,66 @@ class Classifier:
         Raises:
             ImageError: One of the pictures cannot be read.
         """
+        rows = list(self._run_all(images, self._run))
+        return np.concatenate(rows) if rows else np.empty((0, len(self._labels)), np.float32)
+
+    def features(
+        self, images: Iterable[ImageSource] | UInt8Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """The same with the network's last feature map, for fitting and explaining.
+
+        The first call lets the engine load the model again, in memory, with one more output; the
+        file stays as it is.
+
+        Args:
+            images: As for `probabilities`, at least one.
+
+        Returns:
+            Probabilities float32 [N, classes] and features float32 [N, h, w, c]: rows, columns and
+            channels as `edgeclf.artifact.Features` reads them from the metadata.
+
+        Raises:
+            ArtifactError: The file does not say where its features are, or they are not there.
+            RuntimeLoadError: The runtime cannot give them.
+            ImageError: One of the pictures cannot be read.
+
+        Examples:
+            >>> import numpy as np
+            >>> from edgeclf import Classifier
+            >>> from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
+            >>> artifact = fake_artifact(["dark", "bright"])
+            >>> runtime = FakeRuntime(artifact, features=lambda images: images[:, ::8, ::8])
+            >>> photos = [np.zeros((48, 64, 3), np.uint8)]
+            >>> [part.shape for part in Classifier(artifact, runtime=runtime).features(photos)]
+            [(1, 2), (1, 4, 4, 3)]
+        """
+        self._check_process()
+        parts = list(self._run_all(images, features_of(self._runtime)))
+        if not parts:
+            raise OptionError("There are no images to compute features of; expected at least one.")
+        probabilities, features = zip(*parts, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
+
+    def _run_all(
+        self, images: Iterable[ImageSource] | UInt8Array, run: Callable[[UInt8Array], _Answer]
+    ) -> Iterator[_Answer]:
+        """What a method of the runtime gives for several pictures, a batch at a time."""
         if isinstance(images, np.ndarray):
             expected = (self._spec.height, self._spec.width, 3)
             if images.dtype != np.uint8 or images.shape[1:] != expected:
                 raise OptionError(
                     f"Received {images.dtype} {images.shape}; expected uint8 {('N', *expected)}."
                 )
-            return self._run(images)
-        rows = []
-        inputs = self._prepare_ahead(_several(images))
+            yield run(images)
+            return
+        inputs = self._pictures.prepare_ahead(several(images))
         while batch := list(islice(inputs, _ROWS_AT_ONCE)):
             tensors = []
             for prepared in batch:
-                if not isinstance(prepared, _Input):
+                if not isinstance(prepared, Prepared):
                     raise prepared
                 tensors.append(prepared.tensor)
-            rows.append(self._run(np.stack(tensors)))
-        return np.concatenate(rows) if rows else np.empty((0, len(self._labels)), np.float32)
+            yield run(np.stack(tensors))
 
     def describe(self) -> RuntimeInfo:
         """What the model really runs on, and why it runs there."""
@@ -259,57 +293,19 @@ class Classifier:
             self._runtime.close()
 
     def _run(self, tensors: UInt8Array) -> Float32Array:
+        self._check_process()
+        return self._runtime.run(tensors)
+
+    def _check_process(self) -> None:
         if self._forked:
             raise InferenceError(
                 "This classifier was loaded before the process was forked, and its engine's "
                 "threads did not come along. Build the Classifier in the child (with gunicorn: in "
                 "post_fork, without --preload), or start processes with 'spawn'."
             )
-        return self._runtime.run(tensors)
-
-    def _prepare(self, image: ImageSource) -> _Input:
-        start = perf_counter()
-        if is_tensor(image, self._spec):
-            return _Input(np.ascontiguousarray(image), 0.0, (perf_counter() - start) * 1e3)
-        if self._fetch is not None and is_url(image):
-            image = _fetched(self._fetch, image)
-        decoded = decode_image(image, self._spec)
-        decoded_at = perf_counter()
-        tensor = resize_image(decoded, self._spec)
-        end = perf_counter()
-        return _Input(tensor, (decoded_at - start) * 1e3, (end - decoded_at) * 1e3)
-
-    def _prepare_group(self, images: list[ImageSource]) -> list[_Input | ImageError]:
-        prepared: list[_Input | ImageError] = []
-        for image in images:
-            try:
-                prepared.append(self._prepare(image))
-            except ImageError as exc:
-                prepared.append(exc)
-        return prepared
-
-    def _prepare_ahead(self, images: Iterable[ImageSource]) -> Iterator[_Input | ImageError]:
-        """Prepares pictures on all CPUs, in order, a few groups ahead of whoever takes them."""
-        from concurrent.futures import Future, ThreadPoolExecutor  # one picture does not need it
-
-        source = iter(images)
-        workers = available_cpus()
-        size = 1  # of a group; it doubles, so that a few pictures are shared out as well
-        pending: deque[Future[list[_Input | ImageError]]] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="edgeclf-decode")
-        try:
-            while True:
-                while len(pending) <= 2 * workers and (group := list(islice(source, size))):
-                    pending.append(pool.submit(self._prepare_group, group))
-                    size = min(2 * size, _GROUP_SIZE)
-                if not pending:
-                    return
-                yield from pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _prediction(
-        self, probabilities: Float32Array, given: _Input, inference_ms: float
+        self, probabilities: Float32Array, given: Prepared, inference_ms: float
     ) -> Prediction:
         timing = Timing(given.decode_ms, given.preprocess_ms, inference_ms)
         return Prediction(self._labels, tuple(probabilities.tolist()), timing)
@@ -331,30 +327,6 @@ class Classifier:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
-    one = (
-        isinstance(images, str | bytes | bytearray | memoryview | os.PathLike)
-        or hasattr(images, "read")
-        or not hasattr(images, "__iter__")
-    )
-    if one or (isinstance(images, np.ndarray) and images.ndim != 4):
-        raise OptionError(
-            f"Received {type(images).__name__} where several pictures were expected: a list, a "
-            "generator or an array [N, H, W, 3]. For one picture, use classify."
-        )
-    return images
-
-
-def _fetched(fetch: Callable[[str], bytes], url: str) -> bytes:
-    with mapped(ImageError, f"Cannot fetch {url}"):
-        content = fetch(url)
-    if not isinstance(content, bytes):
-        raise ImageError(
-            f"The fetcher gave {type(content).__name__} for {url}; expected the file's bytes."
-        )
-    return content
 
 
 _LIVE: weakref.WeakSet[Classifier] = weakref.WeakSet()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.errors import InferenceError
+from edgeclf.artifact import Features
+from edgeclf.errors import InferenceError, RuntimeLoadError
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.system.device import Device as Device
 
 Float32Array = npt.NDArray[np.float32]
+RunWithFeatures = Callable[[UInt8Array], tuple[Float32Array, Float32Array]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Runtime(Protocol):
     ``import_engine()``, a static method that only imports the engine, or raises
     `MissingDependencyError`; and ``accelerators()``, a static method that names the devices beside
     the cpu that the installed engine was built for, for `edgeclf doctor`.
+
+    It may also have ``run_with_features(images)``, which gives the probabilities as `run` does and
+    the features float32 [N, h, w, c] that the artifact's `Features` name; see `features_of`.
     """
 
     def run(self, images: UInt8Array) -> Float32Array:
@@ -134,3 +140,50 @@ def as_probabilities(output: Any, count: int, classes: int) -> Float32Array:
     if not np.isfinite(probabilities).all():
         raise InferenceError("The model returned values that are not finite numbers.")
     return probabilities
+
+
+def features_of(runtime: Runtime) -> RunWithFeatures:
+    """The method of a runtime that gives features beside the probabilities.
+
+    Returns:
+        From uint8 [N, H, W, 3] to probabilities float32 [N, classes] and features float32
+        [N, h, w, c]. It raises `ArtifactError` where the file has none, or is not the one that was
+        converted.
+
+    Raises:
+        RuntimeLoadError: This runtime has no such method.
+    """
+    method: RunWithFeatures | None = getattr(runtime, "run_with_features", None)
+    if method is None:
+        raise RuntimeLoadError(
+            f"The runtime {runtime.describe().name} does not give features; litert, onnxruntime "
+            "and tensorflow do."
+        )
+    return method
+
+
+def as_features(parts: Sequence[Any], count: int, features: Features) -> Float32Array:
+    """Checks the features that an engine returned against what the file says of them.
+
+    Args:
+        parts: What it gave for some images after others, in the layout of its graph.
+        count: Expected number of images.
+        features: What the file says.
+
+    Returns:
+        All of them as float32 [count, h, w, c].
+
+    Raises:
+        InferenceError: Another shape, or values that are not finite.
+    """
+    if not count:
+        return np.empty((0, *features.shape), np.float32)
+    found: Float32Array = np.concatenate(parts, dtype=np.float32)
+    if features.layout == "nchw" and found.ndim == 4:
+        found = np.ascontiguousarray(found.transpose(0, 2, 3, 1))
+    if found.shape != (count, *features.shape) or not np.isfinite(found).all():
+        raise InferenceError(
+            f"The model returned features of shape {found.shape}, or values that are not finite "
+            f"numbers; expected {(count, *features.shape)}, as the file says."
+        )
+    return found
