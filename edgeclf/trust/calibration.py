@@ -173,7 +173,11 @@ def fit_trust(
     taken, aurocs, why = novelty.choose_score(scores, others)
     threshold = novelty.fit_threshold(scores[taken], rate)
     return {
-        "temperature": {**dataclasses.asdict(temperature), "floor": floor},
+        "temperature": {
+            **dataclasses.asdict(temperature),
+            "interval_95": list(temperature.interval_95),
+            "floor": floor,
+        },
         "novelty": {**fitted[taken], **threshold, "auroc": aurocs, "why": why},
         "sets": fit_sets(known.probabilities, targets),
     }
