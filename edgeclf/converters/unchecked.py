@@ -35,6 +35,7 @@ def convert_unchecked(
         quantization=converted.quantization,
         accuracy=None,
         certificate=None,
+        trust=None,
     )
     path = artifact.path.with_name(f"{artifact.path.stem}.{precision}.tflite")
     return save_artifact(seal_artifact(converted.content, metadata), path)
