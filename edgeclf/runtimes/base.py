@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -167,21 +167,23 @@ def features_of(runtime: Runtime) -> RunWithFeatures:
     return method
 
 
-def as_features(output: Any, count: int, features: Features) -> Float32Array:
+def as_features(parts: Sequence[Any], count: int, features: Features) -> Float32Array:
     """Checks the features that an engine returned against what the file says of them.
 
     Args:
-        output: The engine's output, in the layout of its graph.
+        parts: What it gave for some images after others, in the layout of its graph.
         count: Expected number of images.
         features: What the file says.
 
     Returns:
-        `output` as float32 [count, h, w, c].
+        All of them as float32 [count, h, w, c].
 
     Raises:
         InferenceError: Another shape, or values that are not finite.
     """
-    found: Float32Array = np.asarray(output, dtype=np.float32)
+    if not count:
+        return np.empty((0, *features.shape), np.float32)
+    found: Float32Array = np.concatenate(parts, dtype=np.float32)
     if features.layout == "nchw" and found.ndim == 4:
         found = np.ascontiguousarray(found.transpose(0, 2, 3, 1))
     if found.shape != (count, *features.shape) or not np.isfinite(found).all():

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.artifact import Artifact
+from edgeclf.artifact import Artifact, Features
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.runtimes.base import (
+    Device,
+    Float32Array,
+    RuntimeInfo,
+    as_features,
+    as_probabilities,
+    check_images,
+)
+from edgeclf.runtimes.tap import with_features_output
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.quiet import first_words_of
 
@@ -45,16 +55,19 @@ class LiteRTRuntime:
             )
         self._threads = threads or available_cpus()
         self._device: Device = device
+        self._artifact = artifact
+        self._features: Features | None = None  # once the engine has them as second output
         self._classes = len(artifact.metadata.labels)
         self._spec = artifact.metadata.image
         self._lock = threading.Lock()
-        self._engine: _Interpreter | _CompiledModel | None
+        self._load: Callable[[bytes], _Interpreter | _CompiledModel]
         if device == "cpu":
             module, self._library = self.import_engine()
-            self._engine = _Interpreter(module, self._library, artifact.content, self._threads)
+            self._load = partial(_Interpreter, module, self._library, self._threads)
         else:
             self._library = "ai-edge-litert"
-            self._engine = _CompiledModel(artifact.content, _ACCELERATORS[device])
+            self._load = partial(_CompiledModel, _ACCELERATORS[device])
+        self._engine: _Interpreter | _CompiledModel | None = self._load(artifact.content)
 
     @staticmethod
     def import_engine() -> tuple[ModuleType, str]:
@@ -74,15 +87,34 @@ class LiteRTRuntime:
         """See `Runtime.run`."""
         check_images(images, self._spec)
         with self._lock:  # an interpreter is one state machine; two threads would mix their images
-            engine = self._engine
-            if engine is None:
-                raise InferenceError("This runtime is closed. Load the model again.")
-            rows = np.empty((len(images), self._classes), np.float32)
-            with mapped(InferenceError, f"{self._library} failed"):
-                for row, image in zip(rows, images, strict=True):
-                    # int8-full takes the same values, counted from -128.
-                    given = (image ^ 0x80).view(np.int8) if engine.takes_int8 else image
-                    row[:] = engine.invoke(given[np.newaxis])
+            return self._answers(images)
+
+    def run_with_features(self, images: UInt8Array) -> tuple[Float32Array, Float32Array]:
+        """See `edgeclf.runtimes.base.features_of`; from its first call on, `run` is of it too."""
+        check_images(images, self._spec)
+        maps: list[npt.NDArray[Any]] = []
+        with self._lock:
+            if self._features is None:
+                features = Features.of(self._artifact.metadata)
+                if self._engine is not None:
+                    self._engine = self._load(with_features_output(self._artifact))
+                self._features = features
+            rows = self._answers(images, maps)
+        return rows, as_features(maps, len(images), self._features)
+
+    def _answers(self, images: UInt8Array, maps: list[Any] | None = None) -> Float32Array:
+        """Probabilities, and the features into `maps` if it is given; the lock is held."""
+        engine = self._engine
+        if engine is None:
+            raise InferenceError("This runtime is closed. Load the model again.")
+        rows = np.empty((len(images), self._classes), np.float32)
+        with mapped(InferenceError, f"{self._library} failed"):
+            for row, image in zip(rows, images, strict=True):
+                # int8-full takes the same values, counted from -128.
+                given = (image ^ 0x80).view(np.int8) if engine.takes_int8 else image
+                row[:] = engine.invoke(given[np.newaxis])
+                if maps is not None:
+                    maps.append(engine.features())
         return as_probabilities(self._scores(engine, rows), len(images), self._classes)
 
     @staticmethod
@@ -115,15 +147,16 @@ class LiteRTRuntime:
 class _Interpreter:
     """The classic interpreter, on the CPU."""
 
-    def __init__(self, module: ModuleType, library: str, content: bytes, threads: int) -> None:
+    def __init__(self, module: ModuleType, library: str, threads: int, content: bytes) -> None:
         with mapped(RuntimeLoadError, f"{library} cannot load this model"), first_words_of(library):
             self._interpreter: Any = module.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
-        (given, *_), (answer, *_) = (
+        (given, *_), (answer, *others) = (
             self._interpreter.get_input_details(),
             self._interpreter.get_output_details(),
         )
         self._input, self._output = given["index"], answer["index"]
+        self._features = others[-1] if others else None
         self.takes_int8 = given["dtype"] == np.int8
         self.output_scale = answer["quantization"] if answer["dtype"] == np.int8 else None
 
@@ -134,6 +167,12 @@ class _Interpreter:
         output: npt.NDArray[Any] = self._interpreter.get_tensor(self._output)[0]
         return output
 
+    def features(self) -> npt.NDArray[Any]:
+        """The features of the image that was answered last, as the numbers they stand for."""
+        values: npt.NDArray[Any] = self._interpreter.get_tensor(self._features["index"])
+        scale, zero_point = self._features["quantization"]
+        return (values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values
+
 
 class _CompiledModel:
     """LiteRT's newer interface, which is the one with accelerators; all on it, or an error."""
@@ -141,7 +180,7 @@ class _CompiledModel:
     takes_int8 = False
     output_scale = None
 
-    def __init__(self, content: bytes, accelerator: str) -> None:
+    def __init__(self, accelerator: str, content: bytes) -> None:
         try:
             module = importlib.import_module("ai_edge_litert.compiled_model")
         except ModuleNotFoundError:
@@ -159,7 +198,7 @@ class _CompiledModel:
             )
             self._inputs = self._model.create_input_buffers(0)
             self._outputs = self._model.create_output_buffers(0)
-            self._classes = self._class_count(self._model)
+            self._shapes = self._output_shapes(self._model)
             accelerated = accelerator == "CPU" or self._model.is_fully_accelerated()
         if not accelerated:
             raise RuntimeLoadError(
@@ -168,16 +207,25 @@ class _CompiledModel:
             )
 
     @staticmethod
-    def _class_count(model: Any) -> int:
+    def _output_shapes(model: Any) -> list[list[int]]:
         (key,) = model.get_signature_list()
-        (output,) = model.get_output_tensor_details(key).values()
-        if output["dtype"] not in ("float32", np.float32):
-            raise ValueError(f"its output is {output['dtype']}, expected float32 (not int8-full)")
-        return int(np.prod(output["shape"]))
+        outputs = model.get_output_tensor_details(key)
+        for name, output in outputs.items():
+            if output["dtype"] not in ("float32", np.float32):  # and no scale comes with it
+                raise ValueError(f"its {name} are {output['dtype']}, expected float32 (not int8)")
+        return [output["shape"] for output in outputs.values()]
 
     def invoke(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """One image uint8 [1, H, W, 3] to probabilities [classes]."""
         self._inputs[0].write(np.ascontiguousarray(image))
         self._model.run_by_index(0, self._inputs, self._outputs)
-        output: npt.NDArray[Any] = self._outputs[0].read(self._classes, np.float32)
-        return output
+        return self._read(0)[0]
+
+    def features(self) -> Float32Array:
+        """The features of the image that was answered last."""
+        return self._read(-1)
+
+    def _read(self, number: int) -> Float32Array:
+        shape = self._shapes[number]
+        values: Float32Array = self._outputs[number].read(int(np.prod(shape)), np.float32)
+        return values.reshape(shape)

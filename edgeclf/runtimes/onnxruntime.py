@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from edgeclf.artifact import Artifact
+from edgeclf.artifact import Artifact, Features
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.runtimes.base import (
+    Device,
+    Float32Array,
+    RuntimeInfo,
+    as_features,
+    as_probabilities,
+    check_images,
+)
+from edgeclf.runtimes.tap import with_features_output
 from edgeclf.system.cpu import available_cpus
 
 _PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -68,13 +77,17 @@ class OnnxRuntime:
                 "pip install 'edgeclf[onnxruntime-gpu]' (on a Jetson, the wheel of its maker)."
             )
         self._onnxruntime: Any = onnxruntime
+        self._artifact = artifact
         self._threads = threads or available_cpus()
         self._classes = len(artifact.metadata.labels)
         self._spec = artifact.metadata.image
-        self._session: Any = self._create_session(artifact, provider)
         self._device: Device = device
+        self._session: Any = self._create_session(artifact.content)
+        self._lock = threading.Lock()
+        self._features: Features | None = None  # once the session has them as second output
         image_input = self._session.get_inputs()[0]
         self._input = image_input.name
+        self._output = self._session.get_outputs()[0].name
         self._one_by_one = image_input.shape[0] == 1  # a model from elsewhere with a fixed batch
 
     @staticmethod
@@ -101,14 +114,13 @@ class OnnxRuntime:
         built = OnnxRuntime.import_engine().get_available_providers()
         return tuple(d for d, provider in _PROVIDERS.items() if d != "cpu" and provider in built)
 
-    def _create_session(self, artifact: Artifact, provider: str) -> Any:
+    def _create_session(self, content: bytes) -> Any:
+        provider = _PROVIDERS[self._device]
         options = session_options(self._threads, spins=self._spins)
         if provider != _PROVIDERS["cpu"]:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         with mapped(RuntimeLoadError, "onnxruntime cannot load this model"):
-            session = self._onnxruntime.InferenceSession(
-                artifact.content, options, providers=[provider]
-            )
+            session = self._onnxruntime.InferenceSession(content, options, providers=[provider])
         if session.get_providers()[0] != provider:
             raise RuntimeLoadError(
                 f"{provider} was asked for, but onnxruntime runs on {session.get_providers()}. "
@@ -118,15 +130,33 @@ class OnnxRuntime:
 
     def run(self, images: UInt8Array) -> Float32Array:
         """See `Runtime.run`."""
-        session = self._session
+        return self._run(self._session, images, [self._output])[0]
+
+    def run_with_features(self, images: UInt8Array) -> tuple[Float32Array, Float32Array]:
+        """See `edgeclf.runtimes.base.features_of`; from its first call on, `run` is of it too."""
+        with self._lock:
+            if self._features is None:
+                features = Features.of(self._artifact.metadata)
+                if self._session is not None:
+                    self._session = self._create_session(with_features_output(self._artifact))
+                self._features = features
+            session, features = self._session, self._features
+        rows, maps = self._run(session, images, [self._output, features.tensor])
+        return rows, as_features(maps, len(images), features)
+
+    def _run(
+        self, session: Any, images: UInt8Array, outputs: list[str]
+    ) -> tuple[Float32Array, list[Any]]:
+        """Probabilities, and what the last output gave for each part of the images."""
         if session is None:
             raise InferenceError("This runtime is closed. Load the model again.")
         check_images(images, self._spec)
         parts = [i[np.newaxis] for i in images] if self._one_by_one else [images]
         with mapped(InferenceError, "onnxruntime failed"):
-            outputs = [session.run(None, {self._input: part})[0] for part in parts]
-        output = np.concatenate(outputs) if outputs else np.empty((0, self._classes))
-        return as_probabilities(output, len(images), self._classes)
+            answers = [session.run(outputs, {self._input: part}) for part in parts]
+        rows = [answer[0] for answer in answers] or [np.empty((0, self._classes))]
+        probabilities = as_probabilities(np.concatenate(rows), len(images), self._classes)
+        return probabilities, [answer[-1] for answer in answers]
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""
@@ -142,7 +172,8 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._session = None
+        with self._lock:
+            self._session = None
 
 
 class SpinningOnnxRuntime(OnnxRuntime):

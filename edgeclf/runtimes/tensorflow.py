@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeclf.artifact import Artifact
+from edgeclf.artifact import Artifact, Features
 from edgeclf.errors import InferenceError, MissingDependencyError, RuntimeLoadError, mapped
 from edgeclf.image import UInt8Array
-from edgeclf.runtimes.base import Device, Float32Array, RuntimeInfo, as_probabilities, check_images
+from edgeclf.runtimes.base import (
+    Device,
+    Float32Array,
+    RuntimeInfo,
+    as_features,
+    as_probabilities,
+    check_images,
+)
+from edgeclf.runtimes.tap import no_such_tensor
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.quiet import import_quietly
 
@@ -35,6 +44,7 @@ class TensorFlowRuntime:
             raise RuntimeLoadError(f"Device is {device!r}; expected one of {_DEVICES}.")
         tf, keras = self.import_engine()
         self._tf: Any = tf
+        self._keras: Any = keras
         self._device: Device = device
         self._tf_device = self._claim_device(device)
         self._threads = threads or available_cpus()
@@ -44,9 +54,9 @@ class TensorFlowRuntime:
             self._threads = (
                 tf.config.threading.get_intra_op_parallelism_threads() or available_cpus()
             )
+        self._artifact = artifact
         self._classes = len(artifact.metadata.labels)
         self._spec = artifact.metadata.image
-        signature = [tf.TensorSpec([None, self._spec.height, self._spec.width, 3], tf.uint8)]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"
             path.write_bytes(artifact.content)
@@ -55,9 +65,11 @@ class TensorFlowRuntime:
                 tf.device(self._tf_device),
             ):
                 model = keras.saving.load_model(path, compile=False)
-        self._function: Any = tf.function(
-            lambda x: model(x, training=False), input_signature=signature
-        )
+        self._model: Any = model
+        self._function: Any = self._compiled(model)
+        self._lock = threading.Lock()
+        self._features: Features | None = None  # once there is a function that gives them
+        self._tapped: Any = None
 
     @staticmethod
     def import_engine() -> tuple[Any, Any]:
@@ -98,17 +110,47 @@ class TensorFlowRuntime:
                 break
         return "/GPU:0"
 
+    def _compiled(self, model: Any) -> Any:
+        """A function that gives the list of the model's outputs."""
+        tf = self._tf
+        signature = [tf.TensorSpec([None, self._spec.height, self._spec.width, 3], tf.uint8)]
+        return tf.function(
+            lambda x: tf.nest.flatten(model(x, training=False)), input_signature=signature
+        )
+
     def run(self, images: UInt8Array) -> Float32Array:
         """See `Runtime.run`."""
-        function = self._function  # another thread may close it meanwhile
+        return self._run(self._function, images)[0]
+
+    def run_with_features(self, images: UInt8Array) -> tuple[Float32Array, Float32Array]:
+        """See `edgeclf.runtimes.base.features_of`."""
+        with self._lock:
+            if self._features is None:
+                features = Features.of(self._artifact.metadata)
+                if self._model is not None:
+                    self._tapped = self._compiled(self._with_features(features))
+                self._features = features
+        rows, *maps = self._run(self._tapped, images)
+        return rows, as_features(maps, len(images), self._features)
+
+    def _with_features(self, features: Features) -> Any:
+        """The model with a second output, which shares its layers."""
+        model = self._model
+        layer = next((each for each in model.layers if each.name == features.tensor), None)
+        if layer is None:
+            raise no_such_tensor(self._artifact)
+        with mapped(RuntimeLoadError, "Keras cannot give the features of this model"):
+            return self._keras.Model(model.inputs, [model.outputs[0], layer.output])
+
+    def _run(self, function: Any, images: UInt8Array) -> list[Float32Array]:
         if function is None:
             raise InferenceError("This runtime is closed. Load the model again.")
         check_images(images, self._spec)
         if not len(images):  # oneDNN's kernels for AVX-512 cannot take it
-            return np.empty((0, self._classes), np.float32)
+            return [np.empty((0, self._classes), np.float32)]
         with mapped(InferenceError, "tensorflow failed"), self._tf.device(self._tf_device):
-            output = function(images).numpy()
-        return as_probabilities(output, len(images), self._classes)
+            rows, *maps = [output.numpy() for output in function(images)]
+        return [as_probabilities(rows, len(images), self._classes), *maps]
 
     def describe(self) -> RuntimeInfo:
         """See `Runtime.describe`."""
@@ -123,4 +165,5 @@ class TensorFlowRuntime:
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._function = None
+        with self._lock:
+            self._model = self._function = self._tapped = None

@@ -129,7 +129,7 @@ def test_the_compiled_model_interface_of_litert_answers_alike(
 
     artifact = load_artifact(model_folder / "mugs.fp32.tflite")
     photo = load_image(next((mugs / "eval").rglob("*.jpg")), artifact.metadata.image)
-    compiled = _CompiledModel(artifact.content, "CPU")
+    compiled = _CompiledModel("CPU", artifact.content)
     with Classifier(artifact) as classifier:
         expected = classifier.classify(photo).probabilities
     assert compiled.invoke(photo[np.newaxis]) == pytest.approx(expected, abs=1e-5)
