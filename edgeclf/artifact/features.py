@@ -73,4 +73,5 @@ def _weights(head: dict[str, str], channels: int, classes: int) -> npt.NDArray[n
     )
     if not np.isfinite(scale).all() or len(scale) != classes:
         raise ValueError(f"{len(scale)} scales of the head, or not finite; expected {classes}")
-    return (stored.reshape(channels, classes) * scale).astype(np.float32)
+    weights: npt.NDArray[np.float32] = stored.reshape(channels, classes) * scale
+    return weights

@@ -16,6 +16,7 @@ from edgeclf.converters.advice import advise, xnnpack_parts
 from edgeclf.converters.base import CALIBRATED, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
 from edgeclf.converters.config import ConversionConfig
+from edgeclf.converters.endings import find_features
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import write_c_source
 from edgeclf.converters.gate import AnswerComparison, compare
@@ -226,7 +227,10 @@ class Conversion:
                 calibration=self._manifest if recipe.calibration else None,
                 accuracy=None,
                 certificate=None,
+                features=None,
             )
+            features = find_features(converter.format, converted.content, metadata)
+            metadata = dataclasses.replace(metadata, features=features)
             with Classifier(seal_artifact(converted.content, metadata)) as classifier:
                 answers = classifier.probabilities(self._evaluation.images)
                 record["p50_ms"] = _median_ms(classifier, self._evaluation.images)

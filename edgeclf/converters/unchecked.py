@@ -6,6 +6,7 @@ import dataclasses
 
 from edgeclf.artifact import Artifact, Precision, save_artifact, seal_artifact
 from edgeclf.converters import find_converter
+from edgeclf.converters.endings import find_features
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.converters.sources import open_model
 from edgeclf.image import UInt8Array
@@ -36,6 +37,9 @@ def convert_unchecked(
         accuracy=None,
         certificate=None,
         trust=None,
+        features=None,
     )
+    features = find_features("tflite", converted.content, metadata)
+    metadata = dataclasses.replace(metadata, features=features)
     path = artifact.path.with_name(f"{artifact.path.stem}.{precision}.tflite")
     return save_artifact(seal_artifact(converted.content, metadata), path)

@@ -156,7 +156,7 @@ class _Interpreter:
             self._interpreter.get_output_details(),
         )
         self._input, self._output = given["index"], answer["index"]
-        self._features = others[-1] if others else None
+        self._features: dict[str, Any] = others[-1] if others else {}
         self.takes_int8 = given["dtype"] == np.int8
         self.output_scale = answer["quantization"] if answer["dtype"] == np.int8 else None
 
@@ -227,5 +227,5 @@ class _CompiledModel:
 
     def _read(self, number: int) -> Float32Array:
         shape = self._shapes[number]
-        values: Float32Array = self._outputs[number].read(int(np.prod(shape)), np.float32)
-        return values.reshape(shape)
+        values = self._outputs[number].read(int(np.prod(shape)), np.float32)
+        return np.asarray(values, np.float32).reshape(shape)

@@ -24,7 +24,7 @@ def with_features_output(artifact: Artifact) -> bytes:
     """
     features = Features.of(artifact.metadata)
     name = features.tensor.encode()
-    edit = _tflite if artifact.format == "tflite" else _onnx
+    edit = tflite_with_output if artifact.format == "tflite" else onnx_with_output
     with mapped(ArtifactError, "The model cannot be edited to give its features"):
         model = edit(artifact.model_content, name)
     if model is None:
@@ -41,7 +41,8 @@ def no_such_tensor(artifact: Artifact) -> ArtifactError:
     )
 
 
-def _onnx(model: bytes, name: bytes) -> bytes | None:
+def onnx_with_output(model: bytes, name: bytes) -> bytes | None:
+    """An ONNX model with a tensor as one more output; None if no node gives one of that name."""
     outputs = (
         model[start:end]
         for number, *graph in read_fields(model, 0, len(model)) if number == 7
@@ -54,7 +55,8 @@ def _onnx(model: bytes, name: bytes) -> bytes | None:
     return model + write_bytes(7, write_bytes(12, write_bytes(1, name)))
 
 
-def _tflite(model: bytes, name: bytes) -> bytes | None:
+def tflite_with_output(model: bytes, name: bytes) -> bytes | None:
+    """A flatbuffer with a tensor as one more output; None if its first graph has none so named."""
     data = bytearray(model)
     root = _target(data, 0)
     graph = _target(data, _vector(data, _field(data, root, 2))[0])

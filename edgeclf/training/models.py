@@ -11,6 +11,7 @@ from edgeclf.image import ImageSpec
 from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import normalization_of
+from edgeclf.networks.features import keras_features
 from edgeclf.networks.keras_model import predict_probabilities
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import log
@@ -54,6 +55,7 @@ def save_model(
             "libraries": library_versions(LIBRARIES),
         },
         accuracy={"source": record},
+        features=keras_features(model),
     )
     artifact = save_artifact(_seal(model, metadata), (folder or data.folder) / f"{name}.keras")
     log(

@@ -11,16 +11,18 @@ import numpy as np
 from edgeclf.converters.base import Quantized
 from edgeclf.converters.flatbuffer.editor import Editor
 from edgeclf.converters.flatbuffer.tree import (
+    INTEGERS,
     operator_name,
     pack,
+    scales_of,
     schema,
+    stored_floats,
     text,
     type_name,
     unpack_graph,
 )
 from edgeclf.errors import ConversionError
 
-_INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32}
 _BETWEEN = ("CAST", "DEQUANTIZE", "QUANTIZE")  # operators that only change a tensor's type
 _SHAPING = (*_BETWEEN, "RESHAPE", "SQUEEZE")
 
@@ -91,9 +93,9 @@ def quantized_as(model: bytes) -> Quantized | None:
     static, dynamic = set(), 0
     for operator in computing:
         given = [graph.tensors[index] for index in operator.inputs if index >= 0]
-        flowing = {type_name(t.type) for t in given if not _is_stored(tree, t) and _scales(t)}
-        stored = {type_name(t.type) for t in given if _is_stored(tree, t) and _scales(t)}
-        static |= flowing & _INTEGERS.keys()
+        flowing = {type_name(t.type) for t in given if not _is_stored(tree, t) and scales_of(t)}
+        stored = {type_name(t.type) for t in given if _is_stored(tree, t) and scales_of(t)}
+        static |= flowing & INTEGERS.keys()
         dynamic += bool(stored and not flowing)
     if static:
         return Quantized("int8", f"static, {' and '.join(sorted(static)).lower()} activations")
@@ -107,7 +109,7 @@ def parameter_count(model: bytes) -> int:
     tree, graph = unpack_graph(model)
     floats = ("FLOAT16", "FLOAT32")
     return sum(int(np.prod(t.shape)) for t in graph.tensors if _is_stored(tree, t)
-               and (type_name(t.type) in floats or _scales(t)))  # fmt: skip
+               and (type_name(t.type) in floats or scales_of(t)))  # fmt: skip
 
 
 def made_by_softmax(model: bytes, output: int) -> bool:
@@ -124,11 +126,6 @@ def _is_stored(tree: Any, tensor: Any) -> bool:
     return tree.buffers[tensor.buffer].data is not None
 
 
-def _scales(tensor: Any) -> list[float]:
-    quantization = tensor.quantization
-    return [] if quantization is None or quantization.scale is None else list(quantization.scale)
-
-
 def _drop_unused(graph: Any) -> None:
     """Leaves the operators that the outputs are computed from."""
     needed, kept = set(graph.outputs), []
@@ -143,19 +140,9 @@ def _store_as_floats(tree: Any, graph: Any) -> None:
     """Weights that a DEQUANTIZE makes float32 before they are used are stored as float32."""
     for operator in [o for o in graph.operators if operator_name(tree, o) == "DEQUANTIZE"]:
         stored, result = (graph.tensors[o] for o in (operator.inputs[0], operator.outputs[0]))
-        kinds = {**_INTEGERS, "FLOAT16": np.float16}
-        kind = kinds.get(type_name(stored.type))
-        if kind is None or not _is_stored(tree, stored):
+        values = stored_floats(tree, stored)
+        if values is None or type_name(stored.type) == "FLOAT32":
             continue
-        data = np.asarray(tree.buffers[stored.buffer].data).tobytes()
-        values = np.frombuffer(data, kind).reshape(stored.shape).astype(np.float32)
-        if scales := _scales(stored):
-            axis = stored.quantization.quantizedDimension if len(scales) > 1 else 0
-            shape = [1] * values.ndim
-            if len(scales) > 1:
-                shape[axis] = len(scales)
-            zero_points = np.reshape(stored.quantization.zeroPoint, shape)
-            values = ((values - zero_points) * np.reshape(scales, shape)).astype(np.float32)
         buffer = schema().BufferT()
         buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
         tree.buffers.append(buffer)
@@ -170,7 +157,7 @@ def _take_floats(editor: Editor, graph: Any) -> None:
         return
     _check_type("takes", tensor)
     outer = editor.tensor("image_floats", schema().TensorType.FLOAT32, tensor.shape)
-    if _scales(tensor):
+    if scales_of(tensor):
         editor.first("QUANTIZE", schema().QuantizeOptionsT(), [outer], given)
     else:
         editor.first("CAST", _cast(schema().TensorType.FLOAT32, tensor.type), [outer], given)
@@ -183,7 +170,7 @@ def _answer_floats(editor: Editor, graph: Any) -> None:
     if type_name(tensor.type) == "FLOAT32":
         return
     _check_type("answers", tensor)
-    if not _scales(tensor):
+    if not scales_of(tensor):
         raise ConversionError(
             f"The TFLite model answers {type_name(tensor.type)} without a scale; expected scores "
             "in FLOAT32, or integers that say what they stand for. Export it with float scores."
@@ -194,10 +181,10 @@ def _answer_floats(editor: Editor, graph: Any) -> None:
 
 
 def _check_type(does: str, tensor: Any) -> None:
-    if type_name(tensor.type) not in _INTEGERS:
+    if type_name(tensor.type) not in INTEGERS:
         raise ConversionError(
             f"The TFLite model {does} {type_name(tensor.type)} in {text(tensor.name)!r}; expected "
-            f"FLOAT32, {', '.join(_INTEGERS)}."
+            f"FLOAT32, {', '.join(INTEGERS)}."
         )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from edgeclf.errors import ConversionError, MissingDependencyError
 
+INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32}
+
 _FILE_IDENTIFIER = b"TFL3"
 _LARGEST_OLD_CODE = 127  # PLACEHOLDER_FOR_GREATER_OP_CODES, where one byte does not hold the code
 
@@ -95,3 +97,26 @@ def text(value: Any) -> str:
 def stored_values(tree: Any, tensor: Any) -> Any:
     """The float32 values of a tensor that is stored in the file, in one row."""
     return np.frombuffer(np.asarray(tree.buffers[tensor.buffer].data).tobytes(), "<f4")
+
+
+def scales_of(tensor: Any) -> list[float]:
+    """What a tensor's integers are multiplied by: one number, or one a channel; [] for no scale."""
+    quantization = tensor.quantization
+    return [] if quantization is None or quantization.scale is None else list(quantization.scale)
+
+
+def stored_floats(tree: Any, tensor: Any) -> Any:
+    """What a stored tensor stands for, float32 in its shape; None for another type, or none."""
+    data = tree.buffers[tensor.buffer].data
+    kinds = {**INTEGERS, "FLOAT16": np.float16, "FLOAT32": np.float32}
+    kind = kinds.get(type_name(tensor.type))
+    if data is None or kind is None:
+        return None
+    values = np.frombuffer(np.asarray(data).tobytes(), kind).reshape(tensor.shape)
+    if scales := scales_of(tensor):
+        shape = [1] * values.ndim
+        if len(scales) > 1:
+            shape[tensor.quantization.quantizedDimension] = len(scales)
+        zero_points = np.reshape(tensor.quantization.zeroPoint, shape)
+        values = (values.astype(np.float32) - zero_points) * np.reshape(scales, shape)
+    return values.astype(np.float32)
