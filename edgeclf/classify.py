@@ -101,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
             scores = answer.top(
                 args.top, allow=args.allow, deny=args.deny, threshold=args.threshold
             )
-            labels = None if args.coverage is None else _set_of(args.model, answer, args.coverage)
+            wanted = args.coverage is not None
+            labels = _set_of(args.model, answer, args.coverage) if wanted else None
             print((_as_json if args.json else _as_text)(image, answer, scores, labels))
     return failed
 

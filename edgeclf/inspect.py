@@ -164,10 +164,9 @@ def _trust(document: Mapping[str, Any]) -> _Rows:
     before, after = measured["calibration_error_before"], measured["calibration_error"]
     yield "confidence", f"calibration error {after:.3f}, of the probability {before:.3f}"
     recall = f", {measured['recall']:.1%} of unknown ones" if "recall" in measured else ""
-    yield "unknown", (
-        f"by {novelty['score']}; {measured['false_unknown']:.1%} of known photos{recall} are called "
-        f"so, {novelty['false_unknown_rate']:.1%} were asked for"
-    )
+    wanted = f"{novelty['false_unknown_rate']:.1%} were asked for"
+    shares = f"{measured['false_unknown']:.1%} of known photos{recall} are called so, {wanted}"
+    yield "unknown", f"by {novelty['score']}; {shares}"
     covered = (f"{float(c):.0%} held {share:.1%}" for c, share in measured["coverage"].items())
     yield "sets", f"by {trust['sets']['score']}; {', '.join(covered)}"
 

@@ -311,7 +311,10 @@ def _data(
         part = known.subset(np.flatnonzero(mask))
         record[name] = {"images": len(part), "sha256": part.sha256}
     if unknown is not None and unknown_fitted is not None:
-        for name, mask in (("unknown_fitted", unknown_fitted), ("unknown_held_out", ~unknown_fitted)):
+        for name, mask in (
+            ("unknown_fitted", unknown_fitted),
+            ("unknown_held_out", ~unknown_fitted),
+        ):
             part = unknown.subset(np.flatnonzero(mask))
             record[name] = {"images": len(part), "sha256": part.sha256}
     return record
@@ -335,7 +338,10 @@ def _remarks(trust: Mapping[str, Any], photos: int, features: bool) -> list[str]
             "an AUROC of 0.77 where features had 0.98."
         )
     measured = trust["held_out"]
-    rate, (low, high) = trust["novelty"]["false_unknown_rate"], measured["false_unknown_interval_95"]
+    rate, (low, high) = (
+        trust["novelty"]["false_unknown_rate"],
+        measured["false_unknown_interval_95"],
+    )
     if not low <= rate <= high:
         remarks.append(
             f"{measured['false_unknown']:.1%} of the held-out known photos are called unknown, "

@@ -160,7 +160,7 @@ def _replay_trust(
     if metadata.trust is None or "confidence" not in entries[0]:
         return None, None
     found = _judged(classifier, metadata, images)
-    # Where two classes are equal, a change of a probability moves the confidence 1 / T times as far.
+    # Where two classes are equal, a change of a probability moves confidence 1 / T times as far.
     least = min(1.0, metadata.trust["temperature"]["value"])
     tolerance = _TOLERANCES[metadata.precision] / least
     changes: list[float | None] = []

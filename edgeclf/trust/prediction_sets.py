@@ -92,6 +92,8 @@ def _held_out_size(score: str, probabilities: Floats, targets: Targets) -> float
     for fold in range(_FOLDS):
         out = folds == fold
         fitted = _fit(score, probabilities[~out], targets[~out])
-        for level in fitted["levels"]:
-            sizes.append(contained(fitted, probabilities[out], level["coverage"]).sum(axis=1))
+        sizes += [
+            contained(fitted, probabilities[out], level["coverage"]).sum(axis=1)
+            for level in fitted["levels"]
+        ]
     return float(np.concatenate(sizes).mean()) if sizes else float("inf")

@@ -122,7 +122,9 @@ def test_off_asks_for_no_features() -> None:
     runtime = FakeRuntime(artifact, answer=lambda images: [ROW] * len(images), features=never)
     answer = Classifier(artifact, runtime=runtime).classify(grey(0), unknown="off")
     assert answer.confidence is not None and answer.unknown is None and answer.novelty is None
-    plain = dataclasses.replace(artifact, metadata=dataclasses.replace(artifact.metadata, trust=None))
+    plain = dataclasses.replace(
+        artifact, metadata=dataclasses.replace(artifact.metadata, trust=None)
+    )
     assert Classifier(plain, runtime=runtime).classify(grey(0)).unknown is None
 
 
