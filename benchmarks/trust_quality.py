@@ -31,7 +31,7 @@ from shared import PHOTOS, Figure, finish, interleaved_ms, medians, parse
 from edgeclf import Classifier, ImageSpec, load_image
 from edgeclf.artifact import Artifact, load_artifact, seal_artifact
 from edgeclf.datasets.photos import Photos, find_photos
-from edgeclf.inference.confidence import Confidence, confidences, set_scores, unit_features
+from edgeclf.inference.confidence import Confidence, confidences, set_scores, pooled_features
 from edgeclf.metrics.reliability import auroc, calibration_error
 from edgeclf.trust import novelty
 from edgeclf.trust.calibration import Answers, fit_trust
@@ -79,7 +79,7 @@ def ask(classifier: Classifier, images: list[np.ndarray]) -> Answers:
     ]
     return Answers(
         np.concatenate([rows for rows, _ in parts]),
-        np.concatenate([unit_features(features) for _, features in parts]),
+        np.concatenate([pooled_features(features) for _, features in parts]),
     )
 
 
@@ -121,8 +121,8 @@ def one_half(
     fitted, far_fitted = half_of(rng, targets), np.zeros(len(far.probabilities), bool)
     far_fitted[rng.permutation(len(far_fitted))[: len(far_fitted) // 2]] = True
     trust = fit_trust(known.subset(fitted), targets[fitted], far.subset(far_fitted), floor=floor)
-    assert known.units is not None
-    confidence = Confidence(trust, known.units.shape[1], known.probabilities.shape[1])
+    assert known.pooled is not None
+    confidence = Confidence(trust, known.pooled.shape[1], known.probabilities.shape[1])
     others, right = known.subset(~fitted), targets[~fitted]
     correct = others.probabilities.argmax(axis=1) == right
     certain = confidences(others.probabilities, confidence.temperature, floor)
@@ -151,9 +151,12 @@ def each_score(
     """The AUROC of every score, whichever was taken."""
     found = {}
     for name in (*novelty.FEATURE_SCORES, "confidence"):
-        stored = novelty.fit_score(name, fitted.units, targets, fitted.probabilities.shape[1])
+        stored = novelty.fit_score(
+            name, fitted.pooled, targets, fitted.probabilities.shape[1],
+            novelty.directions_for(len(targets)),
+        )  # fmt: skip
         known, *unknown = (
-            novelty.scores_of(stored, each.units, each.probabilities.max(axis=1))
+            novelty.scores_of(stored, each.pooled, each.probabilities.max(axis=1))
             for each in (others, far, near)
         )
         for kind, scores in zip(("far", "near"), unknown, strict=True):
@@ -163,7 +166,7 @@ def each_score(
 
 def score(confidence: Confidence, answers: Answers) -> np.ndarray:
     certain = confidences(answers.probabilities, confidence.temperature, confidence.floor)
-    return confidence.novelty.scores(answers.units, certain) / confidence.novelty.threshold
+    return confidence.novelty.scores(answers.pooled, certain) / confidence.novelty.threshold
 
 
 def half_of(rng: np.random.Generator, targets: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from edgeclf.datasets.validation import check_contents
 from edgeclf.errors import DataError, OptionError, listed
 from edgeclf.image import UInt8Array
 from edgeclf.inference.classifier import Classifier
-from edgeclf.inference.confidence import Confidence, Floats, confidences, unit_features
+from edgeclf.inference.confidence import Confidence, Floats, confidences, pooled_features
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.trust import novelty, reference
 from edgeclf.trust.certificate import certify_trust
@@ -40,16 +40,16 @@ class Answers:
 
     Attributes:
         probabilities: float32 [N, classes].
-        units: float32 [N, c], the pooled features with length 1; None where there are none.
+        pooled: float32 [N, c], the pooled features; None where there are none.
     """
 
     probabilities: Float32Array
-    units: Float32Array | None
+    pooled: Float32Array | None
 
     def subset(self, chosen: npt.NDArray[Any]) -> Answers:
         """The answers to the photos of a mask or of indices."""
-        units = None if self.units is None else self.units[chosen]
-        return Answers(self.probabilities[chosen], units)
+        pooled = None if self.pooled is None else self.pooled[chosen]
+        return Answers(self.probabilities[chosen], pooled)
 
 
 def check_known(photos: Photos, metadata: Metadata, rate: float = DEFAULT_RATE) -> None:
@@ -158,17 +158,17 @@ def fit_trust(
     def certain(answers: Answers) -> Floats:
         return confidences(answers.probabilities, temperature.value, floor)
 
-    names = (*novelty.FEATURE_SCORES, "confidence") if known.units is not None else ("confidence",)
+    names = (*novelty.FEATURE_SCORES, "confidence") if known.pooled is not None else ("confidence",)
     directions = novelty.directions_for(len(targets))
     fitted = {
-        name: novelty.fit_score(name, known.units, targets, classes, directions) for name in names
+        name: novelty.fit_score(name, known.pooled, targets, classes, directions) for name in names
     }
     scores = {
-        name: novelty.held_out_scores(name, known.units, certain(known), targets, classes)
+        name: novelty.held_out_scores(name, known.pooled, certain(known), targets, classes)
         for name in names
     }
     others = None if unknown is None else {
-        name: novelty.scores_of(fitted[name], unknown.units, certain(unknown)) for name in names
+        name: novelty.scores_of(fitted[name], unknown.pooled, certain(unknown)) for name in names
     }  # fmt: skip
     taken, aurocs, why = novelty.choose_score(scores, others)
     threshold = novelty.fit_threshold(scores[taken], rate)
@@ -225,7 +225,7 @@ def calibrate_artifact(
         floor=floor_of(metadata.precision),
         rate=rate,
     )
-    channels = None if answers.units is None else answers.units.shape[1]
+    channels = None if answers.pooled is None else answers.pooled.shape[1]
     confidence = Confidence(trust, channels, len(metadata.labels))
     photos = known.subset(np.flatnonzero(~fitted))
     strangers = None if others is None or others_fitted is None else others.subset(~others_fitted)
@@ -246,7 +246,7 @@ def calibrate_artifact(
         "size_bytes": sealed.size_bytes,
         "sha256": sealed.sha256,
         "trust": {key: value for key, value in trust.items() if key != "reference"},
-        "remarks": _remarks(trust, int(fitted.sum()), answers.units is not None),
+        "remarks": _remarks(trust, int(fitted.sum()), answers.pooled is not None),
         **held_out,
     }
 
@@ -259,7 +259,8 @@ def held_out_reference(
     values = {
         "confidence": certain,
         "margin": reference.margins(answers.probabilities),
-        "novelty": confidence.novelty.scores(answers.units, certain) / confidence.novelty.threshold,
+        "novelty": confidence.novelty.scores(answers.pooled, certain)
+        / confidence.novelty.threshold,
         **reference.picture_statistics(images),
     }
     top1 = answers.probabilities.argmax(axis=1)
@@ -267,16 +268,16 @@ def held_out_reference(
 
 
 def _ask(classifier: Classifier, images: UInt8Array) -> Answers:
-    rows, units = [], []
+    rows, pooled = [], []
     for start in range(0, len(images), _BATCH_SIZE):
         batch = np.ascontiguousarray(images[start : start + _BATCH_SIZE])
         if classifier.gives_features:
             probabilities, features = classifier.features(batch)
-            units.append(unit_features(features))
+            pooled.append(pooled_features(features))
         else:
             probabilities = classifier.probabilities(batch)
         rows.append(probabilities)
-    return Answers(np.concatenate(rows), np.concatenate(units) if units else None)
+    return Answers(np.concatenate(rows), np.concatenate(pooled) if pooled else None)
 
 
 def _check_untrained(photos: Photos, metadata: Metadata) -> None:

@@ -81,7 +81,7 @@ def measure(
 
 def _novelties(confidence: Confidence, answers: Answers) -> Floats:
     certain = confidences(answers.probabilities, confidence.temperature, confidence.floor)
-    return confidence.novelty.scores(answers.units, certain) / confidence.novelty.threshold
+    return confidence.novelty.scores(answers.pooled, certain) / confidence.novelty.threshold
 
 
 def _reliability(
