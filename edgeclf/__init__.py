@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeclf.autotune import autotune
     from edgeclf.backbones import backbones
     from edgeclf.benchmark import benchmark
+    from edgeclf.calibrate import calibrate
     from edgeclf.classify import classify
     from edgeclf.compare import compare
     from edgeclf.convert import convert
@@ -91,6 +92,7 @@ __all__ = [
     "autotune",
     "backbones",
     "benchmark",
+    "calibrate",
     "classify",
     "compare",
     "convert",

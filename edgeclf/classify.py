@@ -14,7 +14,8 @@ from edgeclf.system.device import Device
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
-    from edgeclf.inference.prediction import Prediction, Score, Timing
+    from edgeclf.inference.confidence import Unknown
+    from edgeclf.inference.prediction import Prediction, Score
 
 
 def classify(
@@ -23,6 +24,7 @@ def classify(
     *,
     runtime: str = "auto",
     device: Device = "cpu",
+    unknown: Unknown = "flag",
 ) -> Prediction:
     """Classifies one picture; for several, keep a `Classifier`.
 
@@ -31,6 +33,7 @@ def classify(
         image: A path, bytes, a file object, a PIL image or an array uint8 RGB [H, W, 3].
         runtime: A runtime's name, or ``auto``.
         device: ``cpu`` or ``cuda``.
+        unknown: ``flag``, ``label`` or ``off``, as for `Classifier.classify`.
 
     Raises:
         ArtifactError: The model is no artifact.
@@ -50,7 +53,7 @@ def classify(
     from edgeclf.inference.classifier import Classifier
 
     with Classifier(model, runtime=runtime, device=device) as classifier:
-        return classifier.classify(image)
+        return classifier.classify(image, unknown=unknown)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deny", nargs="+", metavar="LABEL", default=[], help="not these")
     parser.add_argument("--threshold", type=float, default=0.0, metavar="P",
                         help="least probability to show, 0..1")  # fmt: skip
+    parser.add_argument("--unknown", choices=("flag", "label", "off"), default="flag",
+                        help="of a calibrated file: say what is unknown, refuse files that cannot "
+                        "tell, or do not look (default: flag)")  # fmt: skip
+    parser.add_argument("--coverage", type=float, metavar="SHARE",
+                        help="show the labels that hold the right one so often")  # fmt: skip
     parser.add_argument("--probe", action="store_true",
                         help="try the model in a child process first")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -84,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     with Classifier(
         args.model, runtime=args.runtime, device=args.device, threads=args.threads, probe=args.probe
     ) as classifier:
-        answers = classifier.classify_batch(images)
+        answers = classifier.classify_batch(images, unknown=args.unknown)
         for image, answer in zip(images, answers, strict=True):
             if isinstance(answer, Failure):  # the other pictures still get their answer
                 log(f"edgeclf: {answer.error}")
@@ -93,7 +101,9 @@ def run(args: argparse.Namespace) -> int:
             scores = answer.top(
                 args.top, allow=args.allow, deny=args.deny, threshold=args.threshold
             )
-            print((_as_json if args.json else _as_text)(image, scores, answer.timing))
+            wanted = args.coverage is not None
+            labels = _set_of(args.model, answer, args.coverage) if wanted else None
+            print((_as_json if args.json else _as_text)(image, answer, scores, labels))
     return failed
 
 
@@ -105,16 +115,40 @@ def _photos_of(image: str) -> list[str]:
     return list(map(str, find_unlabelled(image).paths))
 
 
-def _as_text(image: str, scores: tuple[Score, ...], timing: Timing) -> str:
+def _set_of(model: str, answer: Prediction, coverage: float) -> tuple[str, ...]:
+    labels = answer.set(coverage)
+    if labels is None:
+        raise OptionError(
+            f"--coverage needs a calibrated file, and {model} is none. See 'edgeclf calibrate'."
+        )
+    return labels
+
+
+def _as_text(
+    image: str, answer: Prediction, scores: tuple[Score, ...], labels: tuple[str, ...] | None
+) -> str:
     words = "  ".join(f"{s.label} {s.probability:.1%}" for s in scores) or "none of those wanted"
-    return f"{image}: {words}  ({timing.total_ms:.1f} ms)"
+    if answer.unknown:
+        words = f"UNKNOWN (novelty {answer.novelty:.2f})  {words}"
+    notes = [f"{answer.timing.total_ms:.1f} ms"]
+    if answer.confidence is not None:
+        notes.insert(0, f"confidence {answer.confidence:.1%}")
+    if labels is not None:
+        notes.append(f"set: {', '.join(labels)}")
+    return f"{image}: {words}  ({'; '.join(notes)})"
 
 
-def _as_json(image: str, scores: tuple[Score, ...], timing: Timing) -> str:
+def _as_json(
+    image: str, answer: Prediction, scores: tuple[Score, ...], labels: tuple[str, ...] | None
+) -> str:
     document = {
         "image": image,
         "scores": [dataclasses.asdict(score) for score in scores],
-        "timing": dataclasses.asdict(timing),
+        "confidence": answer.confidence,
+        "unknown": answer.unknown,
+        "novelty": answer.novelty,
+        "set": labels,
+        "timing": dataclasses.asdict(answer.timing),
     }
     return json.dumps(document, ensure_ascii=False)
 

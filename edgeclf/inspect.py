@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    parts = (_file, _model, _tensors, _quantization, _training, _accuracy, _certificate)
+    parts = (_file, _model, _tensors, _quantization, _training, _accuracy, _trust, _certificate)
     groups = [rows for part in parts if (rows := list(part(document)))]
     width = max(len(title) for rows in groups for title, _ in rows)
     yield printable(document["file"])
@@ -139,7 +139,8 @@ def _training(document: Mapping[str, Any]) -> _Rows:
     training = document["training"] or {}
     if "images" in training:
         yield "trained on", _data(training)
-        training = {k: v for k, v in training.items() if k not in ("images", "data_sha256")}
+        shown = ("images", "data_sha256", "photos")
+        training = {k: v for k, v in training.items() if k not in shown}
     yield from _facts(training)
 
 
@@ -154,6 +155,25 @@ def _accuracy(document: Mapping[str, Any]) -> _Rows:
         yield "agreement", f"same top-1 on {accuracy['top1_agreement']:.1%} of the images"
     if "max_change" in accuracy:
         yield "largest change", f"{accuracy['max_change']:.6f} of a probability"
+
+
+def _trust(document: Mapping[str, Any]) -> _Rows:
+    trust = document["trust"]
+    if not trust:
+        return
+    temperature, novelty, measured = (trust[key] for key in ("temperature", "novelty", "held_out"))
+    yield "calibrated on", _data(trust["data"]["fitted"])
+    yield "measured on", _data(trust["data"]["held_out"])
+    low, high = temperature["interval_95"]
+    yield "temperature", f"{temperature['value']:.3f}, 95% interval {low:.3f} to {high:.3f}"
+    before, after = measured["calibration_error_before"], measured["calibration_error"]
+    yield "confidence", f"calibration error {after:.3f}, of the probability {before:.3f}"
+    recall = f", {measured['recall']:.1%} of unknown ones" if "recall" in measured else ""
+    wanted = f"{novelty['false_unknown_rate']:.1%} were asked for"
+    shares = f"{measured['false_unknown']:.1%} of known photos{recall} are called so, {wanted}"
+    yield "unknown", f"by {novelty['score']}; {shares}"
+    covered = (f"{float(c):.0%} held {share:.1%}" for c, share in measured["coverage"].items())
+    yield "sets", f"by {trust['sets']['score']}; {', '.join(covered)}"
 
 
 def _certificate(document: Mapping[str, Any]) -> _Rows:

@@ -26,6 +26,7 @@ VERBS = {
     "backbones": Verb("list the networks that can be trained, and what they cost", "train"),
     "distill": Verb("train a small student on a teacher's answers", "train"),
     "convert": Verb("turn a trained model into verified TFLite and ONNX artifacts", "convert"),
+    "calibrate": Verb("make a file say how sure it is, and what it does not know"),
     "verify": Verb("replay an artifact's certificate on this machine"),
     "inspect": Verb("print what an artifact knows about itself"),
     "classify": Verb("classify photos"),

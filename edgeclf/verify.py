@@ -156,6 +156,11 @@ def _as_text(model: str, result: Verification) -> str:
         f"probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
         f"{result.photo} at every stage"
     )
+    if result.confidence_change is not None:
+        novelty = "not compared: this runtime gives no features"
+        if result.novelty_change is not None:
+            novelty = f"{result.novelty_change:.4f}"
+        text += f"; confidence within {result.confidence_change:.4f}, novelty {novelty}"
     if result.accuracy is None:
         return text
     low, high = result.accuracy["top1_interval_95"]

@@ -89,6 +89,8 @@ class Metadata:
         certificate: Golden images with the answers of source and artifact.
         features: Where the last feature map is, and the dense layer that reads it; None where the
             network has none. See `edgeclf.artifact.features.Features`.
+        trust: What was fitted to the file's own answers, for confidence, unknown and sets of
+            labels; None where nobody calibrated it.
         description: What the model is for, in a sentence or a few; None like the next three where
             nobody said.
         license: Under which the weights may be used, best as SPDX writes it: ``Apache-2.0``.
@@ -116,6 +118,7 @@ class Metadata:
     accuracy: Mapping[str, Any] | None = None
     certificate: Mapping[str, Any] | None = None
     features: Mapping[str, Any] | None = None
+    trust: Mapping[str, Any] | None = None
     description: str | None = None
     license: str | None = None
     origin_url: str | None = None
@@ -191,7 +194,9 @@ class Metadata:
 def _check_types(document: Mapping[str, Any]) -> None:
     """Refuses what JSON allows and the format does not."""
     labels = document.get("labels")
-    records = ("quantization", "calibration", "training", "accuracy", "certificate", "features")
+    records = (
+        "quantization", "calibration", "training", "accuracy", "certificate", "features", "trust",
+    )  # fmt: skip
     wrong = [key for key in ("image", "normalization") if not isinstance(document.get(key), dict)]
     wrong += [key for key in records if not isinstance(document.get(key), dict | None)]
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

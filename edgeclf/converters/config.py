@@ -50,6 +50,18 @@ class ConversionConfig(Options):
         metavar="SHARE", within=Range(least=0, most=1),
     )  # fmt: skip
     seed: int = option(0, help="decides which calibration photos are used", within=Range(least=0))
+    calibrate: bool = option(
+        False,
+        help="let each result say how sure it is and what it does not know, fitted to half of the "
+        "evaluation photos, see 'edgeclf calibrate'",
+        recorded=False,
+    )
+    unknown: str | os.PathLike[str] | None = option(
+        None,
+        help="photos of anything else, to choose by and to measure what is recognised as unknown",
+        metavar="DIR",
+        recorded=False,
+    )
     c_array: bool = option(
         False, help="write int8-full also as C source that firmware includes", recorded=False
     )

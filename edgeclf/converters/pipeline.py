@@ -28,6 +28,7 @@ from edgeclf.converters.record import (
     record_attempt,
 )
 from edgeclf.converters.sources import SourceModel, open_model
+from edgeclf.converters.trust import calibrated, open_trust_photos
 from edgeclf.datasets.cache import cache_photos
 from edgeclf.datasets.photos import check_disjoint, sample_photos
 from edgeclf.errors import (
@@ -87,7 +88,8 @@ class Conversion:
         files.check_out(self.folder, is_folder=True)
         self._source_model: SourceModel = open_model(model, config.source)
         self._check_calibration()
-        self._metadata = self._source_model.source.metadata
+        # What was fitted to the source's answers does not fit those of what is made of it.
+        self._metadata = dataclasses.replace(self._source_model.source.metadata, trust=None)
         if config.full_decode:
             exact = dataclasses.replace(self._metadata.image, scaled_decode=False)
             self._metadata = dataclasses.replace(self._metadata, image=exact)
@@ -95,6 +97,7 @@ class Conversion:
         self._evaluation: Evaluation = open_evaluation(
             config.evaluation, self._metadata.labels, self._metadata.image, self._cache
         )
+        self._trust = open_trust_photos(config, self._evaluation, self._metadata, self._cache)
         self._manifest, calibration = self._calibrate()
         self._source: Source = dataclasses.replace(
             self._source_model.source, calibration=calibration
@@ -294,7 +297,10 @@ class Conversion:
         format_ = self._converters[target.converter].format
         suffix = "" if target.converter == format_ else f".{format_}"
         path = self.folder / f"{self._metadata.name}.{written}{suffix}"
-        artifact = save_artifact(seal_artifact(content, metadata), path)
+        artifact = seal_artifact(content, metadata)
+        if self._trust is not None:
+            artifact = calibrated(artifact, self._trust, path)
+        artifact = save_artifact(artifact, path)
         if self._config.c_array and attempt.recipe.precision == "int8-full":
             write_c_source(artifact)
         return artifact

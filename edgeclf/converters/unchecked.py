@@ -36,6 +36,7 @@ def convert_unchecked(
         quantization=converted.quantization,
         accuracy=None,
         certificate=None,
+        trust=None,
         features=None,
     )
     features = find_features("tflite", converted.content, metadata)

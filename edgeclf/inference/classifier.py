@@ -5,23 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, get_args
 
 import numpy as np
 
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import ImageError, InferenceError, OptionError
 from edgeclf.image import ImageSource, UInt8Array
+from edgeclf.inference.confidence import Confidence, Unknown
 from edgeclf.inference.pictures import Pictures, Prepared, several
 from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
 from edgeclf.inference.streaming import newest
 from edgeclf.runtimes import Device, Runtime, RuntimeInfo, load_runtime
-from edgeclf.runtimes.base import Float32Array, features_of
+from edgeclf.runtimes.base import Float32Array, features_of, gives_features
 from edgeclf.runtimes.choice import choose_runtime
 
 _BATCH_SIZE = 16
@@ -82,6 +83,7 @@ class Classifier:
         if threads is not None and threads < 1:
             raise OptionError(f"threads is {threads}; expected at least 1, or None.")
         self.artifact = model if isinstance(model, Artifact) else load_artifact(model)
+        self._confidence = Confidence.of(self.artifact)
         self._spec = self.artifact.metadata.image
         self._labels = self.artifact.metadata.labels
         self._pictures = Pictures(self._spec, fetch)
@@ -110,25 +112,38 @@ class Classifier:
         """Class names in the order of the model's output."""
         return self._labels
 
-    def classify(self, image: ImageSource) -> Prediction:
+    @property
+    def gives_features(self) -> bool:
+        """Whether `features` can answer, by what the file says and what the runtime can."""
+        return self.artifact.metadata.features is not None and gives_features(self._runtime)
+
+    def classify(self, image: ImageSource, *, unknown: Unknown = "flag") -> Prediction:
         """Classifies one picture.
 
         Args:
             image: A path, a URL if there is a `fetch`, the bytes of an image file, a binary file
                 object (read from its start), a PIL image, or an array uint8 RGB [H, W, 3], 0..255,
                 of any size.
+            unknown: ``flag`` says in `Prediction.unknown` whether the picture shows what the model
+                has never seen, where file and runtime can tell; ``label`` says it in
+                `Prediction.label` too, and is refused where they cannot; ``off`` saves the time.
 
         Raises:
             ImageError: The picture cannot be read or is refused.
             InferenceError: The engine failed, or the process was forked since.
+            OptionError: `unknown` is something else, or ``label`` and the file cannot tell.
+            RuntimeLoadError: It is ``label`` and the runtime cannot tell.
         """
+        self._check_unknown(unknown)
         prepared = self._pictures.prepare(image)
-        start = perf_counter()
-        probabilities = self._run(prepared.tensor[np.newaxis])[0]
-        return self._prediction(probabilities, prepared, (perf_counter() - start) * 1e3)
+        return next(self._predictions([prepared], unknown))
 
     def classify_batch(
-        self, images: Iterable[ImageSource], *, batch_size: int = _BATCH_SIZE
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int = _BATCH_SIZE,
+        unknown: Unknown = "flag",
     ) -> Iterator[Prediction | Failure]:
         """Classifies many pictures, decoding on all CPUs while the model runs.
 
@@ -137,6 +152,7 @@ class Classifier:
                 further, so a generator over a million is fine. Arrays must not be changed before
                 they are answered.
             batch_size: How many the engine gets at once, where it takes more than one.
+            unknown: As for `classify`.
 
         Yields:
             An answer for each picture, in order: a `Prediction`, or a `Failure` for one that
@@ -159,33 +175,29 @@ class Classifier:
         """
         if batch_size < 1:
             raise OptionError(f"batch_size is {batch_size}; expected at least 1.")
-        return self._classify_batch(several(images), batch_size)
+        self._check_unknown(unknown)
+        return self._classify_batch(several(images), batch_size, unknown)
 
     def _classify_batch(
-        self, images: Iterable[ImageSource], batch_size: int
+        self, images: Iterable[ImageSource], batch_size: int, unknown: Unknown
     ) -> Iterator[Prediction | Failure]:
         inputs = self._pictures.prepare_ahead(images)
         while batch := list(islice(inputs, batch_size)):
             good = [prepared for prepared in batch if isinstance(prepared, Prepared)]
-            rows: Iterator[Float32Array] = iter(())
-            share_ms = 0.0
-            if good:
-                start = perf_counter()
-                rows = iter(self._run(np.stack([prepared.tensor for prepared in good])))
-                share_ms = (perf_counter() - start) * 1e3 / len(good)
+            answers = self._predictions(good, unknown)
             for prepared in batch:
-                if isinstance(prepared, Prepared):
-                    yield self._prediction(next(rows), prepared, share_ms)
-                else:
-                    yield Failure(prepared)
+                yield next(answers) if isinstance(prepared, Prepared) else Failure(prepared)
 
-    def stream(self, frames: Iterable[ImageSource]) -> Generator[Frame, None, None]:
+    def stream(
+        self, frames: Iterable[ImageSource], *, unknown: Unknown = "flag"
+    ) -> Generator[Frame, None, None]:
         """Classifies the newest frame of a camera, again and again; older ones are dropped.
 
         Args:
             frames: A source that gives frames at its own pace, such as a generator that reads a
                 camera. It is read in a thread of its own. For files, where none may be dropped,
                 use `classify_batch`.
+            unknown: As for `classify`.
 
         Yields:
             A frame with its answer and the number of frames dropped so far. The last frame of the
@@ -204,7 +216,7 @@ class Classifier:
             for answered, (index, image) in enumerate(latest):
                 answer: Prediction | Failure
                 try:
-                    answer = self.classify(image)
+                    answer = self.classify(image, unknown=unknown)
                 except ImageError as exc:
                     answer = Failure(exc)
                 yield Frame(index, image, answer, dropped=index - answered)
@@ -304,11 +316,50 @@ class Classifier:
                 "post_fork, without --preload), or start processes with 'spawn'."
             )
 
-    def _prediction(
-        self, probabilities: Float32Array, given: Prepared, inference_ms: float
-    ) -> Prediction:
-        timing = Timing(given.decode_ms, given.preprocess_ms, inference_ms)
-        return Prediction(self._labels, tuple(probabilities.tolist()), timing)
+    def _check_unknown(self, unknown: Unknown) -> None:
+        if unknown not in get_args(Unknown):
+            raise OptionError(f"unknown is {unknown!r}; expected one of {get_args(Unknown)}.")
+        if unknown == "label" and self._confidence is None:
+            raise OptionError(
+                f"{self.artifact.path or 'This file'} cannot tell what is unknown; calibrate it "
+                "with 'edgeclf calibrate', or leave unknown='label' away."
+            )
+        if unknown == "label" and self._confidence and self._confidence.needs_features:
+            features_of(self._runtime)
+
+    def _predictions(self, given: Sequence[Prepared], unknown: Unknown) -> Iterator[Prediction]:
+        """Answers to pictures that the engine gets at once, with what the file says of each."""
+        if not given:
+            return
+        trust = self._confidence
+        one = given[0].tensor[np.newaxis]  # not copied: most calls are about one picture
+        tensors = one if len(given) == 1 else np.stack([prepared.tensor for prepared in given])
+        confidences: list[float] | None = None
+        novelties: list[float] | None = None
+        start = perf_counter()
+        features = None
+        if trust and trust.needs_features and unknown != "off" and self.gives_features:
+            self._check_process()
+            rows, features = features_of(self._runtime)(tensors)
+        else:
+            rows = self._run(tensors)
+        if trust:
+            certain, novel = trust.judge(rows, features)
+            confidences = certain.tolist()
+            novelties = None if novel is None or unknown == "off" else novel.tolist()
+        share_ms = (perf_counter() - start) * 1e3 / len(given)
+        for index, prepared in enumerate(given):
+            novelty = novelties[index] if novelties else None
+            yield Prediction(
+                self._labels,
+                tuple(rows[index].tolist()),
+                Timing(prepared.decode_ms, prepared.preprocess_ms, share_ms),
+                confidences[index] if confidences else None,
+                None if novelty is None else novelty > 1,
+                novelty,
+                trust.sets if trust else None,
+                unknown == "label",
+            )
 
     def __reduce__(self) -> NoReturn:
         raise InferenceError(

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import ImageError, OptionError
+from edgeclf.inference.confidence import UNKNOWN_LABEL, PredictionSets
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
@@ -66,6 +67,13 @@ class Prediction:
         labels: Every class, in the model's order.
         probabilities: Theirs, in the same order, 0..1, summing to 1.
         timing: Time by stage.
+        confidence: How probable it is that the most probable class is right, 0..1; None like the
+            next two where the file was not calibrated, see `edgeclf.calibrate`.
+        unknown: Whether the picture shows what the model has never seen; None where that is not
+            asked for, or file or runtime cannot tell.
+        novelty: How far it is from what the model knows: above 1 it is unknown.
+        sets: How `set` makes its sets.
+        names_unknown: Whether `label` says so of an unknown picture.
 
     Examples:
         >>> from edgeclf import Prediction, Timing
@@ -82,16 +90,45 @@ class Prediction:
     labels: tuple[str, ...] = field(repr=False)
     probabilities: tuple[float, ...]
     timing: Timing
+    confidence: float | None = None
+    unknown: bool | None = None
+    novelty: float | None = None
+    sets: PredictionSets | None = field(default=None, repr=False, compare=False)
+    names_unknown: bool = field(default=False, repr=False)
 
     @property
     def label(self) -> str:
-        """The most probable class; of equal ones, the model's first."""
+        """The most probable class; of equal ones, the model's first.
+
+        ``unknown`` for an unknown picture where `Classifier.classify` was told ``unknown="label"``.
+        """
+        if self.names_unknown and self.unknown:
+            return UNKNOWN_LABEL
         return self.labels[self.probabilities.index(self.probability)]
 
     @property
     def probability(self) -> float:
         """The probability of the most probable class, 0..1."""
         return max(self.probabilities)
+
+    def set(self, coverage: float = 0.9) -> tuple[str, ...] | None:
+        """Labels of which one is right for at least this share of pictures.
+
+        That holds on average over pictures like those that the file was calibrated on, whatever
+        the model; it says nothing of one picture, nor of unknown ones.
+
+        Args:
+            coverage: Above 0. Of the file's levels, the first that is no less is taken.
+
+        Returns:
+            Most probable first, at least one; None where the file was not calibrated.
+
+        Raises:
+            OptionError: The file has no level that high.
+        """
+        if self.sets is None:
+            return None
+        return tuple(self.labels[i] for i in self.sets.members(self.probabilities, coverage))
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:

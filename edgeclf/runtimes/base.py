@@ -142,6 +142,11 @@ def as_probabilities(output: Any, count: int, classes: int) -> Float32Array:
     return probabilities
 
 
+def gives_features(runtime: Runtime) -> bool:
+    """Whether a runtime has the method that `features_of` takes."""
+    return getattr(runtime, "run_with_features", None) is not None
+
+
 def features_of(runtime: Runtime) -> RunWithFeatures:
     """The method of a runtime that gives features beside the probabilities.
 

@@ -48,6 +48,7 @@ def save_model(
         parameters=int(model.count_params()),
         training={
             "data_sha256": data.photos.sha256,
+            "photos": data.photos.sketch,
             "images": len(data.photos),
             **({} if data.skipped is None else {"skipped_unreadable": data.skipped}),
             "settings": settings,

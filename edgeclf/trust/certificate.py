@@ -11,7 +11,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from edgeclf.artifact import Artifact, Metadata
 from edgeclf.errors import ArtifactError, VerificationError
 from edgeclf.image import ImageSpec, UInt8Array, decode_image, resize_image
+from edgeclf.inference.confidence import Confidence
 from edgeclf.runtimes.base import Float32Array, RuntimeInfo
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class Verification:
             another decoder's rounding, within a level.
         runtime: What it ran on.
         accuracy: Top-1 with its interval on the photos that were given, None without any.
+        confidence_change: Largest difference to a certified confidence; None where the file was
+            not calibrated.
+        novelty_change: Likewise, 1 being the threshold; None also where the runtime gives no
+            features.
     """
 
     images: int
@@ -67,6 +73,8 @@ class Verification:
     photo: str
     runtime: RuntimeInfo
     accuracy: Mapping[str, Any] | None = None
+    confidence_change: float | None = None
+    novelty_change: float | None = None
 
 
 def make_certificate(
@@ -113,6 +121,65 @@ def make_certificate(
     return certificate
 
 
+def certify_trust(classifier: Classifier, metadata: Metadata) -> Mapping[str, Any] | None:
+    """Adds confidence and novelty to each golden image.
+
+    Args:
+        classifier: The artifact.
+        metadata: What it will be sealed with, calibrated.
+
+    Returns:
+        The certificate; as it was where it is not complete.
+    """
+    certificate = metadata.certificate
+    if not certificate or not certificate.get("images"):
+        return certificate
+    images = np.stack([_decode(base64.b64decode(e["png"])) for e in certificate["images"]])
+    confidences, novelties = _judged(classifier, metadata, images)
+    entries = [
+        {**entry, "confidence": round(float(confidences[i]), _DIGITS),
+         "novelty": None if novelties is None else round(float(novelties[i]), _DIGITS)}
+        for i, entry in enumerate(certificate["images"])
+    ]  # fmt: skip
+    return {**certificate, "images": entries}
+
+
+def _judged(classifier: Classifier, metadata: Metadata, images: UInt8Array) -> tuple[Any, Any]:
+    confidence = Confidence.of(Artifact(classifier.artifact.format, metadata, b""))
+    assert confidence is not None
+    if confidence.needs_features and classifier.gives_features:
+        return confidence.judge(*classifier.features(images))
+    return confidence.judge(classifier.probabilities(images), None)
+
+
+def _replay_trust(
+    classifier: Classifier, entries: Sequence[Mapping[str, Any]], images: UInt8Array
+) -> tuple[float | None, float | None]:
+    """Largest changes of confidence and novelty; raises where one is too large."""
+    metadata = classifier.artifact.metadata
+    if metadata.trust is None or "confidence" not in entries[0]:
+        return None, None
+    found = _judged(classifier, metadata, images)
+    # Where two classes are equal, a change of a probability moves confidence 1 / T times as far.
+    least = min(1.0, metadata.trust["temperature"]["value"])
+    tolerance = _TOLERANCES[metadata.precision] / least
+    changes: list[float | None] = []
+    for name, numbers in zip(("confidence", "novelty"), found, strict=True):
+        certified = [entry[name] for entry in entries]
+        if numbers is None or None in certified:
+            changes.append(None)
+            continue
+        change = float(np.abs(numbers - np.array(certified)).max())
+        if change > tolerance:
+            raise VerificationError(
+                f"The golden images are answered as certified, but a {name} differs by "
+                f"{change:.4f} (allowed: {tolerance:.4g}). Update the runtime, or calibrate the "
+                "file again with the one that this device has."
+            )
+        changes.append(change)
+    return changes[0], changes[1]
+
+
 def replay(classifier: Classifier) -> Verification:
     """Asks a loaded model its golden images again.
 
@@ -148,7 +215,8 @@ def replay(classifier: Classifier) -> Verification:
             "with the one that this device has."
         )
     photo = _replay_photo(classifier, certificate["photo"], tolerance)
-    return Verification(len(entries), change, tolerance, photo, runtime)
+    trust = _replay_trust(classifier, entries, golden)
+    return Verification(len(entries), change, tolerance, photo, runtime, None, *trust)
 
 
 def _replay_photo(classifier: Classifier, photo: Mapping[str, Any], tolerance: float) -> str:
