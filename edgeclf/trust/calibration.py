@@ -68,6 +68,15 @@ def check_known(photos: Photos, metadata: Metadata, rate: float = DEFAULT_RATE) 
         raise OptionError(f"The rate of false unknowns is {rate}; expected above 0, at most 0.5.")
     check_contents(photos)
     _check_untrained(photos, metadata)
+    check_enough(photos, rate)
+
+
+def check_enough(photos: Photos, rate: float = DEFAULT_RATE) -> None:
+    """Refuses photos that are too few; copies count once.
+
+    Raises:
+        DataError: They are; says how many each claim needs.
+    """
     different = [
         len({digest for digest, target in zip(photos.content_sha256, photos.targets, strict=True)
              if target == index})
@@ -229,12 +238,15 @@ def calibrate_artifact(
     confidence = Confidence(trust, channels, len(metadata.labels))
     photos = known.subset(np.flatnonzero(~fitted))
     strangers = None if others is None or others_fitted is None else others.subset(~others_fitted)
-    held_out = measure(trust, confidence, answers.subset(~fitted), photos, strangers)
+    held_out_images = images[~fitted]
+    held_out = measure(
+        trust, confidence, answers.subset(~fitted), photos, held_out_images, strangers
+    )
     _check_not_all_unknown(held_out["novelty"]["false_unknown"], known)
     trust |= {
         "data": _data(known, fitted, unknown, others_fitted),
         "held_out": held_out.pop("summary"),
-        "reference": held_out_reference(confidence, answers.subset(~fitted), images[~fitted]),
+        "reference": held_out_reference(confidence, answers.subset(~fitted), held_out_images),
     }
     calibrated = dataclasses.replace(metadata, trust=trust)
     calibrated = dataclasses.replace(calibrated, certificate=certify_trust(classifier, calibrated))
