@@ -1,9 +1,10 @@
 """Whether a calibrated file can be believed: confidence, unknown and sets on the mugs' photos.
 
 Everything is fitted to one half of the 240 evaluation photos and measured on the other, 50 times
-by chance, as `edgeclf calibrate` does it once by hashes. What is far from the mugs: crops of photos
-that installed packages carry (scikit-image, scikit-learn, matplotlib), grey, noise and gradients.
-What is near: corners of the very evaluation photos, without a mug or with its edge.
+by chance, as `edgeclf calibrate --trained` does it once by hashes, and without train photos too.
+What is far from the mugs: crops of photos that installed packages carry (scikit-image,
+scikit-learn, matplotlib), grey, noise and gradients. What is near: corners of the very evaluation
+photos, without a mug or with its edge.
 
     pip install scikit-image scikit-learn matplotlib
     python benchmarks/trust_quality.py
@@ -31,11 +32,11 @@ from shared import PHOTOS, Figure, finish, interleaved_ms, medians, parse
 from edgeclf import Classifier, ImageSpec, load_image
 from edgeclf.artifact import Artifact, load_artifact, seal_artifact
 from edgeclf.datasets.photos import Photos, find_photos
-from edgeclf.inference.confidence import Confidence, confidences, set_scores, unit_features
+from edgeclf.inference.confidence import Confidence, confidences, pooled_features, set_scores
 from edgeclf.metrics.reliability import auroc, calibration_error
 from edgeclf.trust import novelty
 from edgeclf.trust.calibration import Answers, fit_trust
-from edgeclf.trust.prediction_sets import contained
+from edgeclf.trust.prediction_sets import contained, fit_sets
 from edgeclf.trust.temperature import floor_of
 
 HALVES, SPLITS = 50, 100
@@ -49,21 +50,22 @@ def main() -> int:
     artifact = load_artifact(args.artifacts / args.file)
     spec = artifact.metadata.image
     known = find_photos(PHOTOS, artifact.metadata.labels)
+    train = find_photos(PHOTOS.parent / "train", artifact.metadata.labels)
     with Classifier(artifact) as classifier:
         if not classifier.gives_features:
             print(f"{args.file} has no features, or its runtime gives none")
             return 2
-        answers = ask(classifier, [load_image(path, spec) for path in known.paths])
+        answers, trained = (
+            ask(classifier, [load_image(path, spec) for path in photos.paths], photos.targets)
+            for photos in (known, train)
+        )
         far = ask(classifier, list(far_images(spec)))
         near = ask(classifier, list(near_images(known, spec)))
     floor = floor_of(artifact.metadata.precision)
-    rounds = [one_half(seed, answers, known.targets, far, near, floor) for seed in range(HALVES)]
+    rounds = [one_half(seed, answers, trained, far, near, floor) for seed in range(HALVES)]
     taken = Counter(each.pop("score") for each in rounds)
-    trust = rounds[0].pop("trust")
-    for each in rounds[1:]:
-        each.pop("trust")
-    figures = [*spread(rounds), *coverage(answers, known.targets), *sizes(trust)]
-    figures += cost(artifact, trust)
+    (trust, *_) = [each.pop("trust") for each in rounds]
+    figures = [*spread(rounds), *coverage(answers), *sizes(trust), *cost(artifact, trust)]
     print(f"scores taken in {HALVES} halves: {dict(taken)}")
     method = (
         f"{HALVES} random halves of {len(known)} photos, of which "
@@ -73,13 +75,16 @@ def main() -> int:
     return finish(__file__, figures, method, args.write, scores_taken=dict(taken), file=args.file)
 
 
-def ask(classifier: Classifier, images: list[np.ndarray]) -> Answers:
+def ask(
+    classifier: Classifier, images: list[np.ndarray], targets: np.ndarray | None = None
+) -> Answers:
     parts = [
         classifier.features(np.stack(images[at : at + 32])) for at in range(0, len(images), 32)
     ]
     return Answers(
+        np.full(len(images), -1) if targets is None else targets,
         np.concatenate([rows for rows, _ in parts]),
-        np.concatenate([unit_features(features) for _, features in parts]),
+        np.concatenate([pooled_features(features) for _, features in parts]),
     )
 
 
@@ -114,46 +119,60 @@ def near_images(known: Photos, spec: ImageSpec) -> Iterator[np.ndarray]:
 
 
 def one_half(
-    seed: int, known: Answers, targets: np.ndarray, far: Answers, near: Answers, floor: float
+    seed: int, known: Answers, trained: Answers, far: Answers, near: Answers, floor: float
 ) -> dict[str, Any]:
     """Fits on one half, of the far pictures too, and measures on the other; near ones are new."""
     rng = np.random.default_rng(seed)
-    fitted, far_fitted = half_of(rng, targets), np.zeros(len(far.probabilities), bool)
+    fitted, far_fitted = half_of(rng, known.targets), np.zeros(len(far.probabilities), bool)
     far_fitted[rng.permutation(len(far_fitted))[: len(far_fitted) // 2]] = True
-    trust = fit_trust(known.subset(fitted), targets[fitted], far.subset(far_fitted), floor=floor)
-    assert known.units is not None
-    confidence = Confidence(trust, known.units.shape[1], known.probabilities.shape[1])
-    others, right = known.subset(~fitted), targets[~fitted]
-    correct = others.probabilities.argmax(axis=1) == right
+    half, half_far = known.subset(fitted), far.subset(far_fitted)
+    trust = fit_trust(half, half_far, trained, floor=floor)
+    alone = fit_trust(half, half_far, None, floor=floor)
+    assert known.pooled is not None
+    confidence, without = (
+        Confidence(each, known.pooled.shape[1], known.probabilities.shape[1])
+        for each in (trust, alone)
+    )
+    others = known.subset(~fitted)
+    correct = others.probabilities.argmax(axis=1) == others.targets
     certain = confidences(others.probabilities, confidence.temperature, floor)
-    scored = {
-        name: score(confidence, answers)
-        for name, answers in (("known", others), ("far", far.subset(~far_fitted)), ("near", near))
-    }
+    strangers = far.subset(~far_fitted)
     return {
         "trust": trust,
         "score": trust["novelty"]["score"],
         "temperature": confidence.temperature,
         "calibration error before": calibration_error(others.probabilities.max(axis=1), correct),
         "calibration error": calibration_error(certain, correct),
-        "false unknowns": float((scored["known"] > 1).mean()),
-        "recall far": float((scored["far"] > 1).mean()),
-        "recall near": float((scored["near"] > 1).mean()),
-        "AUROC far": auroc(scored["known"], scored["far"]),
-        "AUROC near": auroc(scored["known"], scored["near"]),
-        **each_score(known.subset(fitted), targets[fitted], others, far.subset(~far_fitted), near),
+        **unknowns(confidence, others, strangers, near, ""),
+        **unknowns(without, others, strangers, near, ", without train photos"),
+        **each_score(trained, others, strangers, near),
     }
 
 
-def each_score(
-    fitted: Answers, targets: np.ndarray, others: Answers, far: Answers, near: Answers
+def unknowns(
+    confidence: Confidence, known: Answers, far: Answers, near: Answers, words: str
 ) -> dict[str, float]:
+    scored = {
+        name: score(confidence, answers)
+        for name, answers in (("known", known), ("far", far), ("near", near))
+    }
+    return {
+        f"false unknowns{words}": float((scored["known"] > 1).mean()),
+        f"recall far{words}": float((scored["far"] > 1).mean()),
+        f"recall near{words}": float((scored["near"] > 1).mean()),
+        f"AUROC far{words}": auroc(scored["known"], scored["far"]),
+        f"AUROC near{words}": auroc(scored["known"], scored["near"]),
+    }
+
+
+def each_score(trained: Answers, others: Answers, far: Answers, near: Answers) -> dict[str, float]:
     """The AUROC of every score, whichever was taken."""
     found = {}
+    classes = trained.probabilities.shape[1]
     for name in (*novelty.FEATURE_SCORES, "confidence"):
-        stored = novelty.fit_score(name, fitted.units, targets, fitted.probabilities.shape[1])
+        stored = novelty.fit_score(name, trained.pooled, trained.targets, classes)
         known, *unknown = (
-            novelty.scores_of(stored, each.units, each.probabilities.max(axis=1))
+            novelty.scores_of(stored, each.pooled, each.probabilities.max(axis=1))
             for each in (others, far, near)
         )
         for kind, scores in zip(("far", "near"), unknown, strict=True):
@@ -163,7 +182,7 @@ def each_score(
 
 def score(confidence: Confidence, answers: Answers) -> np.ndarray:
     certain = confidences(answers.probabilities, confidence.temperature, confidence.floor)
-    return confidence.novelty.scores(answers.units, certain) / confidence.novelty.threshold
+    return confidence.novelty.scores(answers.pooled, certain) / confidence.novelty.threshold
 
 
 def half_of(rng: np.random.Generator, targets: np.ndarray) -> np.ndarray:
@@ -198,14 +217,14 @@ def spread(rounds: list[dict[str, Any]]) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def coverage(known: Answers, targets: np.ndarray) -> Iterator[Figure]:
+def coverage(known: Answers) -> Iterator[Figure]:
     """How often the sets of a coverage of 90 % hold the right class, over random splits."""
     held: dict[str, list[float]] = {"sets": [], "bare": []}
     sizes = []
     for seed in range(SPLITS):
-        fitted = half_of(np.random.default_rng(1000 + seed), targets)
-        record = fit_trust(known.subset(fitted), targets[fitted], None, floor=1e-12)["sets"]
-        rows, right = known.probabilities[~fitted], targets[~fitted]
+        fitted = half_of(np.random.default_rng(1000 + seed), known.targets)
+        record = fit_sets(known.probabilities[fitted], known.targets[fitted])
+        rows, right = known.probabilities[~fitted], known.targets[~fitted]
         place = np.arange(len(right)), right
         inside = contained(record, rows, 0.9)
         held["sets"].append(float(inside[place].mean()))
@@ -214,7 +233,7 @@ def coverage(known: Answers, targets: np.ndarray) -> Iterator[Figure]:
         scores = set_scores(rows, record["score"], record["penalty"])[place]
         limits = np.broadcast_to(limits, rows.shape[1])
         held["bare"].append(float((scores <= limits[right]).mean()))
-    count = len(targets) // 2
+    count = len(known.targets) // 2
     both = 1.96 * np.sqrt(0.9 * 0.1 * 2 / count)
     one = 1.96 * np.sqrt(0.9 * 0.1 / count)
     found = {name: np.array(shares) for name, shares in held.items()}

@@ -22,6 +22,7 @@ def calibrate(
     data: str | os.PathLike[str],
     *,
     unknown: str | os.PathLike[str] | None = None,
+    trained: str | os.PathLike[str] | None = None,
     rate: float = _RATE,
     runtime: str = "auto",
     device: Device = "cpu",
@@ -37,6 +38,8 @@ def calibrate(
             the model.
         unknown: Photos of anything else, in whatever folders; with them the best of several
             scores is chosen, and their recall is measured.
+        trained: Photos that trained the model, of every class: what is known is learnt from them,
+            and where unknown begins from `data`. More of them recognise more.
         rate: The share of pictures of known things that may be called unknown, above 0, at most
             0.5.
         runtime: The runtime whose answers are fitted to.
@@ -60,13 +63,14 @@ def calibrate(
         print(answer.label, answer.confidence, answer.unknown, answer.set(0.9))
         ```
     """
-    return _calibrate(Path(model), data, unknown, rate, runtime, device)[0]
+    return _calibrate(Path(model), data, unknown, trained, rate, runtime, device)[0]
 
 
 def _calibrate(
     model: Path,
     data: str | os.PathLike[str],
     unknown: str | os.PathLike[str] | None,
+    trained: str | os.PathLike[str] | None,
     rate: float,
     runtime: str,
     device: Device,
@@ -75,7 +79,8 @@ def _calibrate(
     from edgeclf.datasets.photos import find_photos, find_unlabelled
     from edgeclf.inference.classifier import Classifier
     from edgeclf.system import files
-    from edgeclf.trust.calibration import calibrate_artifact, check_known
+    from edgeclf.trust.calibration import calibrate_artifact
+    from edgeclf.trust.photos import TrustPhotos
     from edgeclf.trust.record import record_path, write_record
 
     folder = model.parent
@@ -83,12 +88,13 @@ def _calibrate(
         metadata = classifier.artifact.metadata
         for path in (model, record_path(folder, metadata)):
             files.check_out(path)
-        known = find_photos(data, classifier.labels)
-        check_known(known, metadata, rate)
-        strangers = None if unknown is None else find_unlabelled(unknown)
-        artifact, result = calibrate_artifact(
-            classifier, known, strangers, cache=folder / "cache", rate=rate
+        photos = TrustPhotos(
+            find_photos(data, classifier.labels),
+            None if unknown is None else find_unlabelled(unknown),
+            None if trained is None else find_photos(trained, classifier.labels, split="train"),
+            folder / "cache",
         )
+        artifact, result = calibrate_artifact(classifier, photos, rate)
     artifact = save_artifact(artifact, model)
     record = write_record(folder, model.name, metadata, result)
     write_pages(record)
@@ -113,6 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "class, or a CSV, that did not train the model")  # fmt: skip
     parser.add_argument("--unknown", metavar="DIR", help="photos of anything else, to choose the "
                         "score by and to measure how many are recognised")  # fmt: skip
+    parser.add_argument("--trained", metavar="DIR", help="photos that trained the model, to learn "
+                        "from what is known; more is recognised then")  # fmt: skip
     parser.add_argument("--rate", type=float, default=_RATE, metavar="SHARE", help="known "
                         "pictures that may be called unknown (default: %(default)s)")  # fmt: skip
     parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
@@ -123,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     for model in map(Path, args.models):
         _, result, path = _calibrate(
-            model, args.data, args.unknown, args.rate, args.runtime, args.device
+            model, args.data, args.unknown, args.trained, args.rate, args.runtime, args.device
         )
         print(f"{model}: {describe(result)}\n  {path}")
     return 0

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of a calibrated file: say what is unknown, refuse files that cannot "
                         "tell, or do not look (default: flag)")  # fmt: skip
     parser.add_argument("--coverage", type=float, metavar="SHARE",
-                        help="show the set of labels that holds the right one so often")  # fmt: skip
+                        help="show the labels that hold the right one so often")  # fmt: skip
     parser.add_argument("--probe", action="store_true",
                         help="try the model in a child process first")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

@@ -177,7 +177,7 @@ def _can_calibrate(plan: _Plan) -> bool:
     """Whether there are photos enough; says how many are needed where not."""
     from edgeclf.datasets.photos import find_photos
     from edgeclf.system.progress import log
-    from edgeclf.trust.calibration import check_enough
+    from edgeclf.trust.photos import check_enough
 
     try:
         check_enough(find_photos(plan.evaluation))

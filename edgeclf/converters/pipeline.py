@@ -28,7 +28,7 @@ from edgeclf.converters.record import (
     record_attempt,
 )
 from edgeclf.converters.sources import SourceModel, open_model
-from edgeclf.converters.trust import open_trust_photos
+from edgeclf.converters.trust import calibrated, open_trust_photos
 from edgeclf.datasets.cache import cache_photos
 from edgeclf.datasets.photos import check_disjoint, sample_photos
 from edgeclf.errors import (
@@ -288,7 +288,7 @@ class Conversion:
         path = self.folder / f"{self._metadata.name}.{written}{suffix}"
         artifact = seal_artifact(content, metadata)
         if self._trust is not None:
-            artifact = self._trust.calibrate(artifact, path)
+            artifact = calibrated(artifact, self._trust, path)
         artifact = save_artifact(artifact, path)
         if self._config.c_array and attempt.recipe.precision == "int8-full":
             write_c_source(artifact)

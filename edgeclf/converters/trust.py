@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from edgeclf.artifact import Artifact, Metadata
 from edgeclf.converters.config import ConversionConfig
-from edgeclf.converters.evaluation import Evaluation
+from edgeclf.converters.evaluation import Evaluation, find_any_photos
 from edgeclf.datasets.photos import Photos, find_unlabelled
 from edgeclf.errors import OptionError
 from edgeclf.inference.classifier import Classifier
-from edgeclf.trust.calibration import calibrate_artifact, check_known, check_unknown
+from edgeclf.trust.calibration import calibrate_artifact
+from edgeclf.trust.photos import TrustPhotos
 from edgeclf.trust.record import write_record
 
 
-@dataclasses.dataclass(frozen=True)
-class TrustPhotos:
-    """What each artifact is calibrated on.
+def calibrated(artifact: Artifact, photos: TrustPhotos, path: Path) -> Artifact:
+    """The artifact with its member `trust`; adds to the record beside `path`.
 
-    Attributes:
-        known: The evaluation's photos.
-        unknown: Photos of anything else; None to do without.
-        cache: Folder for decoded photos.
+    Raises:
+        DataError: See `edgeclf.trust.calibration.calibrate_artifact`.
     """
-
-    known: Photos
-    unknown: Photos | None
-    cache: Path
-
-    def calibrate(self, artifact: Artifact, path: Path) -> Artifact:
-        """The artifact with its member `trust`; adds to the record beside `path`.
-
-        Raises:
-            DataError: See `edgeclf.trust.calibration.calibrate_artifact`.
-        """
-        with Classifier(artifact) as classifier:
-            calibrated, result = calibrate_artifact(
-                classifier, self.known, self.unknown, cache=self.cache
-            )
-        write_record(path.parent, path.name, artifact.metadata, result)
-        return calibrated
+    with Classifier(artifact) as classifier:
+        found, result = calibrate_artifact(classifier, photos)
+    write_record(path.parent, path.name, artifact.metadata, result)
+    return found
 
 
 def open_trust_photos(
@@ -61,8 +45,16 @@ def open_trust_photos(
             "--calibrate needs evaluation photos in one folder a class. Give them with "
             "--evaluation, or calibrate later with 'edgeclf calibrate'."
         )
-    check_known(evaluation.photos, metadata)
     unknown = None if config.unknown is None else find_unlabelled(config.unknown)
-    if unknown is not None:
-        check_unknown(unknown, evaluation.photos, metadata)
-    return TrustPhotos(evaluation.photos, unknown, cache)
+    trained = _of_every_class(config, metadata)
+    photos = TrustPhotos(evaluation.photos, unknown, trained, cache)
+    photos.check(metadata)
+    return photos
+
+
+def _of_every_class(config: ConversionConfig, metadata: Metadata) -> Photos | None:
+    """The photos that int8 measures its ranges on, if they are labelled and of all classes."""
+    if config.calibration is None:
+        return None
+    photos = find_any_photos(config.calibration, metadata.labels, split="train")
+    return photos if len(set(photos.targets.tolist())) == len(metadata.labels) else None

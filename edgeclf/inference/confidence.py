@@ -41,12 +41,16 @@ def confidences(probabilities: Floats, temperature: float, floor: float) -> Floa
     return 1 / sums
 
 
-def unit_features(features: Float32Array) -> Float32Array:
-    """Features [N, h, w, c], averaged over rows and columns, each row of length 1: [N, c]."""
-    # The sum has the mean's direction.
-    pooled: Float32Array = features.reshape(len(features), -1, features.shape[-1]).sum(axis=1)
-    length = np.sqrt(np.einsum("nc,nc->n", pooled, pooled))
-    return pooled / np.maximum(length, _TINY)[:, np.newaxis]
+def pooled_features(features: Float32Array) -> Float32Array:
+    """Features [N, h, w, c], averaged over rows and columns: [N, c]."""
+    cells = features.reshape(len(features), -1, features.shape[-1])
+    pooled: Float32Array = cells.sum(axis=1) / np.float32(cells.shape[1])  # quicker than mean
+    return pooled
+
+
+def lengths(rows: Floats) -> Floats:
+    """Of each row of [N, c], at least 1e-12."""
+    return np.maximum(np.sqrt(np.einsum("nc,nc->n", rows, rows)), _TINY)
 
 
 def set_scores(probabilities: Floats, score: str, penalty: float) -> Floats:
@@ -108,34 +112,41 @@ class Novelty:
     """How far an answer is from what the model knows, and where unknown begins.
 
     Attributes:
-        score: ``residual`` of the unit features outside of the subspace, ``cosine`` distance to
-            the nearest class mean, or ``confidence``: 1 - confidence.
+        score: ``residual`` of the unit features outside of a subspace; ``scaled_residual``, the
+            same times how much longer the features are than those of known pictures; ``cosine``
+            distance to the nearest class mean; or ``confidence``: 1 - confidence.
         threshold: What is above it is unknown.
-        basis: float32 [k, c]: of ``residual`` the mean, then the directions; of ``cosine`` the
+        basis: float32 [k, c]: of a residual the mean, then the directions; of ``cosine`` the
             means of the classes; None for ``confidence``.
+        length: Of the features of known pictures, for ``scaled_residual``.
     """
 
     score: str
     threshold: float
     basis: Float32Array | None = None
+    length: float = np.inf
 
-    def scores(self, units: Float32Array | None, confidences: Floats) -> Floats:
-        """The bare score of each row, from `unit_features` [N, c] and confidences [N]."""
-        if self.basis is None or units is None:
+    def scores(self, pooled: Float32Array | None, confidences: Floats) -> Floats:
+        """The bare score of each row, from `pooled_features` [N, c] and confidences [N]."""
+        if self.basis is None or pooled is None:
             return 1 - confidences
+        long = lengths(pooled)
+        units = pooled / long[:, np.newaxis]
         if self.score == "cosine":
             nearest: Floats = (units @ self.basis.T).max(axis=1)
             return 1 - nearest
         offsets = units - self.basis[0]
         outside = offsets - (offsets @ self.basis[1:].T) @ self.basis[1:]
-        return np.sqrt(np.einsum("nc,nc->n", outside, outside))
+        return lengths(outside) * np.maximum(1, long / self.length)
 
     @classmethod
     def read(cls, record: Mapping[str, Any], channels: int | None = None) -> Novelty:
         """Reads ``trust.novelty``; raises what Python raises where it is damaged."""
         score, threshold = record["score"], float(record["threshold"])
-        if score not in ("residual", "cosine", "confidence") or not 0 < threshold < np.inf:
-            raise ValueError(f"score {score!r} with threshold {threshold}")
+        length = float(record["length"]) if score == "scaled_residual" else np.inf
+        known = score in ("residual", "scaled_residual", "cosine", "confidence")
+        if not known or not 0 < threshold < np.inf or not length > 0:
+            raise ValueError(f"score {score!r} with threshold {threshold} and length {length}")
         if score == "confidence":
             return cls(score, threshold)
         rows, scale = (
@@ -145,7 +156,7 @@ class Novelty:
         basis = (rows.reshape(len(scale), -1) * scale[:, np.newaxis]).astype(np.float32)
         if channels not in (None, basis.shape[1]) or not np.isfinite(scale).all():
             raise ValueError(f"a basis of {basis.shape[1]} channels; expected {channels}")
-        return cls(score, threshold, basis)
+        return cls(score, threshold, basis, length)
 
 
 class Confidence:
@@ -216,5 +227,5 @@ class Confidence:
         found = confidences(probabilities, self.temperature, self.floor)
         if self.needs_features and features is None:
             return found, None
-        units = None if features is None else unit_features(features)
-        return found, self.novelty.scores(units, found) / self.novelty.threshold
+        pooled = None if features is None else pooled_features(features)
+        return found, self.novelty.scores(pooled, found) / self.novelty.threshold

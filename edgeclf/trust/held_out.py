@@ -94,7 +94,7 @@ def _jpeg(image: UInt8Array) -> str:
 
 def _novelties(confidence: Confidence, answers: Answers) -> Floats:
     certain = confidences(answers.probabilities, confidence.temperature, confidence.floor)
-    return confidence.novelty.scores(answers.units, certain) / confidence.novelty.threshold
+    return confidence.novelty.scores(answers.pooled, certain) / confidence.novelty.threshold
 
 
 def _reliability(

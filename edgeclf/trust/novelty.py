@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.errors import DataError
-from edgeclf.inference.confidence import Floats, Novelty
+from edgeclf.inference.confidence import Floats, Novelty, lengths
 from edgeclf.metrics.reliability import auroc
 from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.runtimes.base import Float32Array
 
 DIRECTIONS = 32
-FOLDS = 5
-FEATURE_SCORES = ("residual", "cosine")
+FOLDS = 10
+FEATURE_SCORES = ("scaled_residual", "residual", "cosine")
 _LEAST_SCORE = 1e-6  # a threshold below it tells rounding from rounding
 
 Targets = npt.NDArray[np.integer]
@@ -26,7 +26,7 @@ Targets = npt.NDArray[np.integer]
 
 def fit_score(
     score: str,
-    units: Float32Array | None,
+    pooled: Float32Array | None,
     targets: Targets,
     classes: int,
     directions: int = DIRECTIONS,
@@ -34,16 +34,19 @@ def fit_score(
     """What a score needs to know of the known, as the file stores it, without a threshold.
 
     Args:
-        score: ``residual``: mean and principal directions of the unit features. ``cosine``: the
-            mean of each class. ``confidence``: nothing.
-        units: float32 [N, c] of length 1; None for ``confidence``.
+        score: ``residual``: mean and principal directions of the unit features;
+            ``scaled_residual``: their median length too. ``cosine``: the mean of each class.
+            ``confidence``: nothing.
+        pooled: float32 [N, c], the pooled features; None for ``confidence``.
         targets: [N], the right classes.
         classes: How many there are.
         directions: How many principal ones; at most one less than channels, and see
             `directions_for`.
     """
-    if score == "confidence" or units is None:
+    if score == "confidence" or pooled is None:
         return {"score": "confidence"}
+    long = lengths(pooled)
+    units = pooled / long[:, np.newaxis]
     if score == "cosine":
         means = np.stack([units[targets == k].mean(axis=0) for k in range(classes)])
         rows = means / np.linalg.norm(means, axis=1, keepdims=True)
@@ -51,45 +54,57 @@ def fit_score(
         mean = units.mean(axis=0, dtype=np.float64)
         offsets = units - mean
         count = min(directions, units.shape[1] - 1)
-        _, vectors = np.linalg.eigh(offsets.T @ offsets)  # ascending
-        rows = np.vstack([mean, vectors[:, ::-1][:, :count].T])
+        rows = np.vstack([mean, _directions(offsets)[:count]])
     scale = (np.abs(rows).max(axis=1) / 127).astype("<f4")
     scale[scale == 0] = 1
     stored = np.round(rows / scale[:, np.newaxis]).astype(np.int8)
+    length = {"length": float(np.median(long))} if score == "scaled_residual" else {}
     return {
         "score": score,
+        **length,
         "basis": base64.b64encode(stored.tobytes()).decode(),
         "scale": base64.b64encode(scale.tobytes()).decode(),
     }
 
 
+def _directions(offsets: Floats) -> Floats:
+    """The principal directions, a row each, of the largest variance first."""
+    if len(offsets) < offsets.shape[1]:
+        directions: Floats = np.linalg.svd(offsets, full_matrices=False)[2]
+        return directions
+    vectors = np.linalg.eigh(offsets.T @ offsets)[1]  # ascending; quicker with many photos
+    return vectors[:, ::-1].T
+
+
 def directions_for(photos: int) -> int:
-    """How many principal directions so many photos carry: 32, or two fifths of their number."""
-    return min(DIRECTIONS, photos * 2 // 5)
+    """How many principal directions so many photos carry: 32, or a fifth of their number."""
+    return min(DIRECTIONS, photos // 5)
 
 
-def scores_of(fitted: Mapping[str, Any], units: Float32Array | None, confidences: Floats) -> Floats:
+def scores_of(
+    fitted: Mapping[str, Any], pooled: Float32Array | None, confidences: Floats
+) -> Floats:
     """The scores [N] that a device will compute from what `fit_score` gave."""
-    return Novelty.read({"threshold": 1, **fitted}).scores(units, confidences)
+    return Novelty.read({"threshold": 1, **fitted}).scores(pooled, confidences)
 
 
 def held_out_scores(
-    score: str, units: Float32Array | None, confidences: Floats, targets: Targets, classes: int
+    score: str, pooled: Float32Array | None, confidences: Floats, targets: Targets, classes: int
 ) -> Floats:
-    """The scores [N] of the known, each by what was fitted to the other four fifths of them.
+    """The scores [N] of the known, each by what was fitted to the other nine tenths of them.
 
     What a subspace was fitted to lies closer to it than what comes later.
     """
-    if score == "confidence" or units is None:
+    if score == "confidence" or pooled is None:
         return 1 - confidences
-    scores = np.empty(len(units))
-    directions = directions_for(len(units))
+    scores = np.empty(len(pooled))
+    directions = directions_for(len(pooled))
     # Those of a class follow each other, and so are spread over the folds.
-    folds = np.arange(len(units)) % FOLDS
+    folds = np.arange(len(pooled)) % FOLDS
     for fold in range(FOLDS):
         out = folds == fold
-        fitted = fit_score(score, units[~out], targets[~out], classes, directions)
-        scores[out] = scores_of(fitted, units[out], confidences[out])
+        fitted = fit_score(score, pooled[~out], targets[~out], classes, directions)
+        scores[out] = scores_of(fitted, pooled[out], confidences[out])
     return scores
 
 
@@ -140,7 +155,7 @@ def choose_score(
     if unknown is None:
         taken = next(iter(known))
         why = (
-            "no unknown photos were given to choose by; it held on student and teacher"
+            "no unknown photos were given to choose by, and it was the best on the mugs"
             if taken != "confidence"
             else "the file or its runtime gives no features, which tell far better"
         )

@@ -162,6 +162,8 @@ def run(args: argparse.Namespace) -> None:
                 continue
             scores = frame.answer.top(args.top, threshold=args.threshold)
             words = [f"{score.label} {score.probability:.1%}" for score in scores] or ["unsure"]
+            if frame.answer.unknown:  # the file was calibrated, and was never taught this
+                words.insert(0, "unknown:")
             if window is None:
                 print(f"frame {frame.index}: {', '.join(words)}; {state}", flush=True)
                 if args.save_crop is not None:

@@ -14,6 +14,9 @@ def as_table(prediction: edgeclf.Prediction, top: int) -> str:
     width = max(len("CLASSES"), *(len(score.label) for score in scores))
     lines = [f"  {'CLASSES':<{width}}  PROBABILITIES"]
     lines += [f"  {score.label:<{width}}  {score.probability:>13.1%}" for score in scores]
+    if prediction.confidence is not None:  # the file was calibrated
+        known = ", but this is nothing it was taught" if prediction.unknown else ""
+        lines.append(f"  {prediction.label} is right at {prediction.confidence:.1%}{known}")
     timing = prediction.timing
     lines.append(
         f"  decode {timing.decode_ms:.2f} ms, preprocess {timing.preprocess_ms:.2f} ms, "

@@ -14,7 +14,7 @@ import pytest
 from edgeclf.artifact import Artifact
 from edgeclf.errors import ArtifactError, OptionError, RuntimeLoadError
 from edgeclf.inference.classifier import Classifier
-from edgeclf.inference.confidence import confidences, unit_features
+from edgeclf.inference.confidence import confidences, lengths, pooled_features
 from edgeclf.inference.prediction import Failure
 from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
 from support.pictures import grey
@@ -34,6 +34,7 @@ def encoded(rows: list[list[int]], scale: list[float]) -> dict[str, str]:
 RESIDUAL = {
     "score": "residual", "threshold": 0.5, **encoded([[1, 0, 0], [0, 1, 0]], [1.0, 1.0])
 }  # fmt: skip
+SCALED = {**RESIDUAL, "score": "scaled_residual", "length": 100.0}
 COSINE = {"score": "cosine", "threshold": 0.5, **encoded([[1, 0, 0], [0, 1, 0]], [1.0, 1.0])}
 CONFIDENCE = {"score": "confidence", "threshold": 0.4}
 TRUST = {
@@ -79,12 +80,10 @@ def test_confidence_is_the_softmax_of_divided_logarithms() -> None:
     assert np.isfinite(confidences(np.array([[1.0, 0.0]]), 0.05, 1e-7)).all()
 
 
-def test_features_are_pooled_and_have_length_one() -> None:
+def test_features_are_pooled_over_rows_and_columns() -> None:
     features = np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3)
-    mean = features.mean(axis=(1, 2))
-    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    assert unit_features(features) == pytest.approx(expected)
-    assert not unit_features(np.zeros((1, 2, 2, 3), np.float32)).any()
+    assert pooled_features(features) == pytest.approx(features.mean(axis=(1, 2)))
+    assert lengths(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [5.0, 1e-12]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +92,8 @@ def test_features_are_pooled_and_have_length_one() -> None:
         (RESIDUAL, colour(200, 0, 0), 0.0),
         (RESIDUAL, colour(100, 100, 0), 0.586),  # |(1, 1) / sqrt(2) - (1, 0)| but for green
         (RESIDUAL, colour(0, 0, 200), 2.828),
+        (SCALED, colour(0, 0, 60), 2.828),  # shorter than known ones
+        (SCALED, colour(0, 0, 200), 2 * 2.828),
         (COSINE, colour(0, 150, 0), 0.0),
         (COSINE, colour(0, 0, 200), 2.0),
         (CONFIDENCE, colour(1, 2, 3), (1 - 0.25 / 0.38) / 0.4),
@@ -192,6 +193,8 @@ DAMAGES: dict[str, Callable[[], dict[str, Any]]] = {
     "no novelty": lambda: {"novelty": None},
     "another score": lambda: {"novelty": {**RESIDUAL, "score": "energy"}},
     "a threshold of zero": lambda: {"novelty": {**RESIDUAL, "threshold": 0.0}},
+    "a length of zero": lambda: {"novelty": {**SCALED, "length": 0}},
+    "no length": lambda: {"novelty": {**RESIDUAL, "score": "scaled_residual"}},
     "no base64": lambda: {"novelty": {**RESIDUAL, "basis": "?!"}},
     "a basis cut short": lambda: {"novelty": {**RESIDUAL, "basis": RESIDUAL["basis"][:4]}},
     "other channels": lambda: {"novelty": {**RESIDUAL, **encoded([[1, 2]], [1.0])}},

@@ -21,8 +21,9 @@ from edgeclf.errors import DataError, OptionError, VerificationError
 from edgeclf.image import ImageSpec
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes.fake import FakeRuntime
-from edgeclf.trust.calibration import calibrate_artifact, halves
+from edgeclf.trust.calibration import calibrate_artifact
 from edgeclf.trust.certificate import make_certificate, replay
+from edgeclf.trust.photos import TrustPhotos, halves
 
 LABELS = ("dark", "bright")
 FEATURES = {"tensor": "x", "layout": "nhwc", "shape": [1, 1, 12], "pooling": "mean", "head": None}
@@ -85,7 +86,9 @@ def classifier(**changes: Any) -> Classifier:
 def calibrated(photos: Path, tmp_path: Path, **options: Any) -> tuple[Artifact, dict[str, Any]]:
     known = find_photos(photos / "eval", LABELS)
     strangers = find_unlabelled(photos / "unknown")
-    return calibrate_artifact(classifier(), known, strangers, cache=tmp_path, **options)
+    return calibrate_artifact(
+        classifier(), TrustPhotos(known, strangers, None, tmp_path), **options
+    )
 
 
 def test_the_file_says_how_sure_it_is_and_what_it_does_not_know(
@@ -109,6 +112,22 @@ def test_the_file_says_how_sure_it_is_and_what_it_does_not_know(
         grey = model.classify(np.full((8, 8, 3), 60, np.uint8))
         assert grey.unknown is False and grey.set(0.8) == ("dark",)
         assert grey.confidence is not None and grey.confidence > grey.probability
+
+
+def test_the_photos_that_trained_the_model_only_say_what_is_known(
+    photos: Path, tmp_path: Path
+) -> None:
+    write_photos(tmp_path / "train", 60, first=1000)
+    known, trained = (find_photos(r, LABELS) for r in (photos / "eval", tmp_path / "train"))
+    model = classifier(training={"photos": trained.sketch})
+    sets = TrustPhotos(known, find_unlabelled(photos / "unknown"), trained, tmp_path)
+    artifact, result = calibrate_artifact(model, sets)
+    assert artifact.metadata.trust is not None
+    assert artifact.metadata.trust["data"]["trained"] == {"images": 120, "sha256": trained.sha256}
+    assert artifact.metadata.trust["temperature"]["photos"] == 60  # of the others alone
+    assert result["novelty"]["auroc"] > 0.99 and result["novelty"]["false_unknown"] < 0.2
+    with pytest.raises(DataError, match=r"in both sets, so the threshold would not be honest"):
+        calibrate_artifact(classifier(), TrustPhotos(known, None, known, tmp_path))
 
 
 def test_the_wanted_rate_of_false_unknowns_is_a_choice(photos: Path, tmp_path: Path) -> None:
@@ -154,7 +173,9 @@ def test_without_features_confidence_decides_and_says_what_it_is_worth(
     photos: Path, tmp_path: Path
 ) -> None:
     known = find_photos(photos / "eval", LABELS)
-    artifact, result = calibrate_artifact(classifier(features=None), known, None, cache=tmp_path)
+    artifact, result = calibrate_artifact(
+        classifier(features=None), TrustPhotos(known, None, None, tmp_path)
+    )
     assert artifact.metadata.trust is not None
     assert artifact.metadata.trust["novelty"]["score"] == "confidence"
     assert "recall" not in result["novelty"]
@@ -172,7 +193,7 @@ def test_golden_images_certify_confidence_and_novelty(photos: Path, tmp_path: Pa
     certificate = make_certificate(plain, plain.probabilities, images, (rows, rows))
     known = find_photos(photos / "eval", LABELS)
     artifact, _ = calibrate_artifact(
-        classifier(certificate=certificate), known, None, cache=tmp_path
+        classifier(certificate=certificate), TrustPhotos(known, None, None, tmp_path)
     )
     with Classifier(artifact, runtime=runtime(artifact)) as model:
         found = replay(model)
@@ -261,11 +282,14 @@ def test_photos_that_trained_the_model_are_refused(photos: Path, tmp_path: Path)
         ({"data_sha256": "0", "photos": half.sketch}, 60),
     ):
         with pytest.raises(DataError, match=rf"{count} of 120 photos in .* trained the model"):
-            calibrate_artifact(classifier(training=training), known, None, cache=tmp_path)
+            calibrate_artifact(
+                classifier(training=training), TrustPhotos(known, None, None, tmp_path)
+            )
     strangers = find_unlabelled(photos / "unknown")
     with pytest.raises(DataError, match=r"40 of 40 photos in .* trained the model"):
         calibrate_artifact(
-            classifier(training={"photos": strangers.sketch}), known, strangers, cache=tmp_path
+            classifier(training={"photos": strangers.sketch}),
+            TrustPhotos(known, strangers, None, tmp_path),
         )
 
 
@@ -274,7 +298,9 @@ def test_a_file_that_would_call_everything_unknown_is_refused(photos: Path, tmp_
     artifact = classifier().artifact
     constant = FakeRuntime(artifact, features=lambda images: np.ones((len(images), 1, 1, 3)))
     with pytest.raises(DataError, match="any difference at all would be called unknown"):
-        calibrate_artifact(Classifier(artifact, runtime=constant), known, None, cache=tmp_path)
+        calibrate_artifact(
+            Classifier(artifact, runtime=constant), TrustPhotos(known, None, None, tmp_path)
+        )
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, 0.6, float("nan")])

@@ -38,6 +38,16 @@ def unknown(count: int) -> np.ndarray:
     return unit(rng.normal(0, 1, (count, 12)) @ AXES[:12])
 
 
+def test_a_stranger_that_lies_in_the_subspace_is_told_by_its_length() -> None:
+    units, targets = known(400)
+    certain = np.ones(400)
+    fitted = fit_score("scaled_residual", units * 5, targets, 2)
+    assert fitted["length"] == pytest.approx(5, rel=1e-3)
+    plain = scores_of(fit_score("residual", units, targets, 2), units, certain)
+    for factor, times in ((2.0, 1.0), (5.0, 1.0), (15.0, 3.0)):
+        assert scores_of(fitted, units * factor, certain) == pytest.approx(plain * times, rel=1e-3)
+
+
 @pytest.mark.parametrize(("score", "least"), [("residual", 0.99), ("cosine", 0.95)])
 def test_the_unknown_are_told_from_the_known(score: str, least: float) -> None:
     units, targets = known(240)
@@ -75,7 +85,7 @@ def test_false_unknowns_are_as_many_as_were_asked_for() -> None:
     for seed in range(20):
         units, targets = known(120, seed)
         scores = held_out_scores("residual", units, np.ones(120), targets, 2)
-        fitted = fit_score("residual", units, targets, 2)
+        fitted = fit_score("residual", units, targets, 2, directions_for(120))
         threshold = fit_threshold(scores, 0.05)["threshold"]
         later = scores_of(fitted, known(400, seed + 100)[0], np.ones(400))
         shares.append((later > threshold).mean())

@@ -108,14 +108,37 @@ def test_a_coverage_between_two_levels_takes_the_higher() -> None:
             sets.members(row, coverage)
 
 
-def test_a_plain_quantile_is_that_of_another_implementation() -> None:
-    crepes = pytest.importorskip("crepes", reason="checks against crepes, if it is there")
-    probabilities, targets = simulated(300, 7)
-    alphas = set_scores(probabilities, "plain", 0)
-    right = alphas[np.arange(300), targets]
-    other = crepes.ConformalClassifier()
-    other.fit(right)
+def test_a_plain_set_is_that_of_another_implementation() -> None:
+    reason = "checks against mapie, where it is installed"
+    mapie = pytest.importorskip("mapie.classification", reason=reason)
+    base = pytest.importorskip("sklearn.base", reason=reason)
+
+    class Stated(base.ClassifierMixin, base.BaseEstimator):  # type: ignore[misc]
+        """Takes probabilities, and gives them."""
+
+        classes_ = np.arange(CLASSES)
+
+        def fit(self, rows: np.ndarray, targets: np.ndarray) -> Stated:
+            return self
+
+        def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+            return rows
+
+        def predict(self, rows: np.ndarray) -> np.ndarray:
+            return rows.argmax(axis=1)
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+    rows, targets = simulated(300, 7)
     later, _ = simulated(200, 8)
-    expected = other.predict_set(set_scores(later, "plain", 0), confidence=0.9, smoothing=False)
-    limit = quantile(right, 0.9)
-    assert np.array_equal(set_scores(later, "plain", 0) <= limit, np.asarray(expected, bool))
+    rows, later = rows.astype(float), later.astype(float)
+    other = mapie.SplitConformalClassifier(
+        Stated(), confidence_level=list(COVERAGES[:3]), prefit=True, conformity_score="lac"
+    )
+    _, expected = other.conformalize(rows, targets).predict_set(later)
+    scores = set_scores(rows, "plain", 0)[np.arange(300), targets]
+    for index, coverage in enumerate(COVERAGES[:3]):
+        limit = quantile(scores, coverage)
+        assert limit is not None
+        assert np.array_equal(set_scores(later, "plain", 0) <= limit, expected[:, :, index])
