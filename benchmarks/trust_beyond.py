@@ -9,8 +9,8 @@ ones are crops of package photos, grey, noise and gradients, of the package phot
 
 Each file is fitted to a random half of its evaluation photos and of the far unknowns, and measured
 on the rest, so that near unknowns are always new; the photos that trained it give the subspace of
-what is known, and are left out once, to see what that is worth. Unknown fails where a file recognises less than
-half of it, and the table says so.
+what is known, and are left out once, to see what that is worth. Unknown fails where a file
+recognises less than half of it, and the table says so.
 
     pip install scikit-image scikit-learn matplotlib mlxtend
     python benchmarks/trust_beyond.py --write
