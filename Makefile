@@ -31,7 +31,7 @@ $(READY): pyproject.toml $(WHEELS)
 	$(BIN)/python -m pip install $(EDGECLF)"[all,test,lint,docs]"
 	@touch $@
 
-demo: $(READY)  ## mugs example from photos to report: train, distil, convert, verify, measure
+demo: $(READY)  ## mugs example from photos to report: train, distil, convert, calibrate, measure
 	$(BIN)/edgeclf demo
 
 test: $(READY)  ## run the tests; COVERAGE=yes counts the lines they reach, as CI does

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from edgeclf.errors import MissingDependencyError
 from edgeclf.system.device import Device
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def calibrate(
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        The artifact. ``NAME.trust.json`` beside it tells how well each figure holds.
+        The artifact. ``NAME.trust.json``, ``.md`` and ``.html`` beside it tell how well each figure
+        holds and what to do; without the extra ``report`` there is the JSON alone, which
+        `edgeclf.report` makes the others of.
 
     Raises:
         ArtifactError: The model is no artifact, or its features are not where it says.
@@ -93,7 +96,20 @@ def _calibrate(
         )
         artifact, result = calibrate_artifact(classifier, photos, rate)
     artifact = save_artifact(artifact, model)
-    return artifact, result, write_record(folder, model.name, metadata, result)
+    record = write_record(folder, model.name, metadata, result)
+    write_pages(record)
+    return artifact, result, record
+
+
+def write_pages(record: Path) -> None:
+    """Writes the pages of a record; says so where what the verb `report` needs is not there."""
+    from edgeclf.system.progress import log
+    from edgeclf.verbs import import_verb
+
+    try:
+        import_verb("report").report(record)
+    except MissingDependencyError as exc:
+        log(f"  no page was written: {exc}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,8 @@ def convert(model: str | os.PathLike[str], config: ConversionConfig) -> tuple[Ar
 
     Returns:
         The artifacts, in the order of `to`. ``NAME.conversion.json``, ``.md`` and ``.html`` beside
-        them tell how each compares with its source.
+        them tell how each compares with its source; with `calibrate`, ``NAME.trust.json``, ``.md``
+        and ``.html`` what each can be trusted with.
 
     Raises:
         QualityGateError: A result lost more than `tolerance`, whatever was tried. It was not
@@ -51,12 +52,16 @@ def convert(model: str | os.PathLike[str], config: ConversionConfig) -> tuple[Ar
         print(small.path, small.size_bytes)
         ```
     """
+    from edgeclf.calibrate import write_pages as write_trust_pages
     from edgeclf.converters.pipeline import convert_all
     from edgeclf.reporting.conversion_page import to_html, to_markdown
     from edgeclf.reporting.html import write_pages
+    from edgeclf.trust.record import record_path
 
     result = convert_all(Path(model), config)
     write_pages(result.path, result.report, to_markdown, to_html)
+    if config.calibrate and result.artifacts:
+        write_trust_pages(record_path(result.path.parent, result.artifacts[0].metadata))
     if result.error is not None:
         raise result.error
     return result.artifacts

@@ -26,16 +26,21 @@ def demo(
     out: str | os.PathLike[str] = "runs/demo",
     quick: bool = False,
 ) -> Path:
-    """Trains, distils, converts, verifies, measures and reports, reusing what is still good.
+    """Runs every stage from photos to reports, and reuses what is still good.
+
+    Trains, distils, converts and calibrates, verifies, measures, reports.
 
     Args:
-        data: A folder with ``train`` and ``eval``, each with one folder of photos a class.
+        data: A folder with ``train`` and ``eval``, each with one folder of photos a class. In a
+            folder ``unknown`` beside them, photos of anything else show what is recognised as that.
         out: Folder for all results.
         quick: One epoch a stage, and the teacher stays a Keras file: shows that everything runs,
             not what it can do.
 
     Returns:
-        The report, ``report.html`` in `out`.
+        The report, ``report.html`` in `out`. ``NAME.trust.html`` tells of each model how far its
+        files can be believed: one half of ``eval``, told by hashes, fits that, the other measures
+        it.
 
     Raises:
         DataError: `data` does not hold the two folders.
@@ -63,12 +68,13 @@ def demo(
     start = time.monotonic()
     stages = Stages(plan.out / "stages")
     _train(plan, stages)
-    _convert(plan, stages)
+    records = _convert(plan, stages)
     _verify(plan)
     results = _measure(plan, stages)
     log("== report")
     page = report(results, out=plan.out)
-    log(f"done in {time.monotonic() - start:.0f} s: open {page}")
+    pages = [page, *(report(record) for record in records)]
+    log(f"done in {time.monotonic() - start:.0f} s: open {', '.join(map(str, pages))}")
     return page
 
 
@@ -87,6 +93,12 @@ class _Plan:
     @property
     def evaluation(self) -> Path:
         return self.data / "eval"
+
+    @property
+    def unknown(self) -> Path | None:
+        """Photos of what no class stands for, where there are some."""
+        folder = self.data / "unknown"
+        return folder if folder.is_dir() else None
 
     @property
     def teacher(self) -> Path:
@@ -133,22 +145,46 @@ def _train(plan: _Plan, stages: Stages) -> None:
     )
 
 
-def _convert(plan: _Plan, stages: Stages) -> None:
+def _convert(plan: _Plan, stages: Stages) -> list[Path]:
+    """Converts each model; returns the records of how far the calibrated files can be believed."""
     from edgeclf.convert import convert
     from edgeclf.converters.config import ConversionConfig
 
     config = ConversionConfig(evaluation=plan.evaluation, calibration=plan.train)
+    photos = [plan.train, plan.evaluation]
+    calibrates = _can_calibrate(plan)
+    if calibrates:
+        config = replace(config, calibrate=True, unknown=plan.unknown)
+        photos += [plan.unknown] if plan.unknown else []
     if plan.quick:
         # After one epoch a model is right by chance, and int8 moves its answers about.
         config = replace(config, tolerance=_QUICK_TOLERANCE)
+    records = []
     for model, artifacts in plan.artifacts.items():
+        made = [model.with_suffix(".trust.json")] if calibrates else []
         stages.run(
             f"convert {model.stem}",
             partial(convert, model, config),
-            settings=config.record(),
-            inputs=[model, plan.train, plan.evaluation, *_code_of("convert")],
-            outputs=artifacts,
+            settings={**config.record(), "calibrate": calibrates},
+            inputs=[model, *photos, *_code_of("convert")],
+            outputs=[*artifacts, *made],
         )
+        records += made
+    return records
+
+
+def _can_calibrate(plan: _Plan) -> bool:
+    """Whether there are photos enough; says how many are needed where not."""
+    from edgeclf.datasets.photos import find_photos
+    from edgeclf.system.progress import log
+    from edgeclf.trust.photos import check_enough
+
+    try:
+        check_enough(find_photos(plan.evaluation))
+    except DataError as exc:
+        log(f"  the files will not be calibrated: {exc}")
+        return False
+    return True
 
 
 def _verify(plan: _Plan) -> None:

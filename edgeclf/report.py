@@ -1,4 +1,4 @@
-"""`edgeclf report`: benchmark results of one or several devices as HTML, Markdown, CSV and JSON."""
+"""`edgeclf report`: what was measured as pages: benchmarks of devices, or calibrated files."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "edgeclf.report/2"
 _SUFFIXES = (".html", ".md", ".csv", ".json")
+_TRUST = ".trust.json"
 
 StrPath = str | os.PathLike[str]
 
@@ -33,19 +34,22 @@ def report(
 ) -> Path:
     """Writes what `edgeclf.benchmark` measured as ``report.html``, ``.md``, ``.csv``, ``.json``.
 
+    A ``NAME.trust.json`` that `edgeclf.calibrate` wrote becomes ``NAME.trust.html`` and ``.md``,
+    and gets what was found and what to do.
+
     Args:
         benchmark: The JSON file that `edgeclf.benchmark` wrote, or several: those of one CPU
             model and system are one device, and a file that was measured on several devices is
-            compared across them.
-        out: Folder for the four files; by default the folder of the first benchmark.
+            compared across them. Or one ``NAME.trust.json``.
+        out: Folder for the files; by default the folder of the first one given.
         limits: What the recommended row has to keep; by default what the benchmark was given.
 
     Returns:
         The HTML page: one file that loads nothing from outside.
 
     Raises:
-        OptionError: `benchmark` is empty, cannot be read, or is no benchmark result; or nothing can
-            be written to `out`.
+        OptionError: `benchmark` is empty, cannot be read, or is neither; there are both kinds; or
+            nothing can be written to `out`.
         MissingDependencyError: jinja2 or matplotlib is not installed; nothing was written.
 
     Examples:
@@ -54,7 +58,33 @@ def report(
         ```
     """
     paths = [benchmark] if isinstance(benchmark, str | os.PathLike) else list(benchmark)
+    if any(map(_is_trust, paths)):
+        return _write_trust(paths, out)
     return _write(paths, out, limits)[0]
+
+
+def _is_trust(path: StrPath) -> bool:
+    return Path(path).name.endswith(_TRUST)
+
+
+def _write_trust(paths: Sequence[StrPath], out: StrPath | None) -> Path:
+    """Writes the pages about calibrated files, and their findings into the JSON."""
+    if len(paths) > 1:
+        raise OptionError(
+            f"{len(paths)} files were given, of which one is a *{_TRUST}; expected that alone, as "
+            "it has a page of its own."
+        )
+    from edgeclf.reporting.trust_page import read_record, to_html, to_markdown
+
+    source = Path(paths[0])
+    record = read_record(source)
+    target = (source.parent if out is None else Path(out)) / source.name
+    files.check_out(target.parent, is_folder=True)
+    texts = [render(record) for render in (to_html, to_markdown)]
+    for suffix, content in zip((".html", ".md"), texts, strict=True):
+        files.write_text(target.with_suffix(suffix), content)
+    files.write_json(target, record)
+    return target.with_suffix(".html")
 
 
 def _write(
@@ -91,7 +121,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "benchmarks",
         nargs="+",
         metavar="benchmark",
-        help="JSON files that 'edgeclf benchmark' wrote, on one device or several",
+        help="JSON files that 'edgeclf benchmark' wrote, on one device or several; or one "
+        "NAME.trust.json that 'edgeclf calibrate' wrote",
     )
     parser.add_argument("--out", metavar="DIR", help="default: the folder of the first file")
     add_limit_arguments(parser)
@@ -100,6 +131,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     limits = limits_from(args)
+    if any(map(_is_trust, args.benchmarks)):
+        page = _write_trust(args.benchmarks, args.out)
+        for suffix in (".html", ".md", ".json"):
+            print(page.with_suffix(suffix))
+        return 0
     page, summaries = _write(args.benchmarks, args.out, limits or None)
     for suffix in _SUFFIXES:
         print(page.with_suffix(suffix))

@@ -64,17 +64,24 @@ def calibration_error_interval(confidences: Numbers, correct: Numbers) -> tuple[
     return float(low), float(high)
 
 
-def risk_at_coverage(confidences: Numbers, correct: Numbers) -> list[tuple[float, float]]:
-    """Share of wrong answers among the surest ones: (share that is answered, share wrong of it).
+def risk_at_coverage(confidences: Numbers, correct: Numbers) -> list[tuple[float, float, float]]:
+    """Share of wrong answers among the surest ones.
 
     Args:
         confidences: [N], 0..1.
         correct: [N], whether the answer was right.
+
+    Returns:
+        Share that is answered, share wrong of it, and the least confidence in it.
     """
-    order = np.argsort(-np.asarray(confidences, float), kind="stable")
+    stated = np.asarray(confidences, float)
+    order = np.argsort(-stated, kind="stable")
     wrong = (~np.asarray(correct, bool))[order].cumsum()
     counts = np.unique(np.linspace(1, len(order), 20).round().astype(int))
-    return [(int(n) / len(order), int(wrong[n - 1]) / int(n)) for n in counts]
+    return [
+        (n / len(order), int(wrong[n - 1]) / n, float(stated[order[n - 1]]))
+        for n in counts.tolist()
+    ]
 
 
 def auroc(known: Numbers, unknown: Numbers) -> float:

@@ -144,9 +144,9 @@ def calibrate_artifact(
     confidence = Confidence(trust, channels, len(metadata.labels))
     others = None if strangers_fitted is None else _part(strangers, ~strangers_fitted)
     later = known.subset(np.flatnonzero(~fitted))
-    held_out = measure(trust, confidence, answers.subset(~fitted), later, others)
-    _check_not_all_unknown(held_out["novelty"]["false_unknown"], known)
     images = cache_photos(known, metadata.image, photos.cache)[~fitted]
+    held_out = measure(trust, confidence, answers.subset(~fitted), later, images, others)
+    _check_not_all_unknown(held_out["novelty"]["false_unknown"], known)
     trust |= {
         "data": data_record(photos, fitted, strangers_fitted, trained is not None),
         "held_out": held_out.pop("summary"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from edgeclf.datasets.photos import Photos
+from edgeclf.image import UInt8Array
 from edgeclf.inference.confidence import Confidence, Floats, confidences
 from edgeclf.metrics.reliability import (
     auroc,
@@ -32,6 +36,7 @@ def measure(
     confidence: Confidence,
     known: Answers,
     photos: Photos,
+    images: UInt8Array,
     unknown: Answers | None,
 ) -> dict[str, Any]:
     """What a page shows, and under ``summary`` what the file keeps of it.
@@ -41,6 +46,7 @@ def measure(
         confidence: The same, read.
         known: The answers to `photos`.
         photos: Known photos that were not fitted to.
+        images: The same as the model sees them, uint8 [N, H, W, 3].
         unknown: The answers to unknown photos that were not fitted to.
     """
     targets = photos.targets
@@ -73,10 +79,17 @@ def measure(
                 "answer": photos.labels[answered[i]],
                 "confidence": float(certain[i]),
                 "novelty": float(novelties[i]),
+                "jpeg": _jpeg(images[i]),
             }
             for i in wrong
         ],
     }
+
+
+def _jpeg(image: UInt8Array) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _novelties(confidence: Confidence, answers: Answers) -> Floats:

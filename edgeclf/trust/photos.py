@@ -69,6 +69,15 @@ def check_known(photos: Photos, metadata: Metadata, rate: float = DEFAULT_RATE) 
         raise OptionError(f"The rate of false unknowns is {rate}; expected above 0, at most 0.5.")
     check_contents(photos)
     _check_untrained(photos, metadata)
+    check_enough(photos, rate)
+
+
+def check_enough(photos: Photos, rate: float = DEFAULT_RATE) -> None:
+    """Refuses photos that are too few; copies count once.
+
+    Raises:
+        DataError: They are; says how many each claim needs.
+    """
     different = [
         len({digest for digest, target in zip(photos.content_sha256, photos.targets, strict=True)
              if target == index})

@@ -42,8 +42,9 @@ def test_bins_say_what_a_diagram_draws() -> None:
 
 
 def test_risk_counts_the_surest_first() -> None:
-    risks = dict(risk_at_coverage([0.9, 0.8, 0.7, 0.6], [True, True, False, True]))
-    assert risks == {0.25: 0.0, 0.5: 0.0, 0.75: pytest.approx(1 / 3), 1.0: 0.25}
+    risks = risk_at_coverage([0.8, 0.9, 0.7, 0.6], [True, True, False, True])
+    third = pytest.approx(1 / 3)
+    assert risks == [(0.25, 0.0, 0.9), (0.5, 0.0, 0.8), (0.75, third, 0.7), (1.0, 0.25, 0.6)]
 
 
 def test_auroc_of_two_gaussians_is_the_textbooks() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from edgeclf.report import report
 from edgeclf.reporting.benchmark_page import to_html
 from edgeclf.reporting.devices import group_by_device
 from edgeclf.reporting.summary import summarize
 from support import browser
 from support.benchmark_results import make_results
+from support.trust_records import make_record
 
 if browser.CHROMIUM is None:
     pytest.skip("there is no Chromium to look with", allow_module_level=True)
@@ -35,6 +38,15 @@ def test_it_prints(page: str, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(page, encoding="utf-8")
     assert 2 <= browser.print_pages(file, tmp_path) <= 8 * page.count("Conditions</h")
+
+
+def test_the_page_of_calibrated_files(tmp_path: Path) -> None:
+    file = tmp_path / "pets.trust.json"
+    file.write_text(json.dumps(make_record()), encoding="utf-8")
+    page = report(file)
+    look = browser.check(page.read_text(encoding="utf-8"), tmp_path)
+    assert look.pictures == 2 * (4 + 10) and look.tables == 2 * (10 + 3) + 2
+    assert 2 <= browser.print_pages(page, tmp_path) <= 10
 
 
 def test_the_browser_notices(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from edgeclf.converters.base import DEFAULT_TARGETS as TARGETS
 from edgeclf.demo import demo
 
 root, *changed = sys.argv[1:]
-called = []
+called, shown = [], []
 
 def stub(verb, make):
     def work(*args, **options):
@@ -35,10 +35,16 @@ def write(path):
 out = pathlib.Path("out")
 stub("train", lambda *_, **__: write(out / "mugs-teacher.keras"))
 stub("distill", lambda *_, **__: write(out / "mugs.keras"))
-stub("convert", lambda model, *_, **__: [write(out / f"{model.stem}.{t}") for t in TARGETS])
+
+def convert(model, config):
+    assert config.calibrate and config.evaluation != config.calibration
+    for end in (*TARGETS, "trust.json"):
+        write(out / f"{model.stem}.{end}")
+
+stub("convert", convert)
 stub("verify", lambda _: types.SimpleNamespace(images=1))
 stub("benchmark", lambda *_, out, **__: write(out))
-stub("report", lambda *_, **__: "page")
+stub("report", lambda path, **__: shown.append(path.name) or path.with_suffix(".html"))
 
 for name in [None, None, *changed]:
     if name is not None:
@@ -47,6 +53,8 @@ for name in [None, None, *changed]:
     called.clear()
     demo("mugs", out=out)
     print("calls", json.dumps(sorted({*called} - {"verify", "report"})))
+    assert shown == ["benchmark.json", "mugs-teacher.trust.json", "mugs.trust.json"], shown
+    shown.clear()
 """
 ALL = ["benchmark", "convert", "distill", "train"]
 
@@ -58,7 +66,10 @@ def stages_run(tmp_path: Path) -> Callable[[list[str]], list[list[str]]]:
         REPOSITORY / "edgeclf", tmp_path / "edgeclf", ignore=shutil.ignore_patterns("__pycache__")
     )
     for part in ("train", "eval"):
-        (tmp_path / "mugs" / part).mkdir(parents=True)
+        for label in ("blue", "white"):
+            (folder := tmp_path / "mugs" / part / label).mkdir(parents=True)
+            for index in range(20):
+                (folder / f"{index}.png").write_text(f"{part} {label} {index}")
     (tmp_path / "out").mkdir()
 
     def run(changed: list[str]) -> list[list[str]]:
