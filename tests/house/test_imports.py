@@ -18,8 +18,8 @@ from support import REPOSITORY, wheels
 
 # A room may import those before it.
 ORDER = (
-    "errors", "system", "image", "artifact", "runtimes", "inference", "trust", "explain", "testing",
-    "datasets", "metrics", "measurement", "fleet",
+    "errors", "system", "image", "artifact", "runtimes", "inference", "trust", "testing",
+    "datasets", "metrics", "explanation", "measurement", "fleet",
     "options", "networks", "comparison", "converters", "reporting", "training",
     "registry", "publishing", "service", "monitoring", "bulk", "web", "verbs",
 )  # fmt: skip
