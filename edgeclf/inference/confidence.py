@@ -50,7 +50,8 @@ def pooled_features(features: Float32Array) -> Float32Array:
 
 def lengths(rows: Floats) -> Floats:
     """Of each row of [N, c], at least 1e-12."""
-    return np.maximum(np.sqrt(np.einsum("nc,nc->n", rows, rows)), _TINY)
+    found: Floats = np.maximum(np.sqrt(np.einsum("nc,nc->n", rows, rows)), _TINY)
+    return found
 
 
 def set_scores(probabilities: Floats, score: str, penalty: float) -> Floats:
@@ -133,11 +134,12 @@ class Novelty:
         long = lengths(pooled)
         units = pooled / long[:, np.newaxis]
         if self.score == "cosine":
-            nearest: Floats = (units @ self.basis.T).max(axis=1)
-            return 1 - nearest
+            found: Floats = 1 - (units @ self.basis.T).max(axis=1)
+            return found
         offsets = units - self.basis[0]
         outside = offsets - (offsets @ self.basis[1:].T) @ self.basis[1:]
-        return lengths(outside) * np.maximum(1, long / self.length)
+        found = lengths(outside) * np.maximum(1, long / self.length)
+        return found
 
     @classmethod
     def read(cls, record: Mapping[str, Any], channels: int | None = None) -> Novelty:

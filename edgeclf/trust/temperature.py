@@ -87,8 +87,9 @@ def mean_loss(
 
 def _posterior(logs: Floats, right: Floats, each: Floats) -> Floats:
     """The negative logarithm of the posterior at each ln T, up to a constant."""
-    losses = np.array([_loss(logs, right, float(np.exp(log))) for log in each])
-    return losses + each**2 / (2 * _PRIOR_SD**2)
+    losses = [_loss(logs, right, float(np.exp(log))) for log in each]
+    found: Floats = np.array(losses) + each**2 / (2 * _PRIOR_SD**2)
+    return found
 
 
 def _loss(logs: Floats, right: Floats, temperature: float) -> float:
