@@ -134,12 +134,12 @@ class Novelty:
         long = lengths(pooled)
         units = pooled / long[:, np.newaxis]
         if self.score == "cosine":
-            found: Floats = 1 - (units @ self.basis.T).max(axis=1)
-            return found
+            nearest: Floats = (units @ self.basis.T).max(axis=1)
+            return 1 - nearest
         offsets = units - self.basis[0]
         outside = offsets - (offsets @ self.basis[1:].T) @ self.basis[1:]
-        found = lengths(outside) * np.maximum(1, long / self.length)
-        return found
+        scale: Floats = np.maximum(1, long / self.length)
+        return lengths(outside) * scale
 
     @classmethod
     def read(cls, record: Mapping[str, Any], channels: int | None = None) -> Novelty:
