@@ -206,26 +206,29 @@ def _verdict(finding: Finding) -> str:
 
 
 def _set_table(record: Record) -> list[Table]:
-    rows = [
-        (
-            file,
-            f"{100 * level['coverage']:.0f} %",
-            Cell(text.percent(level["observed"]), text.interval(level["interval_95"])),
-            f"{level['mean_size']:.2f}",
-            ", ".join(f"{size}: {n:,}" for size, n in enumerate(level["sizes"]) if n),
-            "each class" if level["per_class"] else "all classes",
-        )
-        for file, result in record["results"].items()
-        for level in result["sets"]
-    ]
+    results = record["results"]
+    coverages = sorted({each["coverage"] for result in results.values() for each in result["sets"]})
+    rows = []
+    for file, result in results.items():
+        levels = {each["coverage"]: each for each in result["sets"]}
+        rows.append((file, *(_set_cell(levels.get(coverage)) for coverage in coverages)))
     return make_table(
         "Prediction sets",
-        "How often the set holds the right label, with its 95 % interval, and how many labels are "
-        "in it. The most probable label always is, so that sets hold more than they promise where "
-        "the model is mostly right.",
-        ("File", "Promised", "Held", "Mean size", "Photos by size", "Fitted to"),
-        rows,
-        6,
+        "How often the set of each coverage holds the right label, with its 95 % interval, and how "
+        "many labels are in it. The most probable label always is, so that sets hold more than "
+        "they promise where the model is mostly right.",
+        ("File", *(f"{100 * coverage:.0f} %" for coverage in coverages)),
+        rows if coverages else (),
+        1,
+    )
+
+
+def _set_cell(level: Record | None) -> Cell:
+    if level is None:
+        return Cell(text.DASH)
+    return Cell(
+        text.percent(level["observed"]),
+        f"{text.interval(level['interval_95'])}; {level['mean_size']:.2f} labels",
     )
 
 
@@ -256,6 +259,12 @@ def _plot_tables(of_file: str, result: Record) -> list[Table]:
         for kind, name in (("probability", "before"), ("confidence", "after"))
         for each in result["reliability"][name]["bins"]
     ]  # fmt: skip
+    sets = [
+        (f"{100 * each['coverage']:.0f} %", str(size), f"{count:,}")
+        for each in result["sets"]
+        for size, count in enumerate(each["sizes"])
+        if count
+    ]
     risk = [
         (text.percent(share), f"{least:.4f}", text.percent(risk))
         for share, risk, least in result["risk_at_coverage"]
@@ -270,6 +279,11 @@ def _plot_tables(of_file: str, result: Record) -> list[Table]:
             f"Risk against coverage{of_file}",
             "Wrong answers among the surest photos, down to a confidence.",
             ("Answered", "Confidence from", "Wrong"), risk, 0,
+        ),
+        *make_table(
+            f"Sizes of prediction sets{of_file}",
+            "Photos by how many labels are in the set of a coverage.",
+            ("Coverage", "Labels", "Photos"), sets, 1,
         ),
         *make_table(
             f"Novelty{of_file}",

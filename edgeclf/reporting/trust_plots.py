@@ -55,10 +55,6 @@ def _reliability(reliability: Record, name: str) -> Plot:
     for kind, colour in (("before", _BEFORE), ("after", _AFTER)):
         bins = reliability[kind]["bins"]
         most = max(each["photos"] for each in bins)
-        axes.plot(
-            [100 * each["confidence"] for each in bins],
-            [100 * each["accuracy"] for each in bins], color=colour, linewidth=1,
-        )  # fmt: skip
         for index, each in enumerate(bins):
             low, high = (100 * end for end in each["interval_95"])
             at, point = 100 * each["confidence"], f"{kind}-{index}"

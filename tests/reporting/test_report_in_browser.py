@@ -45,7 +45,7 @@ def test_the_page_of_calibrated_files(tmp_path: Path) -> None:
     file.write_text(json.dumps(make_record()), encoding="utf-8")
     page = report(file)
     look = browser.check(page.read_text(encoding="utf-8"), tmp_path)
-    assert look.pictures == 2 * (4 + 10) and look.tables == 2 * (10 + 3) + 2
+    assert look.pictures == 2 * (4 + 10) and look.tables == 2 * (10 + 4) + 2
     assert 2 <= browser.print_pages(page, tmp_path) <= 10
 
 

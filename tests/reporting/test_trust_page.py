@@ -157,9 +157,10 @@ def test_names_stay_text(record: Path) -> None:
     assert "<script" not in page.read_text()
     markdown = page.with_suffix(".md").read_text()
     assert "<script" not in markdown
-    rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    for line in rows:
-        assert len(re.findall(r"(?<!\\)\|", line)) in (4, 5, 7, 8, 11)
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
+    assert len(tables) > 10
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
 def test_identifiers_are_unique_and_colours_the_pages(record: Path) -> None:
@@ -169,7 +170,7 @@ def test_identifiers_are_unique_and_colours_the_pages(record: Path) -> None:
     assert len(identifiers) == len(set(identifiers)) > 0
     for figure in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
         assert not re.search(r"#[0-9a-f]{6}\b", figure)
-    assert "<title>after calibration: 135 photos, said 96.7 %, right 100.0 %</title>" in html
+    assert "<title>after calibration: 133 photos, said 96.6 %, right 100.0 %</title>" in html
 
 
 def test_the_verb_says_what_it_wrote(
