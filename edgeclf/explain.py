@@ -162,8 +162,9 @@ def _as_text(record: dict[str, Any]) -> str:
         low, high = found["interval_95"]
         return f"{found['mean']:.3f} [{low:.3f} to {high:.3f}]"
 
+    passes = "1 pass" if record["passes"] == 1 else f"{record['passes']} passes"
     lines = [
-        f"{record['photos']} photos, {record['method']}, {record['passes']} passes a map; means "
+        f"{record['photos']} photos, {record['method']}, {passes} a map; means "
         "with 95 % intervals over photos"
     ]
     for name, better in (("deletion", "lower"), ("insertion", "higher")):

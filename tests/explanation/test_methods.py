@@ -58,8 +58,9 @@ def test_every_method_finds_what_the_classifier_looks_for(method: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "method"), [({}, "cam"), ({"head": False}, "score-cam"), ({"features": False}, "rise")]
-)  # fmt: skip
+    ("options", "method"),
+    [({}, "cam"), ({"head": False}, "score-cam"), ({"features": False}, "rise")],
+)
 def test_the_file_decides_and_only_a_dense_layer_makes_a_cam(
     options: dict[str, bool], method: str
 ) -> None:
@@ -131,7 +132,9 @@ def test_a_large_photo_has_the_map_of_its_decoded_size() -> None:
 
 def test_random_masks_are_those_of_the_seed_and_show_half() -> None:
     one, same, other = (np.stack([*random_masks((32, 48), 64, seed)]) for seed in (1, 1, 2))
-    assert one.shape == (64, 32, 48) and np.array_equal(one, same) and not np.array_equal(one, other)
+    assert (
+        one.shape == (64, 32, 48) and np.array_equal(one, same) and not np.array_equal(one, other)
+    )
     assert abs(one.mean() - 0.5) < 0.05 and one.min() >= 0 and one.max() <= 1
 
 
@@ -180,7 +183,7 @@ def test_what_cannot_work_is_an_option_error(options: dict[str, Any], words: str
 
 
 def test_a_file_without_a_dense_layer_has_no_cam() -> None:
-    with pytest.raises(OptionError, match="no class activation map. Use the method score-cam"):
+    with pytest.raises(OptionError, match=r"no class activation map\. Use the method score-cam"):
         edgeclf.explain(red_classifier(head=False), grey(0), method="cam")
 
 
@@ -229,7 +232,9 @@ def test_a_converted_files_map_is_the_float_models_grad_cam(
 ) -> None:
     photos = sorted((mugs / "eval").rglob("*.jpg"))
     with Classifier(model_folder / name) as classifier:
-        images = np.stack([edgeclf.load_image(p, classifier.artifact.metadata.image) for p in photos])
+        images = np.stack(
+            [edgeclf.load_image(p, classifier.artifact.metadata.image) for p in photos]
+        )
         probabilities, features = classifier.features(images)
         head = Features.of(classifier.artifact.metadata).head
     targets = probabilities.argmax(axis=1)

@@ -27,7 +27,11 @@ def dense(weights: npt.ArrayLike) -> dict[str, Any]:
 
 
 def red_artifact(
-    *, resize: ResizePolicy = "stretch", head: bool | dict[str, str] = True, features: bool = True, **record: Any
+    *,
+    resize: ResizePolicy = "stretch",
+    head: bool | dict[str, str] = True,
+    features: bool = True,
+    **record: Any,
 ) -> Artifact:
     plain = fake_artifact(LABELS)
     found = {
@@ -41,7 +45,7 @@ def red_artifact(
 
 
 def red_classifier(artifact: Artifact | None = None, **options: Any) -> Classifier:
-    """Says "red" the surer, the more of the picture is; its features are how red, green and blue cells are."""
+    """The surer of "red", the more is deep red; its features are how red, green and blue it is."""
     artifact = artifact or red_artifact(**options)
     return Classifier(
         artifact, runtime=FakeRuntime(artifact, answer=share_of_red, features=colours)
@@ -49,7 +53,7 @@ def red_classifier(artifact: Artifact | None = None, **options: Any) -> Classifi
 
 
 def share_of_red(images: UInt8Array) -> npt.NDArray[np.float64]:
-    red = (images[..., 0] / 255 - images[..., 1] / 255).clip(0).mean(axis=(1, 2))
+    red = (images[..., 0] / 255 - images[..., 1] / 255 > 0.6).mean(axis=(1, 2))
     probable = 1 - np.exp(-40 * red)
     return np.stack([1 - probable, probable], axis=1)
 
