@@ -41,7 +41,7 @@ def grad_cams(path: Path, images: np.ndarray, targets: np.ndarray) -> np.ndarray
     network = keras.saving.load_model(path, compile=False)
     tensor = Features.of(load_artifact(path).metadata).tensor
     outputs = [network.get_layer(name).output for name in (tensor, "logits")]
-    both = keras.Model(network.inputs, outputs)
+    both = keras.Model(network.input, outputs)
     with tf.GradientTape() as tape:
         maps, logits = both(images, training=False)
         picked = tf.gather(logits, targets, batch_dims=1)

@@ -256,7 +256,7 @@ def grad_cams(model: Path, images: np.ndarray, targets: np.ndarray) -> np.ndarra
     assert features is not None
     network = keras.saving.load_model(model, compile=False)
     outputs = [network.get_layer(name).output for name in (features["tensor"], "logits")]
-    both = keras.Model(network.inputs, outputs)
+    both = keras.Model(network.input, outputs)
     with tf.GradientTape() as tape:
         maps, logits = both(images, training=False)
         picked = tf.gather(logits, targets, batch_dims=1)
