@@ -65,7 +65,7 @@ bench: $(READY)  ## run the project's own benchmarks, the demo and the scenes, w
 	$(BIN)/python benchmarks/conversion_time.py
 	$(BIN)/python benchmarks/artifact_overhead.py runs/demo/*.tflite runs/demo/*.onnx
 	missed=; for script in call_overhead batch_throughput device_memory decoded_frames \
-		runtime_agreement install_footprint peers scaling training_feed \
+		runtime_agreement explanation_quality install_footprint peers scaling training_feed \
 		method_soundness harness_cost repeatability; do \
 		$(BIN)/python benchmarks/$$script.py --write || missed="$$missed $$script"; done; \
 		$(BIN)/python tools/update_readme.py benchmarks/results; \
