@@ -92,23 +92,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     from edgeclf.inference.classifier import Classifier
+    from edgeclf.system.files import check_out
 
     if args.check != (args.data is not None) or args.check == bool(args.images):
         raise OptionError("Give photos to explain, or --check with --data DIR and no photos.")
-    if not args.check and (args.masks or args.json):
-        raise OptionError("--masks and --json belong to --check, which was not given.")
+    if unfit := [name for name in ("out", "label") if args.check and getattr(args, name)]:
+        raise OptionError(f"--{unfit[0]} belongs to photos to explain, and --check takes none.")
+    if unfit := [name for name in ("masks", "json") if not args.check and getattr(args, name)]:
+        raise OptionError(f"--{unfit[0]} belongs to --check, which was not given.")
     if args.check:
         with Classifier(args.model, runtime=args.runtime) as classifier:
             return _check(classifier, args)
     out = Path(args.out or f"explanation.{'png' if len(args.images) == 1 else 'html'}")
+    check_out(out)
     page = out.suffix.lower() in (".html", ".htm")
     if not page and (out.suffix.lower() != ".png" or len(args.images) > 1):
         raise OptionError(
             f"--out is {out}; expected a .png for one photo, or a .html for any number of them."
         )
-    from edgeclf.system.files import check_out
-
-    check_out(out)
     with Classifier(args.model, runtime=args.runtime) as classifier:
         return _explain_all(classifier, args, out)
 
@@ -162,8 +163,9 @@ def _as_text(record: dict[str, Any]) -> str:
         low, high = found["interval_95"]
         return f"{found['mean']:.3f} [{low:.3f} to {high:.3f}]"
 
+    passes = "1 pass" if record["passes"] == 1 else f"{record['passes']} passes"
     lines = [
-        f"{record['photos']} photos, {record['method']}, {record['passes']} passes a map; means "
+        f"{record['photos']} photos, {record['method']}, {passes} a map; means "
         "with 95 % intervals over photos"
     ]
     for name, better in (("deletion", "lower"), ("insertion", "higher")):

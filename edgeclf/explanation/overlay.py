@@ -73,7 +73,9 @@ def colours(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Values 0..1 of any shape to viridis, float64 [..., 3], 0..255."""
     table = np.array([[*bytes.fromhex(colour)] for colour in _VIRIDIS.split()])
     places = np.linspace(0, 1, len(table))
-    return np.stack([np.interp(values, places, channel) for channel in table.T], axis=-1)
+    return np.stack(
+        [np.interp(np.asarray(values), places, channel) for channel in table.T], axis=-1
+    )
 
 
 def contour(values: Float32Array) -> npt.NDArray[np.bool_]:
@@ -92,7 +94,10 @@ def _seen(explanation: Explanation, size: tuple[int, int]) -> npt.NDArray[np.boo
     height, width = explanation.map.shape
     left, top, right, bottom = explanation.seen
     x, y = ((np.arange(n) + 0.5) * full / n for n, full in zip(size, (width, height), strict=True))
-    return ((y >= top) & (y <= bottom))[:, np.newaxis] & ((x >= left) & (x <= right))
+    seen: npt.NDArray[np.bool_] = ((y >= top) & (y <= bottom))[:, np.newaxis] & (
+        (x >= left) & (x <= right)
+    )
+    return seen
 
 
 def _draw_legend(canvas: Image.Image, explanation: Explanation, top: int) -> None:

@@ -54,7 +54,7 @@ def photos(result: Record) -> int:
 
 def wrong(result: Record) -> int:
     """How many of them were answered wrong."""
-    return round((1 - result["trust"]["held_out"]["top1"]) * photos(result))
+    return round((1 - float(result["trust"]["held_out"]["top1"])) * photos(result))
 
 
 def share_of(record: Record, name: str) -> str:
