@@ -64,7 +64,7 @@ bench: $(READY)  ## run the project's own benchmarks, the demo and the scenes, w
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/conversion_time.py
 	$(BIN)/python benchmarks/artifact_overhead.py runs/demo/*.tflite runs/demo/*.onnx
-	missed=; for script in call_overhead batch_throughput device_memory decoded_frames \
+	missed=; for script in call_overhead features_cost batch_throughput device_memory decoded_frames \
 		runtime_agreement install_footprint peers scaling training_feed \
 		method_soundness harness_cost repeatability; do \
 		$(BIN)/python benchmarks/$$script.py --write || missed="$$missed $$script"; done; \

@@ -43,6 +43,7 @@ HALVES, SPLITS = 50, 100
 CROPS, PLAIN, CORNERS = 300, 60, 120
 CORNER = 0.3  # of a photo's side
 LIMIT_MS = 0.05
+SIZES_KB = {192: 12, 1280: 60}  # by the number of features
 
 
 def main() -> int:
@@ -61,11 +62,13 @@ def main() -> int:
         )
         far = ask(classifier, list(far_images(spec)))
         near = ask(classifier, list(near_images(known, spec)))
+    assert answers.pooled is not None
     floor = floor_of(artifact.metadata.precision)
     rounds = [one_half(seed, answers, trained, far, near, floor) for seed in range(HALVES)]
     taken = Counter(each.pop("score") for each in rounds)
     (trust, *_) = [each.pop("trust") for each in rounds]
-    figures = [*spread(rounds), *coverage(answers), *sizes(trust), *cost(artifact, trust)]
+    figures = [*spread(rounds), *coverage(answers), *cost(artifact, trust)]
+    figures.append(size(trust, answers.pooled.shape[1]))
     print(f"scores taken in {HALVES} halves: {dict(taken)}")
     method = (
         f"{HALVES} random halves of {len(known)} photos, of which "
@@ -250,9 +253,12 @@ def coverage(known: Answers) -> Iterator[Figure]:
                  int((np.abs(found["bare"] - 0.9) <= one).sum()))  # fmt: skip
 
 
-def sizes(trust: dict[str, Any]) -> Iterator[Figure]:
-    yield Figure("what a device needs of the member trust", len(json.dumps(trust)) / 1e3, "kB",
-                 at_most=12)  # fmt: skip
+def size(trust: dict[str, Any], channels: int) -> Figure:
+    kilobytes = len(json.dumps(trust)) / 1e3
+    limit = next((limit for most, limit in SIZES_KB.items() if channels <= most), None)
+    return Figure(
+        f"what was fitted to {channels} features, as JSON", kilobytes, "kB", at_most=limit
+    )
 
 
 def cost(artifact: Artifact, trust: dict[str, Any]) -> Iterator[Figure]:

@@ -121,6 +121,11 @@ def _tensors(document: Mapping[str, Any]) -> _Rows:
     answer = f"[N, {len(document['labels'])}]"
     integer_output = f"int8 {answer}, probability = (score + 128) / 256"
     yield "output", integer_output if integers else f"float32 probabilities {answer}"
+    if features := document["features"]:
+        shape = ", ".join(map(str, features.get("shape", ())))
+        head = "by a dense layer" if features.get("head") else "by what is not in the metadata"
+        yield "features", f"float32 [N, {shape}], their mean read {head}"
+        yield "", str(features.get("tensor"))
 
 
 def _quantization(document: Mapping[str, Any]) -> _Rows:

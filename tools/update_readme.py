@@ -30,8 +30,8 @@ README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
 # Scripts in the order of the table.
 DEVICE_SCRIPTS = (
-    "call_overhead", "peers", "batch_throughput", "device_memory", "install_footprint",
-    "decoded_frames", "runtime_agreement",
+    "call_overhead", "features_cost", "peers", "batch_throughput", "device_memory",
+    "install_footprint", "decoded_frames", "runtime_agreement",
 )  # fmt: skip
 # Of the demo, what the README shows: the models as they were trained, and as they go to a device.
 README_ROWS = (".keras", ".int8.tflite")

@@ -50,7 +50,8 @@ def pooled_features(features: Float32Array) -> Float32Array:
 
 def lengths(rows: Floats) -> Floats:
     """Of each row of [N, c], at least 1e-12."""
-    return np.maximum(np.sqrt(np.einsum("nc,nc->n", rows, rows)), _TINY)
+    found: Floats = np.maximum(np.sqrt(np.einsum("nc,nc->n", rows, rows)), _TINY)
+    return found
 
 
 def set_scores(probabilities: Floats, score: str, penalty: float) -> Floats:
@@ -137,7 +138,8 @@ class Novelty:
             return 1 - nearest
         offsets = units - self.basis[0]
         outside = offsets - (offsets @ self.basis[1:].T) @ self.basis[1:]
-        return lengths(outside) * np.maximum(1, long / self.length)
+        scale: Floats = np.maximum(1, long / self.length)
+        return lengths(outside) * scale
 
     @classmethod
     def read(cls, record: Mapping[str, Any], channels: int | None = None) -> Novelty:

@@ -219,7 +219,8 @@ class _CompiledModel:
         """One image uint8 [1, H, W, 3] to probabilities [classes]."""
         self._inputs[0].write(np.ascontiguousarray(image))
         self._model.run_by_index(0, self._inputs, self._outputs)
-        return self._read(0)[0]
+        output: Float32Array = self._read(0)[0]
+        return output
 
     def features(self) -> Float32Array:
         """The features of the image that was answered last."""
@@ -228,4 +229,5 @@ class _CompiledModel:
     def _read(self, number: int) -> Float32Array:
         shape = self._shapes[number]
         values = self._outputs[number].read(int(np.prod(shape)), np.float32)
-        return np.asarray(values, np.float32).reshape(shape)
+        found: Float32Array = np.reshape(values, shape)
+        return found

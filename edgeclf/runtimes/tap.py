@@ -23,10 +23,9 @@ def with_features_output(artifact: Artifact) -> bytes:
             that name.
     """
     features = Features.of(artifact.metadata)
-    name = features.tensor.encode()
     edit = tflite_with_output if artifact.format == "tflite" else onnx_with_output
     with mapped(ArtifactError, "The model cannot be edited to give its features"):
-        model = edit(artifact.model_content, name)
+        model = edit(artifact.model_content, features.tensor.encode())
     if model is None:
         raise no_such_tensor(artifact)
     return model

@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from edgeclf.artifact import Artifact, Format, load_artifact
+from edgeclf.artifact import Artifact, Features, Format, load_artifact
 from edgeclf.errors import EdgeclfError, InferenceError, RuntimeLoadError, VerificationError
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes import (
@@ -49,6 +49,7 @@ from edgeclf.trust.certificate import replay
 Check = Callable[[Load, Artifact], None]
 
 _THREADS, _CALLS = 4, 50
+_WITH_FEATURES = 1e-3  # of a probability, and of the largest feature
 _PATIENCE_S = 2.0  # a slow engine gets fewer concurrent calls, so that they take about this long
 
 
@@ -249,6 +250,39 @@ def check_concurrent_calls(load: Load, artifact: Artifact) -> None:
     )
 
 
+def check_features(load: Load, artifact: Artifact) -> None:
+    """A runtime that gives features gives each image its own, and the answers stay.
+
+    Nothing is asked of a runtime without ``run_with_features``, or of a file without features.
+    """
+    with loaded(load) as runtime:
+        run: Any = getattr(runtime, "run_with_features", None)
+        if run is None or artifact.metadata.features is None:
+            return
+        images, shape = pictures(artifact, 3), Features.of(artifact.metadata).shape
+        expected = runtime.run(images)
+        for count in (3, 0):
+            probabilities, features = run(images[:count])
+            found = features.dtype, features.shape
+            assert found == (np.float32, (count, *shape)), (
+                f"run_with_features() gave features of {found[0]} {found[1]} for {count} images; "
+                f"expected float32 {(count, *shape)}."
+            )
+            assert_close(
+                probabilities, expected[:count], "Answers with and without", _WITH_FEATURES
+            )
+        _, features = run(images)
+        as_it_was = features.copy()
+        apart = np.concatenate([run(image[np.newaxis])[1] for image in images])
+        assert np.array_equal(features, as_it_was), "A later call changed features given before."
+        off = np.abs(apart - features).max()
+        assert off <= _WITH_FEATURES * np.abs(features).max(), (
+            f"Features of a batch of 3 and of its images one by one differ by {off:.6f}."
+        )
+        assert_raises(EdgeclfError, partial(run, images[0]), "run_with_features() of one image")
+    assert_raises(InferenceError, partial(run, images), "run_with_features() after close()")
+
+
 def check_refuses_other_formats(load: Load, artifact: Artifact) -> None:
     """A format that the class does not name in `formats` is refused before it is parsed."""
     with loaded(load) as runtime:
@@ -299,6 +333,7 @@ CHECKS: tuple[Check, ...] = (
     check_close,
     check_two_at_once,
     check_concurrent_calls,
+    check_features,
     check_refuses_other_formats,
     check_refuses_unknown_device,
     check_certificate,

@@ -71,9 +71,9 @@ def _directions(offsets: Floats) -> Floats:
     """The principal directions, a row each, of the largest variance first."""
     if len(offsets) < offsets.shape[1]:
         directions: Floats = np.linalg.svd(offsets, full_matrices=False)[2]
-        return directions
-    vectors = np.linalg.eigh(offsets.T @ offsets)[1]  # ascending; quicker with many photos
-    return vectors[:, ::-1].T
+    else:  # quicker with many photos; ascending
+        directions = np.linalg.eigh(offsets.T @ offsets)[1][:, ::-1].T
+    return directions
 
 
 def directions_for(photos: int) -> int:

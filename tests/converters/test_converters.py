@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import edgeclf
-from edgeclf.artifact import Metadata, load_artifact, save_artifact, seal_artifact
+from edgeclf.artifact import Features, Metadata, load_artifact, save_artifact, seal_artifact
 from edgeclf.converters.base import Recipe, Source, TensorFlowGraph
 from edgeclf.converters.gate import compare
 from edgeclf.errors import (
@@ -58,6 +58,31 @@ def test_an_artifact_tells_where_it_comes_from(model_folder: Path, target: str) 
         assert metadata.calibration["images"] == len(metadata.calibration["files"]) == 48
     else:
         assert metadata.calibration is None
+
+
+# What the second output moves in a probability: float kernels may be fused otherwise.
+MOVED = {"fp32.onnx": 1e-6, "fp16.onnx": 1e-4}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_artifact_gives_its_features_beside_the_same_answers(
+    model_folder: Path, mugs: Path, target: str
+) -> None:
+    artifact = load_artifact(model_folder / f"mugs.{target}")
+    features = Features.of(artifact.metadata)
+    assert features.shape == (6, 6, 192) and features.head is not None
+    photos = sorted((mugs / "eval").rglob("*.jpg"))
+    with Classifier(artifact) as plain, Classifier(artifact) as tapped:
+        probabilities, maps = tapped.features(photos)
+        change = np.abs(probabilities - plain.probabilities(photos)).max()
+        assert change <= MOVED.get(target, 0.0)
+    logits = maps.mean(axis=(1, 2)) @ features.head
+    with Classifier(model_folder / "mugs.keras") as source:
+        _, expected = source.features(photos)
+        head = Features.of(source.artifact.metadata).head
+    assert np.corrcoef(maps.ravel(), expected.ravel())[0, 1] > 0.95
+    reference = expected.mean(axis=(1, 2)) @ head
+    assert np.corrcoef(logits.ravel(), reference.ravel())[0, 1] > 0.99
 
 
 def test_conversion_report_holds_every_comparison(model_folder: Path) -> None:

@@ -34,6 +34,7 @@ from edgeclf.testing.runtime_contract import (
     check_close,
     check_concurrent_calls,
     check_description,
+    check_features,
     check_input_is_kept,
     check_memory_layouts,
     check_probabilities,
@@ -102,7 +103,7 @@ def artifact_at(request: pytest.FixtureRequest) -> Callable[[str], Artifact]:
 
 # What these say of close() or of options needs a runtime that is theirs alone.
 OF_ITS_OWN = (check_threads, check_answers_are_kept, check_close, check_two_at_once,
-              check_concurrent_calls, check_refuses_unknown_device)  # fmt: skip
+              check_concurrent_calls, check_features, check_refuses_unknown_device)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,9 @@ def certified() -> Artifact:
     certificate = make_certificate(
         Classifier(artifact, runtime=runtime), runtime.run, images, (answers, answers)
     )
-    metadata = dataclasses.replace(artifact.metadata, certificate=certificate)
+    features = {"tensor": "x", "layout": "nhwc", "shape": [4, 4, 8], "pooling": "mean",
+                "head": None}  # fmt: skip
+    metadata = dataclasses.replace(artifact.metadata, certificate=certificate, features=features)
     return dataclasses.replace(artifact, metadata=metadata)
 
 
@@ -336,6 +339,53 @@ class MixesThreads(FakeRuntime):
         return super().run(self.input)
 
 
+Both = tuple[np.ndarray, np.ndarray]
+
+
+class GivesDoubles(FakeRuntime):
+    def run_with_features(self, images: np.ndarray) -> Both:
+        probabilities, features = super().run_with_features(images)
+        return probabilities, features.astype(np.float64)
+
+
+class GivesPooledFeatures(FakeRuntime):
+    def run_with_features(self, images: np.ndarray) -> Both:
+        probabilities, features = super().run_with_features(images)
+        return probabilities, features.mean(axis=(1, 2))
+
+
+class AnswersOtherwiseWithFeatures(FakeRuntime):
+    def run_with_features(self, images: np.ndarray) -> Both:
+        probabilities, features = super().run_with_features(images)
+        return probabilities[:, ::-1], features
+
+
+class GivesTheFirstImagesFeatures(FakeRuntime):
+    def run_with_features(self, images: np.ndarray) -> Both:
+        probabilities, features = super().run_with_features(images)
+        return probabilities, np.repeat(features[:1], len(features), axis=0)
+
+
+class GivesItsBuffer(FakeRuntime):
+    buffer = np.zeros((3, 4, 4, 8), np.float32)
+
+    def run_with_features(self, images: np.ndarray) -> Both:
+        probabilities, features = super().run_with_features(images)
+        self.buffer[: len(features)] = features
+        return probabilities, self.buffer[: len(features)]
+
+
+class GivesFeaturesOfAnything(FakeRuntime):
+    def run_with_features(self, images: np.ndarray) -> Both:
+        return super().run_with_features(images if images.ndim == 4 else images[np.newaxis])
+
+
+class GivesFeaturesWhenClosed(FakeRuntime):
+    def run_with_features(self, images: np.ndarray) -> Both:
+        self._closed = False
+        return super().run_with_features(images)
+
+
 class TakesAnyFormat(FakeRuntime):
     formats = ("tflite",)
 
@@ -377,6 +427,13 @@ FAULTS = [
     (check_close, ClosesOnce, "twice"),
     (check_two_at_once, ClosesAll, "gone"),
     (check_concurrent_calls, MixesThreads, "calls from 4 threads went wrong"),
+    (check_features, GivesDoubles, r"features of float64 \(3, 4, 4, 8\)"),
+    (check_features, GivesPooledFeatures, r"float32 \(3, 8\) for 3 images; expected"),
+    (check_features, AnswersOtherwiseWithFeatures, "with and without differ"),
+    (check_features, GivesTheFirstImagesFeatures, "one by one differ"),
+    (check_features, GivesItsBuffer, "changed features given before"),
+    (check_features, GivesFeaturesOfAnything, "of one image raised nothing"),
+    (check_features, GivesFeaturesWhenClosed, r"after close\(\) raised nothing"),
     (check_refuses_other_formats, TakesAnyFormat, "which formats = .* does not name"),
     (check_refuses_other_formats, NamesNoFormat, "expected a tuple"),
     (check_refuses_unknown_device, IgnoresDevice, "raised nothing"),

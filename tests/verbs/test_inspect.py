@@ -57,6 +57,13 @@ METADATA = Metadata(
         "artifact": {"top1": 0.9875, "top1_interval_95": [0.964, 0.996], "images": 240},
     },
     certificate=CERTIFICATE,
+    features={
+        "tensor": "relu\x1b[2J",
+        "layout": "nchw",
+        "shape": [6, 5, 192],
+        "pooling": "mean",
+        "head": {"kind": "dense", "weights": "", "scale": ""},
+    },
     description="Tells mugs from bowls.",
     license="Apache-2.0",
     origin_url="https://example.org/mugs",
@@ -135,6 +142,8 @@ input uint8 RGB [N, 96, 128, 3]
 resize letterbox, bicubic kernel, full-size JPEG decoding
 normalisation (x - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375) inside the graph
 output float32 probabilities [N, 2]
+features float32 [N, 6, 5, 192], their mean read by a dense layer
+relu\\x1b[2J
 
 precision int8
 scheme static int8
@@ -192,6 +201,16 @@ def test_a_part_may_be_sparse(
 ) -> None:
     text = printed(dataclasses.replace(BARE, **given), tmp_path, capsys)
     assert text.splitlines()[-1] == expected
+
+
+def test_features_that_more_than_a_dense_layer_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = {"tensor": "relu", "layout": "nhwc", "shape": [6, 5, 9], "pooling": "mean",
+                "head": None}  # fmt: skip
+    text = printed(dataclasses.replace(BARE, features=features), tmp_path, capsys)
+    words = "features float32 [N, 6, 5, 9], their mean read by what is not in the metadata\nrelu\n"
+    assert words in text
 
 
 def test_int8_full_takes_and_gives_integers(

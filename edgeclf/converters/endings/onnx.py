@@ -33,7 +33,7 @@ class OnnxGraph:
             self._model = onnx.load_from_string(content)
         self._stored = {tensor.name: tensor for tensor in self._model.graph.initializer}
         self._folded: dict[str, Any] = {}  # nodes that take constants alone, by their output
-        self.steps = []
+        self.steps: list[Step] = []
         for node in self._model.graph.node:
             if all(not name or self._is_constant(name) for name in _inputs(node)):
                 self._folded.update(dict.fromkeys(node.output, node))
@@ -43,7 +43,7 @@ class OnnxGraph:
 
     def name_of(self, tensor: str) -> str:
         """See `Graph.name_of`."""
-        return tensor
+        return tensor if any(tensor in step.outputs for step in self.steps) else ""
 
     def shape_of(self, tensor: str) -> tuple[int, ...]:
         """See `Graph.shape_of`; what ONNX Runtime says, which also knows what others leave open.
@@ -52,8 +52,9 @@ class OnnxGraph:
             ConversionError: It does not give that tensor as floats.
         """
         model = onnx_with_output(self._content, tensor.encode())
+        assert model is not None  # a node gives it
         with mapped(ConversionError, "onnxruntime cannot give the features"):
-            session = open_session(model or b"")
+            session = open_session(model)
             given = session.get_inputs()[0]
             image = np.zeros((1, *given.shape[1:]), np.uint8)
             (values,) = session.run([tensor], {given.name: image})

@@ -45,15 +45,15 @@ class Step:
 
 
 class Graph(Protocol):
-    """What a format brings: a model of one output, read.
+    """What a format brings: a model of one output, read."""
 
-    Attributes:
-        steps: In the order they run.
-        output: The tensor that holds the probabilities.
-    """
+    @property
+    def steps(self) -> Sequence[Step]:
+        """In the order they run."""
 
-    steps: Sequence[Step]
-    output: str
+    @property
+    def output(self) -> str:
+        """The tensor that holds the probabilities."""
 
     def name_of(self, tensor: str) -> str:
         """The name that the file knows a tensor by; empty if there is none that is its own."""

@@ -31,7 +31,7 @@ class TFLiteGraph:
             for index, tensor in enumerate(self._graph.tensors)
             if self._tree.buffers[tensor.buffer].data is not None
         }
-        self.steps = []
+        self.steps: list[Step] = []
         for operator in self._graph.operators:
             given, kind = operator.inputs, operator_name(self._tree, operator)
             if kind == "DEQUANTIZE" and given[0] in self._stored:  # weights of fewer bits
@@ -80,8 +80,9 @@ class TFLiteGraph:
         return stored_floats(self._tree, self._stored[index])
 
     def _weights(self, index: int) -> Weights:
-        values: Weights = self._values(index)
-        return values.reshape(len(values), -1).T
+        values = self._values(index)
+        weights: Weights = values.reshape(len(values), -1).T
+        return weights
 
     def _is_dense(self, operator: Any) -> bool:
         """Whether it multiplies each position by stored weights [classes, channels], no more."""
@@ -95,7 +96,8 @@ class TFLiteGraph:
     @staticmethod
     def _is_linear(operator: Any) -> bool:
         activation: int = operator.builtinOptions.fusedActivationFunction
-        return activation == schema().ActivationFunctionType.NONE
+        none: int = schema().ActivationFunctionType.NONE
+        return activation == none
 
     def _takes_all(self, operator: Any) -> bool:
         """Whether a pooling's window is the whole image, once."""
