@@ -88,7 +88,9 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(required=True, metavar="VERB")
     for name, (text, _) in VERBS.items():
-        subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
+        subparser = subparsers.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
         if name == verb:
             module = import_verb(name)
             module.add_arguments(subparser)

@@ -36,7 +36,7 @@ def advise(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         results: Those of ``NAME.conversion.json``, by target.
     """
     taken = {
-        result["file"]: attempt
+        result["file"]: {**attempt, "size_bytes": result["size_bytes"]}  # as written, labels in it
         for result in results.values()
         if result["passed"]
         for attempt in result["attempts"][-1:]
@@ -59,10 +59,10 @@ def _sentences(taken: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             )
     sizes = {name: attempt["size_bytes"] for name, attempt in taken.items()}
     smallest = min(sizes, key=lambda name: (sizes[name], ms[name]))
-    if smallest != fastest:
+    if sizes[fastest] > _WORTH_SAYING * sizes[smallest]:
         yield (
-            f"{smallest} is the smallest, {sizes[smallest] / 1e6:.2f} MB instead of "
-            f"{sizes[fastest] / 1e6:.2f}, at {ms[smallest] / ms[fastest]:.1f} times the time."
+            f"{smallest} is the smallest, {sizes[smallest] / 1e3:.0f} kB instead of "
+            f"{sizes[fastest] / 1e3:.0f}, at {ms[smallest] / ms[fastest]:.1f} times the time."
         )
     for name, attempt in taken.items():
         if (attempt["parts"] or 0) > _FEW_PARTS:
@@ -70,7 +70,7 @@ def _sentences(taken: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 f"XNNPACK gets {name} in {attempt['parts']} parts, with slower kernels between "
                 "them: another precision is faster."
             )
-    yield "Timed in passing; `edgeclf benchmark` measures, on the device."
+    yield "Timed in passing; 'edgeclf benchmark' measures, on the device."
 
 
 def _machine() -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.options.declaration import Options, Range, option
+from edgeclf.system.progress import log
 
 DEFAULT_TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
 DEFAULT_TOLERANCE = 0.01
@@ -74,3 +76,13 @@ class ConversionConfig(Options):
         SourceSpec(), help="what a model from elsewhere expects and answers",
         group="models from elsewhere",
     )  # fmt: skip
+
+
+def own_targets(model: Path, to: Sequence[str]) -> Sequence[str]:
+    """What was asked for, or of the default what a file of this format can become."""
+    ends = model.suffix.lower()
+    if tuple(to) != DEFAULT_TARGETS or ends not in (".tflite", ".onnx"):
+        return to
+    own = [target for target in to if target.endswith(ends)]
+    log(f"{model.name} becomes {' and '.join(own)}: no other format is made of {ends} files")
+    return own

@@ -15,7 +15,7 @@ from edgeclf.converters import find_converter
 from edgeclf.converters.advice import advise, xnnpack_parts
 from edgeclf.converters.base import CALIBRATED, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
-from edgeclf.converters.config import ConversionConfig
+from edgeclf.converters.config import ConversionConfig, own_targets
 from edgeclf.converters.endings import find_features
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import write_c_source
@@ -43,6 +43,7 @@ from edgeclf.errors import (
 from edgeclf.image import UInt8Array
 from edgeclf.inference.classifier import Classifier
 from edgeclf.metrics.accuracy import accuracy_record
+from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.system import files
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import log, track
@@ -81,7 +82,7 @@ class Conversion:
     """
 
     def __init__(self, model: Path, config: ConversionConfig) -> None:
-        self.targets = [Target.parse(text) for text in config.to]
+        self.targets = [Target.parse(text) for text in own_targets(model, config.to)]
         self._config = config
         self._file = model.name
         self.folder = model.parent if config.out is None else Path(config.out)
@@ -103,15 +104,30 @@ class Conversion:
             self._source_model.source, calibration=calibration
         )
         self._answers = self._source_model.answers(self._evaluation.images)
+        self._doubt_what_was_said()
         self._converters: dict[str, Converter] = {}
 
     def _check_calibration(self) -> None:
         needs = [str(target) for target in self.targets if target.precision in CALIBRATED]
         if self._config.calibration is None and needs and not self._source_model.source.quantized:
             raise OptionError(
-                f"{', '.join(needs)} needs photos to measure its ranges on. Add --calibration DIR "
-                "with photos like those of the evaluation, but not the same, or leave it out of "
-                "--to."
+                f"Photos are needed to measure the ranges of {', '.join(needs)}. Add --calibration "
+                "DIR with photos like those that will be classified, but none of the evaluation's, "
+                "or ask for others, such as --to fp32.tflite."
+            )
+
+    def _doubt_what_was_said(self) -> None:
+        """Remarks on a model from elsewhere that knows no more of the photos than chance."""
+        targets, origin = self._evaluation.targets, (self._metadata.training or {}).get("origin")
+        if targets is None or origin is None:
+            return
+        right = int((self._answers.argmax(axis=1) == targets).sum())
+        chance = float(np.bincount(targets).max() / len(targets))
+        if wilson_interval(right, len(targets))[0] <= chance:
+            log(
+                f"  {self._file} answers {right} of {len(targets)} photos right, no better than "
+                "always the same label. Compare --input-range, --mean, --std, --channels and the "
+                "order of --labels with what it was trained on; --check photo.jpg=label does."
             )
 
     def _calibrate(self) -> tuple[dict[str, Any] | None, UInt8Array | None]:

@@ -112,6 +112,11 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             "line in the order of the output, or a CSV file with the columns id and name."
         )
     labels, sha256 = read_labels(source_spec.labels), _hash(path, model.files)
+    if len(labels) == 1:
+        raise OptionError(
+            f"{source_spec.labels} names one label, {labels[0]!r}; expected at least two. One "
+            "score stands for two labels: name both, the second is what 1 stands for."
+        )
     height, width = _input_size(path, model.input_shape, source_spec)
     metadata = Metadata(
         name=path.stem,

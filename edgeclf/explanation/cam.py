@@ -54,7 +54,8 @@ def enlarged(
     left, top, right, bottom = box or (0, 0, columns, rows)
     # Two small products take an eighth of the time of Pillow's resize and its copy to an array.
     fine: Float32Array = _shares(rows, size[1], top, bottom) @ grid
-    return fine @ _shares(columns, size[0], left, right).T
+    whole: Float32Array = fine @ _shares(columns, size[0], left, right).T
+    return whole
 
 
 @lru_cache(maxsize=16)
@@ -62,4 +63,5 @@ def _shares(cells: int, steps: int, start: float, end: float) -> Float32Array:
     """The share [steps, cells] of each cell in each of the steps from `start` to `end`."""
     centres = start + (np.arange(steps) + 0.5) * (end - start) / steps - 0.5
     away = np.abs(np.clip(centres, 0, cells - 1)[:, np.newaxis] - np.arange(cells))
-    return np.maximum(1 - away, 0).astype(np.float32)
+    shares: Float32Array = np.maximum(1 - away, 0).astype(np.float32)
+    return shares

@@ -13,6 +13,7 @@ import pytest
 import edgeclf
 from edgeclf import SourceSpec
 from edgeclf.cli import main
+from edgeclf.converters.config import DEFAULT_TARGETS, own_targets
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import load_image
 
@@ -146,6 +147,23 @@ def test_existing_tflite_with_logits_and_imagenet_normalisation(
         convert(tmp_path / "m.tflite", ["fp32.onnx"], **given)
     with pytest.raises(OptionError, match=r"no probabilities.*add --scores logits"):
         convert(tmp_path / "m.tflite", ["fp32.tflite"], **{**given, "scores": "probabilities"})
+
+
+def test_what_a_file_cannot_become_is_not_among_its_default_targets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert own_targets(Path("m.tflite"), DEFAULT_TARGETS) == ["fp32.tflite", "int8.tflite"]
+    assert "m.tflite becomes fp32.tflite and int8.tflite" in capsys.readouterr().err
+    assert own_targets(Path("m.keras"), DEFAULT_TARGETS) == DEFAULT_TARGETS
+    assert own_targets(Path("m.tflite"), ["fp32.onnx"]) == ["fp32.onnx"]  # which is then refused
+
+
+def test_a_model_no_better_than_chance_is_remarked(
+    trained: Any, convert: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imagenet_like(trained).save(tmp_path / "m.keras")
+    convert(tmp_path / "m.keras", ["fp32.tflite"], input_range=(-90, -80), scores="logits")
+    assert "of 24 photos right, no better than always the same" in capsys.readouterr().err
 
 
 def test_existing_onnx_with_channels_first_and_a_fixed_batch(
