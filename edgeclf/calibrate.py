@@ -147,7 +147,7 @@ def describe(result: dict[str, Any]) -> str:
         f"  confidence: temperature {trust['temperature']['value']:.3f} [{low:.3f} to {high:.3f}], "
         f"calibration error {reliability['before']['calibration_error']:.3f} before, "
         f"{reliability['after']['calibration_error']:.3f} after",
-        f"  unknown: by {trust['novelty']['score']}, as {trust['novelty']['why']}; of known ones "
+        f"  unknown: by {trust['novelty']['score'].replace('_', ' ')}, as {trust['novelty']['why']}; of known ones "
         f"{_share(novel, 'false_unknown')}, asked for {trust['novelty']['false_unknown_rate']:.1%}",
     ]
     if "recall" in novel:
