@@ -179,10 +179,10 @@ def _sets(result: Record) -> Finding:
             "sets", None, "There are no sets, as there are too few photos.",
             "Calibrate with more photos; the remarks tell how many.",
         )  # fmt: skip
-    held = ", ".join(f"{text.percent(e['observed'])} of {_coverage(e)}" for e in levels)
+    held = ", ".join(f"of {_coverage(e)} for {text.percent(e['observed'])}" for e in levels)
     found = (
-        f"They hold the right label for {held} that were asked for; sets of "
-        f"{_coverage(levels[-1])} have {levels[-1]['mean_size']:.2f} labels on average."
+        f"Sets hold the right label: {held} of the photos. Those of {_coverage(levels[-1])} have "
+        f"{levels[-1]['mean_size']:.2f} labels on average."
     )
     failing = [each for each in levels if each["interval_95"][1] < each["coverage"]]
     if failing:

@@ -9,6 +9,7 @@ from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.reporting import text
 from edgeclf.reporting.svg_plots import COLOURS, Plot, figure, legend, style, svg, value
 from edgeclf.reporting.trust_findings import photos
+from edgeclf.system.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,7 @@ def _reliability(reliability: Record, name: str) -> Plot:
                 markersize=4 + 8 * (each["photos"] / most) ** 0.5, markeredgewidth=0,
             )  # fmt: skip
             tips[point] = (
-                f"{kind} calibration: {each['photos']:,} photos, said "
+                f"{kind} calibration: {counted(each['photos'], 'photo')}, said "
                 f"{text.percent(each['confidence'])}, right {text.percent(each['accuracy'])}"
             )
     _percent_axes(axes, "said, %", "right, %")
