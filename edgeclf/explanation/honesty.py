@@ -69,7 +69,7 @@ def check(
     found_masks = [
         None if masks is None else _mask_of(path, photos, masks) for path in photos.paths
     ]
-    how = {"method": method, "passes": passes, "seed": seed}
+    how: dict[str, Any] = {"method": method, "passes": passes, "seed": seed}
     rng = np.random.default_rng(seed)
     head = _shuffled_head(classifier, rng)
     rows: list[dict[str, Any]] = []
