@@ -53,9 +53,9 @@ def enlarged(
     rows, columns = grid.shape
     left, top, right, bottom = box or (0, 0, columns, rows)
     # Two small products take an eighth of the time of Pillow's resize and its copy to an array.
-    fine: Float32Array = _shares(rows, size[1], top, bottom) @ grid
-    whole: Float32Array = fine @ _shares(columns, size[0], left, right).T
-    return whole
+    down, across = _shares(rows, size[1], top, bottom), _shares(columns, size[0], left, right)
+    fine: Float32Array = down @ grid @ across.T
+    return fine
 
 
 @lru_cache(maxsize=16)

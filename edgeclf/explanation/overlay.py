@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +70,11 @@ def draw_overlay(image: ImageSource, explanation: Explanation) -> Image.Image:
     return canvas
 
 
-def colours(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def colours(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Values 0..1 of any shape to viridis, float64 [..., 3], 0..255."""
     table = np.array([[*bytes.fromhex(colour)] for colour in _VIRIDIS.split()])
     places = np.linspace(0, 1, len(table))
-    return np.stack(
-        [np.interp(np.asarray(values), places, channel) for channel in table.T], axis=-1
-    )
+    return np.stack([np.interp(values, places, channel) for channel in table.T], axis=-1)
 
 
 def contour(values: Float32Array) -> npt.NDArray[np.bool_]:
@@ -95,9 +93,8 @@ def _seen(explanation: Explanation, size: tuple[int, int]) -> npt.NDArray[np.boo
     height, width = explanation.map.shape
     left, top, right, bottom = explanation.seen
     x, y = ((np.arange(n) + 0.5) * full / n for n, full in zip(size, (width, height), strict=True))
-    seen: npt.NDArray[np.bool_] = ((y >= top) & (y <= bottom))[:, np.newaxis] & (
-        (x >= left) & (x <= right)
-    )
+    rows, columns = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
+    seen: npt.NDArray[np.bool_] = rows[:, np.newaxis] & columns
     return seen
 
 
