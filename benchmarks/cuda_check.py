@@ -18,6 +18,7 @@ import numpy as np
 from shared import Figure, finish, interleaved_ms, medians, photos
 
 from edgeclf import Classifier, EdgeclfError, load_image
+from edgeclf.datasets.photos import find_unlabelled
 
 # TF32 and other orders of summation; int8 graphs run in float on a GPU.
 TOLERANCES = {"fp32": 0.005, "fp16": 0.02, "int8": 0.05}
@@ -35,7 +36,7 @@ def main() -> int:
         gpu = Classifier(args.model, device="cuda")
         load_ms = (time.perf_counter() - start) * 1e3
         spec = gpu.artifact.metadata.image
-        paths = sorted(args.images.rglob("*.jpg")) if args.images else photos()
+        paths = find_unlabelled(args.images).paths if args.images else photos()
         images = np.stack([load_image(path, spec) for path in paths])
         start = time.perf_counter()
         gpu.classify(images[0])

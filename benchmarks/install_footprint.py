@@ -21,7 +21,7 @@ from shared import ROOT, Figure, finish, parse
 
 from edgeclf.system.progress import track
 
-ALLOWED_KB = 200
+ALLOWED_KB = 300
 OURS = {"edgeclf", "numpy", "pillow"}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PLATFORMS = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_27_aarch64",

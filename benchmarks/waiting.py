@@ -2,7 +2,8 @@
 
 Each way in a fresh process, in turns: calls back to back, calls at a pace of 20 a second, and calls
 back to back beside a process that is busy on every CPU. CPU time is that of the whole process, also
-between calls. `edgeclf` runs the way "sleeping, no arena"; `onnxruntime-spinning` is the other.
+between calls. Of these, edgeclf's runtime `onnxruntime` is sleeping, with an arena that is given
+back by the first call that is much smaller; `onnxruntime-spinning` spins within a call.
 
     python benchmarks/waiting.py
 """
@@ -34,22 +35,22 @@ WAYS: dict[str, tuple[bool, bool, bool, bool]] = {
     "spinning, arena (ONNX Runtime's own)": (True, False, True, False),
     "spinning within a call, arena": (True, True, True, False),
     "sleeping, arena": (False, False, True, False),
-    "sleeping, arena given back": (False, False, True, True),
+    "sleeping, arena given back by every call": (False, False, True, True),
     "sleeping, no arena": (False, False, False, False),
 }
-LITERT = "LiteRT"
+RUNTIMES = {"edgeclf's onnxruntime": "onnxruntime", "edgeclf's litert": "litert"}
 
 
 def opened(way: str, model: str, threads: int) -> Callable[[Any], object]:
-    if way == LITERT:
-        return load_runtime("litert", load_artifact(model), threads=threads).run
+    if way in RUNTIMES:
+        return load_runtime(RUNTIMES[way], load_artifact(model), threads=threads).run
     import onnxruntime
 
     spins, stops, arena, gives_back = WAYS[way]
     options = session_options(threads, spins=spins)
     options.enable_cpu_mem_arena = arena
-    if stops:
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not stops:
+        options.add_session_config_entry("session.force_spinning_stop", "0")
     session = open_session(load_artifact(model).content, options)
     run_options = onnxruntime.RunOptions()
     if gives_back:
@@ -73,25 +74,27 @@ def child(job: dict[str, Any]) -> dict[str, float]:
     found |= {"paced": paced.service_ms.p50, "CPU": paced.cpu_ms}
     command = [sys.executable, "-c", "while True: pass"]
     busy = [subprocess.Popen(command) for _ in range(available_cpus())]
+    time.sleep(0.2)  # until they run
     found["beside others"] = back_to_back_ms(call, job["seconds"])
     for process in busy:
         process.kill()
+        process.wait()
     before = pss_mb()
     run(batch)
-    start = time.perf_counter()
-    run(batch)
-    found["batch"] = (time.perf_counter() - start) * 1e3 / BATCH
+    found["batch"] = back_to_back_ms(lambda: run(batch), job["seconds"]) / BATCH
     call()
     return {**found, "kept": pss_mb() - before}
 
 
 def back_to_back_ms(call: Callable[[], object], seconds: float) -> float:
-    times = []
-    end = time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
+    """The mean of a call: what others take in between counts."""
+    start = now = time.perf_counter()
+    count = 0
+    while now < start + seconds:
         call()
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
+        count += 1
+        now = time.perf_counter()
+    return (now - start) * 1e3 / count
 
 
 def main() -> int:
@@ -101,10 +104,10 @@ def main() -> int:
     args = parse(__doc__, rounds=(5, "processes of each way"), model=("mugs", "name of the model"),
                  seconds=(1.0, "of calls back to back"))  # fmt: skip
     threads = available_cpus()
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in (*WAYS, LITERT)}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in (*WAYS, *RUNTIMES)}
     for turn in range(args.rounds):
         for way in found if turn % 2 else reversed(found):
-            suffix = "tflite" if way == LITERT else "onnx"
+            suffix = "tflite" if RUNTIMES.get(way) == "litert" else "onnx"
             model = str(args.artifacts / f"{args.model}.int8.{suffix}")
             job = {"way": way, "model": model, "threads": threads, "seconds": args.seconds}
             command = [sys.executable, __file__, "--child", json.dumps(job)]

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
         TrainingError,
         VerificationError,
     )
+    from edgeclf.explain import explain
+    from edgeclf.explanation.methods import Explanation
     from edgeclf.image import ImageSpec, load_image
     from edgeclf.inference.classifier import Classifier
     from edgeclf.inference.prediction import Failure, Frame, Prediction, Score, Timing
@@ -70,6 +72,7 @@ __all__ = [
     "DataError",
     "DistillationConfig",
     "EdgeclfError",
+    "Explanation",
     "Failure",
     "Frame",
     "ImageError",
@@ -99,6 +102,7 @@ __all__ = [
     "demo",
     "distill",
     "doctor",
+    "explain",
     "inspect",
     "load_artifact",
     "load_image",
@@ -114,6 +118,7 @@ _MODULES = {
     "artifact": ("Artifact", "Metadata", "load_artifact"),
     "converters.config": ("ConversionConfig",),
     "converters.source_spec": ("SourceSpec",),
+    "explanation.methods": ("Explanation",),
     "image": ("ImageSpec", "load_image"),
     "inference.classifier": ("Classifier",),
     "measurement.matrix.cases": ("BenchmarkMatrix",),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import codecs
-import io
 import logging
 import sys
 from collections.abc import Sequence
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
-from edgeclf.system.progress import log
+from edgeclf.system.progress import log, print_every_letter
 from edgeclf.verbs import VERBS, import_verb
 
 _ERROR_CODE = 2  # wrong input or set-up
@@ -29,10 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr; 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    codecs.register_error("edgeclf", _replaced)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="edgeclf")
+    print_every_letter()
     verb = next((word for word in argv if not word.startswith("-")), None)
     # TensorFlow's Python side warns of retraced functions: true, and nothing a user can act on.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -58,15 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     forget_closed_streams()
     return code
-
-
-def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For a letter that a stream's encoding lacks: ``?``; of a file's name, the very bytes."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    code = ord(error.object[error.start])
-    is_byte = 0xDC80 <= code <= 0xDCFF  # which is no letter: see "surrogateescape"
-    return bytes([code - 0xDC00]) if is_byte else "?", error.start + 1
 
 
 def _in_words(error: OSError | UnicodeError) -> str:

@@ -50,7 +50,8 @@ def distill(
         MissingDependencyError: TensorFlow, or for int8 a package of the extra ``convert``, is not
             installed.
         OptionError: An option is out of its range or does not fit another, `out` cannot be written
-            to, there is no such student, `teacher` shows no features, or what was said of it does not fit.
+            to, there is no such student, `teacher` shows no features, or what was said of it does
+            not fit.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-last-good.keras``.
 

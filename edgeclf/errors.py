@@ -40,8 +40,8 @@ class EdgeclfError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are made again by `type(error)(*error.args)`, which fails where `__init__`
         # takes something else than the message; a `multiprocessing.Pool` then waits for ever.
-        _, arguments, *state = super().__reduce__()
-        return (_made_again, (type(self), *arguments), *state)
+        reduced: Any = super().__reduce__()
+        return (_made_again, (type(self), *reduced[1]), *reduced[2:])
 
 
 def _made_again(error: type[EdgeclfError], *arguments: object) -> EdgeclfError:

@@ -78,6 +78,49 @@ def scaling(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def precisions(folder: Path) -> str:
+    """Size, time and answers of each precision of a model."""
+    parts = []
+    for document in _documents(folder, "precisions"):
+        lines = [
+            (
+                row["file"],
+                text.size(row["size_bytes"]),
+                text.milliseconds(row["p50_ms"]),
+                text.ratio(row["ratio"]),
+                text.percent(row["top1_agreement"]),
+                text.digits(row["max_change"]),
+                text.DASH if row["parts"] is None else str(row["parts"]),
+            )
+            for row in document["rows"]
+        ]
+        columns = (
+            "File",
+            "Size",
+            "ms",
+            "of fp32",
+            "Same answer",
+            "Largest change",
+            "XNNPACK parts",
+        )
+        parts += [markdown_table(columns, lines, 1), _where(document)]
+    return "\n\n".join(parts)
+
+
+def waiting(folder: Path) -> str:
+    """What each way of waiting costs: a row a way, a column a figure."""
+    parts = []
+    for document in _documents(folder, "waiting"):
+        cells: dict[str, dict[str, str]] = {}
+        for figure in document["figures"]:
+            way, what = figure["what"].split(": ")
+            cells.setdefault(way, {})[f"{what} ({figure['unit']})"] = text.digits(figure["value"])
+        columns = ("Threads and memory", *next(iter(cells.values())))
+        lines = [(way, *of.values()) for way, of in cells.items()]
+        parts += [markdown_table(columns, lines, 1), _where(document)]
+    return "\n\n".join(parts)
+
+
 def _documents(folder: Path, script: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob(f"{script}.*.json")):
         yield json.loads(path.read_text(encoding="utf-8"))

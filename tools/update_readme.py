@@ -1,7 +1,8 @@
 """Fills the tables of the README and of the benchmarks' page from results that were measured.
 
 python tools/update_readme.py runs/demo/benchmark.json    the demo: four rows of it in the README
-python tools/update_readme.py benchmarks/results          the other tables of benchmarks/README.md
+python tools/update_readme.py benchmarks/results          the other tables of benchmarks/README.md,
+                                                          and those of docs/ that come from there
 
 Of a demo, the picture of its report, docs/images/report.png, is taken as well if there is a
 Chromium.
@@ -28,6 +29,7 @@ from edgeclf.reporting.tables import table_parts
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
+CONVERSION, RUNTIMES = ROOT / "docs" / "conversion.md", ROOT / "docs" / "runtimes.md"
 # Scripts in the order of the table.
 DEVICE_SCRIPTS = (
     "call_overhead", "features_cost", "peers", "batch_throughput", "device_memory",
@@ -116,6 +118,8 @@ def main() -> int:
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
+        fill(CONVERSION, "precisions", benchmark_tables.precisions(source))
+        fill(RUNTIMES, "waiting", benchmark_tables.waiting(source))
     else:
         results = json.loads(source.read_text(encoding="utf-8"))
         summary = summarize(results)

@@ -29,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 
 from edgeclf.artifact.metadata import FORMAT_VERSION, Format, Metadata
-from edgeclf.artifact.onnx_metadata import read_entries, without_ours, write_entry
+from edgeclf.artifact.onnx_metadata import check_whole, read_entries, without_ours, write_entry
 from edgeclf.artifact.zip import read_members, read_stored
 from edgeclf.errors import ArtifactError, IntegrityError
 from edgeclf.system import files
@@ -39,6 +39,10 @@ _JSON_NAME = "edgeclf.json"
 _LABELS_NAME = "labels.txt"
 _OUR_MEMBERS = (_JSON_NAME, _LABELS_NAME)
 MAGIC = b"edgeclf.artifact"  # 16 bytes, so that what follows it in a flatbuffer stays aligned
+TFLITE_MARK = b"written by edgeclf"  # in the standard metadata, which tools keep
+_REWRITERS = {  # by what their files hold and ours do not
+    b"com.microsoft.nchwc": "ONNX Runtime", b"<net name=": "OpenVINO", b"onnxsim.": "onnxsim",
+}  # fmt: skip
 _SEAL_MAGIC = b"edgeclf.seal:sha256:"
 _SEAL_LENGTH = len(_SEAL_MAGIC) + 64
 _BLOCK = 4 * 2**20
@@ -106,7 +110,8 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
         The artifact, with the file's bytes.
 
     Raises:
-        ArtifactError: The file is missing, is no artifact, or has a later format version.
+        ArtifactError: The file is missing, is no artifact, has a later format version, or keeps
+            weights in another file.
         IntegrityError: The file was an artifact and has been changed or cut short.
 
     Examples:
@@ -131,6 +136,7 @@ def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:
     _check_seal(content, digest, name)
     format_ = _detect_format(content)
     if format_ == "onnx":
+        check_whole(content, name)
         document = dict(read_entries(content)).get("edgeclf")
     else:
         document = _stored_member(content, name)
@@ -148,11 +154,15 @@ def seal_artifact(model: bytes, metadata: Metadata) -> Artifact:
 
     Returns:
         The artifact; `Artifact.content` is what to write.
+
+    Raises:
+        ArtifactError: The model is not whole: it keeps weights in another file.
     """
     format_ = _detect_format(model)
     labels = "".join(f"{label}\n" for label in metadata.labels).encode()
     members = {_JSON_NAME: metadata.to_json().encode(), _LABELS_NAME: labels}
     if format_ == "onnx":
+        check_whole(model, "The ONNX model")
         unsealed = (
             write_entry(MAGIC, str(FORMAT_VERSION).encode())
             + without_ours(model, MAGIC)
@@ -226,7 +236,15 @@ def _digest_of_blocks(digest_of: Callable[[int, int], bytes], size: int) -> byte
 def _check_seal(content: bytes, digest: bytes, name: str) -> None:
     if content[-_SEAL_LENGTH:-64] == _SEAL_MAGIC and content[-64:] == digest:
         return
-    if is_artifact(content):
+    damaged = is_artifact(content)
+    # Protobuf's own writers put our entries elsewhere; no damage could.
+    if content.find(MAGIC, 64) > 0 or (not damaged and TFLITE_MARK in content):
+        tool = next((t for mark, t in _REWRITERS.items() if mark in content), "another tool")
+        raise IntegrityError(
+            f"{name} was an edgeclf artifact, and {tool} has rewritten it: its certificate is not "
+            "for this file. Take the file from before, or convert the model again."
+        )
+    if damaged:
         raise IntegrityError(
             f"{name} was an edgeclf artifact, but its bytes have changed since it was written: "
             "its seal does not fit. Copy or convert it again."

@@ -26,7 +26,7 @@ def xnnpack_parts(model: bytes) -> int | None:
     operators = getattr(interpreter, "_get_ops_details", None)
     if operators is None:
         return None
-    return sum(operator["op_name"] == "DELEGATE" for operator in operators())
+    return len([None for operator in operators() if operator["op_name"] == "DELEGATE"])
 
 
 def advise(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias, get_args
 from edgeclf.artifact import Format, Metadata, Precision
 from edgeclf.converters.calibration import CalibrationMethod
 from edgeclf.converters.config import DEFAULT_TARGETS
+from edgeclf.converters.scores import Head
+from edgeclf.converters.source_spec import Channels
 from edgeclf.errors import OptionError
 from edgeclf.image import UInt8Array
 
@@ -121,10 +123,12 @@ class FileGraph:
     Attributes:
         format: ``tflite`` or ``onnx``.
         content: The file.
-        channels_first: Whether the input is [N, 3, H, W] instead of [N, H, W, 3].
-        logits: Whether the scores still need a softmax.
+        channels_first: Whether the input is [N, C, H, W] instead of [N, H, W, C].
+        logits: Whether the scores still need a softmax, or a sigmoid where there is one.
         output: The tensor that holds the scores; empty for the only output.
         quantized: What it is, if it is quantised already.
+        channels: What the input takes.
+        single: Whether one score stands for two labels.
     """
 
     format: Format
@@ -133,6 +137,13 @@ class FileGraph:
     logits: bool = False
     output: str = ""
     quantized: Quantized | None = None
+    channels: Channels = "rgb"
+    single: bool = False
+
+    @property
+    def head(self) -> Head:
+        """What makes probabilities of its scores."""
+        return Head(self.logits, self.single)
 
 
 Graph: TypeAlias = TensorFlowGraph | FileGraph

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgeclf.datasets.cache import cache_photos
-from edgeclf.datasets.folders import find_folders
+from edgeclf.datasets.folders import find_folders, reading
 from edgeclf.datasets.manifest import Split, is_table
 from edgeclf.datasets.photos import Photos, find_photos, find_unlabelled
 from edgeclf.datasets.validation import check_contents
@@ -61,7 +61,7 @@ def open_evaluation(
         DataError: The photos cannot be used.
     """
     if folder is None:
-        images = _generate(spec)
+        images = generated_pictures(spec)
         return Evaluation("generated", images, None, None, sha256_of(images.tobytes()))
     photos = find_any_photos(folder, labels, split="eval")
     check_contents(photos)
@@ -80,7 +80,9 @@ def find_any_photos(
     they are taken without.
     """
     root = Path(folder)
-    if not is_table(root) and not (root.is_dir() and find_folders(root)):
+    with reading(root):
+        flat = not is_table(root) and not (root.is_dir() and find_folders(root))
+    if flat:
         return find_unlabelled(root)
     try:
         return find_photos(root, labels, partial=True, split=split)
@@ -92,12 +94,12 @@ def find_any_photos(
         return photos
 
 
-def _generate(spec: ImageSpec) -> UInt8Array:
+def generated_pictures(spec: ImageSpec, count: int = _GENERATED) -> UInt8Array:
     """Soft patches of colour, finer from one to the next; the same on every machine."""
     rng = np.random.default_rng(0)
     size = (spec.width, spec.height)
     pictures = []
-    for index in range(_GENERATED):
+    for index in range(count):
         coarse = rng.integers(0, 256, (3 + index % 10, 3 + index % 10, 3), np.uint8)
         pictures.append(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)))
     return np.stack(pictures)

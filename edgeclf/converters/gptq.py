@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 _POSITIONS = 128  # of a convolution, in each image
+_MOST_INPUTS = 8192  # of an output: their moments are a square of doubles, five of them at a time
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
 
 
@@ -169,8 +170,10 @@ def round_layers(
         per_tensor: Names of the layers whose outputs share one grid.
 
     Returns:
-        For each layer's name its rounded weights, in the shape they were given in.
+        For each layer's name its rounded weights, in the shape they were given in. Layers with more
+        than 8192 inputs an output are left to the quantiser, which takes the nearest level.
     """
+    layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
     rng = np.random.default_rng(0)
     samples: dict[str, list[npt.NDArray[np.float32]]] = {layer.name: [] for layer in layers}
     for tensors in activations:

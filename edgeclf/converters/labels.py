@@ -21,8 +21,10 @@ from edgeclf.datasets.labels import (
 from edgeclf.datasets.manifest import is_table
 from edgeclf.errors import DataError, OptionError, listed
 
-_IDS = ("id", "index", "idx", "class_id", "class_index", "class_idx", "label_id", "label_index")
-_NAMES = ("name", "class_name", "label_name", "display_name", "label", "class", "")
+_IDS = ("id", "index", "idx", "class_id", "class_index", "class_idx", "label_id", "label_index",
+        "label_idx", "category_id")  # fmt: skip
+_NAMES = ("name", "class_name", "label_name", "category_name", "display_name", "label", "class",
+          "category", "names", "labels", "classes", "")  # fmt: skip
 _KEYS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names",
          "categories")  # fmt: skip
 _EXPECTED = (
@@ -62,18 +64,20 @@ def _entries(file: Path, text: str) -> list[Entry]:
         except csv.Error as exc:
             raise OptionError(f"Cannot read {file}: {exc}. Expected {_EXPECTED}.") from exc
     named_json = file.suffix.lower() == ".json"
-    if named_json or text.lstrip()[:1] in ("[", "{"):
-        try:
-            return _of_json(file, json.loads(text))
-        except (ValueError, RecursionError) as exc:
-            if named_json:
-                raise OptionError(f"{file} is no JSON: {exc}. Expected {_EXPECTED}.") from exc
-    return of_lines(text)
+    if not named_json and text.lstrip()[:1] not in ("[", "{"):
+        return of_lines(text)
+    try:
+        document = json.loads(text, object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as exc:
+        if named_json:
+            raise OptionError(f"{file} is no JSON: {exc}. Expected {_EXPECTED}.") from exc
+        return of_lines(text)
+    return _of_json(file, document)
 
 
 def _of_table(file: Path, rows: list[tuple[int, list[str]]], word: str = "line") -> list[Entry]:
     """The classes of a table, whose first row may be a header."""
-    header = [field.lower() for field in rows[0][1]] if rows else []
+    header = [field.lower().replace(" ", "_") for field in rows[0][1]] if rows else []
     headless = any(map(WHOLE.fullmatch, header)) or (len(header) == 1 and header[0] not in _NAMES)
     body = rows if headless else rows[1:]
     id_, name = _columns(file, header, headless, [fields for _, fields in body])
@@ -112,6 +116,16 @@ def _columns(
             f"{file} has the columns {listed(header) or 'none'}; expected id and name."
         )
     return (ids[0] if ids else None), names[0]
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses what would lose a class without a word."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is there twice")
+        found[key] = value
+    return found
 
 
 def _of_json(file: Path, value: Any) -> list[Entry]:

@@ -25,6 +25,7 @@ from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
+from edgeclf.converters.tensorflow_graph import flat_function
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session
@@ -188,17 +189,30 @@ def _import(module: str) -> Any:
 
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Any:
     tf, tf2onnx = _import("tensorflow"), _import("tf2onnx")
-    signature = [tf.TensorSpec(shape, tf.float32, name=onnx_graph.FLOAT_INPUT)]
-    function = tf.function(lambda image: {onnx_graph.OUTPUT: graph.function(image)})
+    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # an optimiser that gives up is logged with its traceback
     try:
         with mapped(ConversionError, "tf2onnx cannot convert this model"):
-            proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
+            proto, _ = tf2onnx.convert.from_function(
+                flat_function(graph, shape),
+                signature,
+                opset=_OPSET,
+                custom_op_handlers={"Erfc": (_as_erf, [])},
+            )
     finally:
         logger.setLevel(level)
     return onnx_graph.with_public_names(onnx_import.cleaned(proto))
+
+
+def _as_erf(context: Any, node: Any, name: str, args: Any) -> None:
+    """Writes erfc(x), which ONNX lacks and an exact GELU is made of, as 1 - erf(x)."""
+    erf = context.make_node("Erf", node.input).output[0]
+    one = context.make_const(f"{name}_one", np.ones((), np.float32)).output[0]
+    answers, shapes, types = node.output, node.output_shapes, node.output_dtypes
+    context.remove_node(node.name)
+    context.make_node("Sub", [one, erf], outputs=answers, shapes=shapes, dtypes=types, name=name)
 
 
 def _fused(float_graph: Any) -> Any:

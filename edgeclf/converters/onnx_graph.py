@@ -16,19 +16,22 @@ import numpy as np
 from edgeclf.artifact import Normalization
 from edgeclf.converters import onnx_import
 from edgeclf.converters.base import FileGraph
+from edgeclf.converters.channels import count_of
 from edgeclf.converters.gptq import Layer
+from edgeclf.converters.onnx_edges import add_head, take_rgb
 from edgeclf.converters.onnx_import import rename
+from edgeclf.converters.source_spec import Channels
 from edgeclf.errors import ConversionError, mapped
 from edgeclf.image import ImageSpec
 from edgeclf.runtimes.onnxruntime import open_session, session_options
 
 FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
+_HEAD = ("Softmax", "Sigmoid", "Add", "Sub", "Concat")  # what may stand behind the logits
 _INPUT = "image"
 _OURS = frozenset((
     FLOAT_INPUT, OUTPUT, _INPUT, "image_cast", "image_centred", "image_floats", "image_mean",
-    "image_nhwc", "image_scale", "image_std", "image_zero_point", "scores_Cast", "scores_Reshape",
-    "scores_Softmax", "scores_shape",
+    "image_scale", "image_std", "image_zero_point", "scores_Cast", "scores_Reshape", "scores_shape",
 ))  # fmt: skip
 _SAME_ANSWER = 1e-4  # of probabilities
 _SAME_SCALE = 1e-4  # relative: float32, and the ways to compute it
@@ -52,33 +55,32 @@ def as_float_graph(graph: FileGraph, image: ImageSpec, classes: int) -> Any:
         onnx.checker.check_model(model)
     output = graph.output or model.graph.output[0].name
     model = onnx_import.as_plain(model, output, _OURS)
-    _take_images(model, image, channels_first=graph.channels_first)
-    _answer_rows(model, classes, logits=graph.logits)
+    _take_images(model, image, graph.channels, channels_first=graph.channels_first)
+    _answer_rows(model, 1 if graph.single else classes)
+    add_head(model, graph.head)
     return with_public_names(model)
 
 
-def _take_images(model: Any, image: ImageSpec, *, channels_first: bool) -> None:
+def _take_images(model: Any, image: ImageSpec, channels: Channels, *, channels_first: bool) -> None:
     """Lets the model take float32 images [N, H, W, 3]."""
     from onnx import TensorProto, helper
 
     (given,) = model.graph.input
     name, kind = given.name, given.type.tensor_type
-    nodes = []
     if kind.elem_type != TensorProto.FLOAT:
-        nodes.append(helper.make_node("Cast", ["image_floats"], [name], to=kind.elem_type))
+        cast = helper.make_node("Cast", ["image_floats"], [name], to=kind.elem_type)
+        model.graph.node.insert(0, cast)
         name = "image_floats"
-    if channels_first:
-        nodes.append(helper.make_node("Transpose", ["image_nhwc"], [name], perm=[0, 3, 1, 2]))
-        name = "image_nhwc"
-    for node in nodes:
-        model.graph.node.insert(0, node)
-    batch = kind.shape.dim[0].dim_value or "N"
-    shape = [batch, image.height, image.width, 3]
+    batch = kind.shape.dim[0].dim_value
+    sizes: tuple[int, ...] = (image.height, image.width)
+    sizes = (count_of(channels), *sizes) if channels_first else (*sizes, count_of(channels))
+    shape = [batch if batch > 0 else "N", *sizes]
     given.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    take_rgb(model, given, channels, channels_first=channels_first)
 
 
-def _answer_rows(model: Any, classes: int, *, logits: bool) -> None:
-    """Lets the model answer float32 probabilities [N, classes]."""
+def _answer_rows(model: Any, scores: int) -> None:
+    """Lets the model answer its scores as float32 [N, scores]."""
     from onnx import TensorProto, helper, numpy_helper, shape_inference
 
     (answer,) = shape_inference.infer_shapes(model).graph.output
@@ -87,18 +89,16 @@ def _answer_rows(model: Any, classes: int, *, logits: bool) -> None:
     if kind.elem_type not in (TensorProto.FLOAT, TensorProto.UNDEFINED):
         steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
     if len(kind.shape.dim) != 2:  # as [N, C, 1, 1], [N, 1, 1, C], or [C] for one
-        shape = numpy_helper.from_array(np.array([-1, classes]), "scores_shape")
+        shape = numpy_helper.from_array(np.array([-1, scores]), "scores_shape")
         model.graph.initializer.append(shape)
         steps.append(("Reshape", [shape.name], {}))
-    if logits:
-        steps.append(("Softmax", [], {"axis": -1}))
     for operator, others, attributes in steps:
         made = f"scores_{operator}"
         node = helper.make_node(operator, [name, *others], [made], made, **attributes)
         model.graph.node.append(node)
         name = made
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or "N"
-    answered = helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, classes])
+    answered = helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, scores])
     model.graph.output[0].CopyFrom(answered)
 
 
@@ -264,11 +264,11 @@ def weight_layers(model: Any) -> list[Layer]:
 
 
 def logits_tail(model: Any) -> list[str]:
-    """Tensors from the last dense layer's output to the softmax."""
+    """Tensors from the last dense layer's output to the probabilities."""
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(OUTPUT)
     tail: list[str] = []
-    while node is not None and node.op_type in ("Softmax", "Add", *DENSE):
+    while node is not None and node.op_type in (*_HEAD, *DENSE):
         tail.append(node.output[0])
         if node.op_type in DENSE:
             return tail

@@ -16,6 +16,8 @@ from edgeclf.errors import ConversionError, mapped
 
 _OPSET = 13  # the first that quantises per channel; older models are brought to it
 _IR_VERSION = 8  # of the file format: that of the opsets 13 to 17
+_CONSTANTS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
+              "value_ints": np.int64}  # fmt: skip
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
             "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits")  # fmt: skip
 
@@ -41,7 +43,7 @@ def parameter_count(model: Any) -> int:
     import onnx
 
     kinds = (*_wide_types(), onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
-    return sum(int(np.prod(t.dims)) for t in model.graph.initializer if t.data_type in kinds)
+    return sum(int(np.prod(t.dims)) for t in messages(model, "TensorProto") if t.data_type in kinds)
 
 
 def makers_of(model: Any) -> dict[str, Any]:
@@ -95,6 +97,7 @@ def as_plain(model: Any, output: str, ours: frozenset[str]) -> Any:
     for given in [value for value in plain.graph.input if value.name in constants]:
         plain.graph.input.remove(given)  # of files before IR version 4, where all are listed
     plain.ir_version = max(plain.ir_version, _IR_VERSION)
+    _store_constants(plain.graph)
     to_float32(plain)
     plain = _upgraded(plain)
     if quantized_as(plain) is None:
@@ -178,6 +181,22 @@ def _upgraded(model: Any) -> Any:
         f"Export it again with opset {_OPSET} or later.",
     ):
         return version_converter.convert_version(model, _OPSET)
+
+
+def _store_constants(graph: Any) -> None:
+    """Makes initialisers of Constant nodes, as which some exporters write all weights."""
+    from onnx import helper, numpy_helper
+
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        (attribute,) = node.attribute
+        value = helper.get_attribute_value(attribute)
+        if attribute.name in _CONSTANTS:
+            value = numpy_helper.from_array(np.asarray(value, _CONSTANTS[attribute.name]))
+        elif attribute.name != "value":  # sparse, or text
+            continue
+        graph.initializer.append(value)
+        graph.initializer[-1].name = node.output[0]
+        graph.node.remove(node)
 
 
 def _fold_constants(graph: Any) -> None:

@@ -34,9 +34,11 @@ from edgeclf.datasets.photos import check_disjoint, sample_photos
 from edgeclf.errors import (
     ConversionError,
     EdgeclfError,
+    InferenceError,
     MissingDependencyError,
     OptionError,
     QualityGateError,
+    RuntimeLoadError,
 )
 from edgeclf.image import UInt8Array
 from edgeclf.inference.classifier import Classifier
@@ -236,10 +238,11 @@ class Conversion:
                 record["p50_ms"] = _median_ms(classifier, self._evaluation.images)
             if converter.format == "tflite":
                 record["parts"] = xnnpack_parts(converted.content)
+        except MissingDependencyError:
+            raise
         except EdgeclfError as exc:
-            if isinstance(exc, MissingDependencyError):
-                raise
-            record |= {"error": str(exc), "seconds": time.monotonic() - start}
+            error = self._in_words(exc, recipe)
+            record |= {"error": error, "seconds": time.monotonic() - start}
             return None
         evaluation = self._evaluation
         comparison = compare(self._answers, answers, evaluation.targets, self._metadata.labels)
@@ -253,6 +256,14 @@ class Conversion:
             "seconds": time.monotonic() - start,
         }
         return Attempt(recipe, converted, metadata, answers, comparison, record)
+
+    def _in_words(self, error: EdgeclfError, recipe: Recipe) -> str:
+        if not isinstance(error, InferenceError | RuntimeLoadError):
+            return str(error)
+        return (
+            f"what {self._file} became by the recipe {recipe} does not run on its input 'image': "
+            f"{error} Ask for another precision, or convert another export of the model."
+        )
 
     def _write(self, target: Target, attempt: Attempt) -> Artifact:
         comparison, evaluation = attempt.comparison, self._evaluation

@@ -21,6 +21,7 @@ from edgeclf.converters.calibration import (
     spread,
 )
 from edgeclf.converters.gptq import Layer, round_layers
+from edgeclf.errors import ConversionError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Float32Array
 
@@ -111,8 +112,15 @@ class StaticInt8(Generic[Model]):
     def _activations(
         self, model: Model, images: UInt8Array, wanted: Sequence[str] | None = None
     ) -> Activations:
-        normalized = (self._source.metadata.normalization.apply(image) for image in images)
-        return self._engine.activations(model, normalized, wanted)
+        metadata = self._source.metadata
+        normalized = (metadata.normalization.apply(image) for image in images)
+        with mapped(
+            ConversionError,
+            f"The network of {metadata.name} cannot be run on the calibration images, given to its "
+            f"input {self._engine.input_name(self._float_graph)!r}",
+            "Without int8 in --to, no images are needed; or start from another export of it.",
+        ):
+            yield from self._engine.activations(model, normalized, wanted)
 
     def _images(self, count: int | None = None) -> UInt8Array:
         images = self._source.calibration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,8 @@ from edgeclf.options.declaration import Options, Range, option
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Normalization
+
+Channels = Literal["rgb", "bgr", "grey"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +43,26 @@ class SourceSpec(Options):
     std: float | tuple[float, float, float] = option(
         1.0, help="divided by then, likewise", within=Range(above=0)
     )
+    channels: Channels = option(
+        "rgb",
+        help="what its input takes: red first, blue first, or one channel; mean and std are those "
+        "of red, green and blue all the same",
+    )
     layout: Literal["nhwc", "nchw"] = option("nhwc", help="where its input has the channels")
     scores: Literal["probabilities", "logits"] = option(
-        "probabilities", help="what it answers; logits still need a softmax"
+        "probabilities",
+        help="what it answers; logits still need a softmax, or a sigmoid where one score stands "
+        "for two labels",
     )
     input_size: tuple[int, int] | None = option(
         None, help="where the model leaves it open", metavar="ROWS COLUMNS", within=Range(least=1)
+    )
+    check: Sequence[str] | None = option(
+        None,
+        help="photos with the labels that the model is known to give them: where it does not, "
+        "what would change that is looked for",
+        metavar="PHOTO=LABEL",
+        recorded=False,
     )
     trust: bool = option(
         False,
@@ -58,6 +75,11 @@ class SourceSpec(Options):
         low, high = self.input_range
         if low >= high:
             raise OptionError(f"input_range is {self.input_range}; expected low < high.")
+        if self.channels == "grey" and tuple in (type(self.mean), type(self.std)):
+            raise OptionError(
+                f"mean is {self.mean} and std is {self.std}; expected one number for each, as the "
+                "model takes one channel."
+            )
 
     def normalization(self) -> Normalization:
         """The same on raw bytes: x -> (x - mean) / std."""

@@ -7,29 +7,32 @@ A converter's result is judged by those.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
-from edgeclf.converters.base import Source, TensorFlowGraph
+from edgeclf.converters.base import FileGraph, Graph, Source, TensorFlowGraph
+from edgeclf.converters.channels import count_of, from_rgb_in_tensorflow
 from edgeclf.converters.file_kinds import kind_of
+from edgeclf.converters.known_answers import check_known_answers, probe_pictures, scores_of
 from edgeclf.converters.labels import read_labels
-from edgeclf.converters.readers.base import ForeignModel
+from edgeclf.converters.readers.base import ForeignModel, answering
 from edgeclf.converters.readers.keras import read_keras
 from edgeclf.converters.readers.onnx import read_onnx
 from edgeclf.converters.readers.saved_model import read_saved_model
 from edgeclf.converters.readers.tflite import read_tflite
+from edgeclf.converters.scores import Head, check_probabilities, find_head
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.system.files import sha256_of
 
-_BATCH = 32
-_SUM_TOLERANCE = 0.02  # of the probabilities of one image
 _READERS = {
     "keras": read_keras,
     "h5": read_keras,
@@ -87,17 +90,13 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
             f"{artifact.path} is an artifact already, in {artifact.format}; convert the .keras one "
             "that it was made from."
         )
+    from edgeclf.converters.keras_source import graph_of
     from edgeclf.networks.builder import part
     from edgeclf.networks.keras_model import load_model, predict_probabilities
 
     model = load_model(artifact)
-    network = part(model, "normalize", "probabilities")
-    graph = TensorFlowGraph(
-        lambda image: network(image, training=False),
-        [variable.value for variable in model.variables],
-    )
     return SourceModel(
-        Source(graph, artifact.metadata),
+        Source(graph_of(part(model, "normalize", "probabilities")), artifact.metadata),
         lambda images: predict_probabilities(model, images),
         artifact.format,
         artifact.sha256,
@@ -122,24 +121,51 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
         parameters=model.parameters,
         training={"origin": {"file": path.name, "sha256": sha256}},
     )
-    scheme = metadata.normalization
+    logits = source_spec.scores == "logits"
+
+    def scores_for(images: UInt8Array) -> Float32Array:
+        with answering("Its engine", path, "image", images.shape):
+            return scores_of(model.predict, images, source_spec)
+
+    # Says now what does not fit.
+    head = find_head(scores_for(probe_pictures(metadata.image)), labels, logits=logits, file=path)
 
     def answers(images: UInt8Array) -> Float32Array:
-        rows = []
-        for start in range(0, len(images), _BATCH):
-            values = scheme.apply(images[start : start + _BATCH])
-            if source_spec.layout == "nchw":
-                values = values.transpose(0, 3, 1, 2)
-            rows.append(np.asarray(model.predict(np.ascontiguousarray(values)), np.float32))
-        return _checked(np.concatenate(rows), path, labels, source_spec)
+        scores = _finite(scores_for(images), path)
+        if not logits:
+            check_probabilities(scores, path)
+        return head.apply(scores)
 
-    every_byte = np.resize(np.arange(256, dtype=np.uint8), (1, height, width, 3))
-    answers(every_byte)  # says now what does not fit
+    if source_spec.check is not None:
+        check_known_answers(path, metadata, model.predict, head, source_spec)
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     size = sum(file.stat().st_size for file in (*files, *model.files))
-    return SourceModel(
-        Source(model.graph, metadata), answers, model.format, sha256, size, source_spec.scores
-    )
+    source = Source(_with_edges(model.graph, source_spec, head), metadata)
+    return SourceModel(source, answers, model.format, sha256, size, source_spec.scores)
+
+
+def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head) -> Graph:
+    """The model's own graph as one from RGB to probabilities."""
+    channels_first = source_spec.layout == "nchw"
+    if isinstance(graph, FileGraph):
+        return dataclasses.replace(
+            graph,
+            channels_first=channels_first,
+            channels=source_spec.channels,
+            logits=head.logits,
+            single=head.single,
+        )
+    scores_of_own = graph.function
+
+    def probabilities(image: Any) -> Any:
+        import tensorflow as tf
+
+        image = from_rgb_in_tensorflow(image, source_spec.channels)
+        if channels_first:
+            image = tf.transpose(image, (0, 3, 1, 2))
+        return head.apply_in_tensorflow(scores_of_own(image))
+
+    return TensorFlowGraph(probabilities, graph.variables)
 
 
 def _input_size(
@@ -147,11 +173,11 @@ def _input_size(
 ) -> tuple[int, int]:
     spatial, channels = (shape[1:3], shape[3:]) if source_spec.layout == "nhwc" else (
         shape[2:4], shape[1:2])  # fmt: skip
-    if len(shape) != 4 or tuple(channels) not in ((3,), (None,)):
-        other = "nchw" if source_spec.layout == "nhwc" else "nhwc"
+    count = count_of(source_spec.channels)
+    if len(shape) != 4 or tuple(channels) not in ((count,), (None,)):
         raise ConversionError(
-            f"{path} takes the shape {tuple(shape)}; expected RGB images in the layout "
-            f"{source_spec.layout}. If its channels come elsewhere, add --layout {other}."
+            f"{path} takes the shape {tuple(shape)}; expected {source_spec.channels} images in the "
+            f"layout {source_spec.layout}. {_advice_on_shape(shape, source_spec)}"
         )
     asked = source_spec.input_size
     if None in spatial:
@@ -166,25 +192,25 @@ def _input_size(
     return size
 
 
-def _checked(
-    scores: Float32Array, path: Path, labels: Sequence[str], source_spec: SourceSpec
-) -> Float32Array:
-    if scores.ndim != 2 or scores.shape[1] != len(labels):
-        raise OptionError(
-            f"{path} answers with the shape {scores.shape}, but there are {len(labels)} labels. "
-            "Expected one label for each score."
-        )
-    if source_spec.scores == "logits":
-        exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
-        softmax: Float32Array = exponents / exponents.sum(axis=1, keepdims=True)
-        return softmax
-    sums = scores.sum(axis=1)
-    if scores.min() < -_SUM_TOLERANCE or np.abs(sums - 1).max() > _SUM_TOLERANCE:
-        raise OptionError(
-            f"The scores of {path} are no probabilities: for one image they sum to {sums[0]:.3f}, "
-            f"the smallest is {scores.min():.3f}. If they are logits, add --scores logits."
+def _finite(scores: Float32Array, path: Path) -> Float32Array:
+    if not np.isfinite(scores).all():
+        raise ConversionError(
+            f"{path} answers an image with scores that are no finite numbers. Compare what it "
+            "expects of its input with --input-range, --mean and --std; or its training failed."
         )
     return scores
+
+
+def _advice_on_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> str:
+    for layout, place in (("nhwc", 3), ("nchw", 1)):
+        for channels, count in (("rgb", 3), ("grey", 1)):
+            if len(shape) == 4 and shape[place] == count:
+                advice = [
+                    f"--layout {layout}" if layout != source_spec.layout else "",
+                    f"--channels {channels}" if count != count_of(source_spec.channels) else "",
+                ]
+                return f"As its channels are, add {' '.join(filter(None, advice))}."
+    return "An image classifier takes [N, rows, columns, channels] of one or three channels."
 
 
 def _hash(path: Path, beside: Sequence[Path]) -> str:

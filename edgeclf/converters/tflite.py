@@ -24,8 +24,10 @@ from edgeclf.artifact import Format, Normalization, Precision
 from edgeclf.converters import flatbuffer, tflite_weights
 from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
+from edgeclf.converters.channels import count_of
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
+from edgeclf.converters.tensorflow_graph import flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.image import ImageSpec
@@ -70,9 +72,9 @@ class TFLiteConverter:
             record = self._source.quantized.record() if self._source.quantized else None
             return Converted(self._finish(self._float_graph, recipe), record)
         if recipe.calibration is None:
-            quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision))
-            if recipe.precision == "dynamic":  # the image is bytes: there are products of integers
-                layers = flatbuffer.image_layers(self._float_graph)
+            layers = flatbuffer.image_layers(self._float_graph)
+            quantized = _quantize(self._float_graph, _weight_recipe(recipe.precision, layers))
+            if recipe.precision == "dynamic":
                 quantized = tflite_weights.with_seven_bits(quantized, layers)
             return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, []))
         if recipe.precision == "int8-full" and not self._scheme.is_exact:
@@ -105,12 +107,16 @@ class TFLiteConverter:
             "int8": f"static, {weights}, int{recipe.activation_bits} activations per tensor",
             "int8-full": f"static, {weights}, int8 activations per tensor, int8 input and output",
         }
-        kept = ["softmax", "logits", *in_float] if recipe.precision == "int8" else []
+        kept = {
+            "int8": ["softmax", "logits", *in_float],
+            "dynamic": ["the convolution that takes the image"],
+        }.get(recipe.precision, [])
         return {
             "scheme": schemes[recipe.precision],
             "recipe": str(recipe),
             "kept_in_float": kept,
             "calibration": recipe.calibration,
+            "reduce_range": _reduced_range(recipe),
             "weight_rounding": "GPTQ" if recipe.calibration else "nearest",
             "bias_correction": recipe.calibration is not None,
             "tool": f"litert-quantizer {version('litert-quantizer')}",
@@ -171,7 +177,9 @@ class _TFLiteEngine:
     def quantize(
         self, float_graph: bytes, ranges: Ranges, recipe: Recipe, in_float: Sequence[str]
     ) -> bytes:
-        logits = flatbuffer.logits_layer(float_graph)
+        logits, behind = flatbuffer.head_tensors(float_graph)
+        if recipe.precision == "int8":
+            in_float = [*in_float, *behind]
         float_graph = tflite_weights.raise_dead_channels(float_graph, ranges)
         static = _static_recipe(recipe, in_float, self._scheme, logits)
         quantized = _quantize(float_graph, static, ranges)
@@ -190,6 +198,14 @@ def _has_seven_bits(recipe: Recipe) -> bool:
     Nothing adds products of 16-bit activations in 16 bits.
     """
     return recipe.activation_bits == 8
+
+
+def _reduced_range(recipe: Recipe) -> str:
+    """Which weights have seven bits, in words."""
+    if recipe.precision == "dynamic":
+        return "a dense layer that takes the image"
+    integers = recipe.calibration is not None and _has_seven_bits(recipe)
+    return "all but depthwise" if integers else "none"
 
 
 def _can_resize(model: bytes) -> bool:
@@ -215,11 +231,8 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         raise MissingDependencyError(exc.name or "tensorflow", "convert", "TFLite") from None
     module = tf.Module()
     module.kept = list(graph.variables)
-    module.function = tf.function(
-        lambda image: {"probabilities": graph.function(image)},
-        input_signature=[tf.TensorSpec(shape, tf.float32, name="image")],
-    )
     with mapped(ConversionError, "TensorFlow cannot convert this model to TFLite"):
+        module.function = flat_function(graph, shape)
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
         return bytes(converter.convert())
@@ -227,14 +240,17 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
 
 def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
     rows, columns = image.height, image.width
-    wanted = (1, 3, rows, columns) if graph.channels_first else (1, rows, columns, 3)
-    with mapped(ConversionError, "The TFLite model cannot be read"):
+    depth = count_of(graph.channels)
+    wanted = (1, depth, rows, columns) if graph.channels_first else (1, rows, columns, depth)
+    with mapped(ConversionError, f"The TFLite model cannot be given one image, {wanted}"):
+        content = flatbuffer.with_one_image(graph.content)
         return flatbuffer.as_float_graph(
-            graph.content,
+            content,
             output=graph.output,
-            shapes=_shapes(graph.content, wanted),
+            shapes=_shapes(content, wanted),
+            head=graph.head,
+            channels=graph.channels,
             channels_first=graph.channels_first,
-            logits=graph.logits,
         )
 
 
@@ -263,12 +279,16 @@ def _quantizer() -> tuple[Any, Any, Any]:
     return algorithm_manager.AlgorithmName, qtyping, quantizer.Quantizer
 
 
-def _weight_recipe(precision: Precision) -> Any:
+def _weight_recipe(precision: Precision, image_layers: Iterable[str]) -> Any:
     """Weights alone, as fp16 or as int8, behind a DEQUANTIZE each: computed in float.
 
     XNNPACK takes all of that as one graph. Kernels that quantise activations as they come exist
     there for convolutions and dense layers but not for depthwise ones, so each of these would end
     one part of the graph and begin another.
+
+    The image is bytes, so an engine may multiply integers in the layer that takes it. As a
+    convolution, where it has few weights, that one stays in float; as a dense layer it may hold
+    most of them.
     """
 
     def add_to(engine: Any) -> None:
@@ -276,6 +296,10 @@ def _weight_recipe(precision: Precision) -> Any:
         operations = types.TFLOperationName
         if precision == "dynamic":
             engine.add_weight_only_config(".*", operations.ALL_SUPPORTED, num_bits=8)
+            for layer in image_layers:
+                engine.update_quantization_recipe(
+                    re.escape(layer), operations.CONV_2D, algorithm_key=algorithms.NO_QUANTIZE
+                )
             return
         half = types.OpQuantizationConfig(
             weight_tensor_config=types.TensorQuantizationConfig(
@@ -328,17 +352,22 @@ def _static_recipe(
             # 256 levels for the logits of many classes tie their ranks, as they would in the
             # softmax; here the weights are int8 and the sums stay float.
             engine.add_dynamic_config(
-                re.escape(logits),
+                _scope_of(logits),
                 operations.FULLY_CONNECTED,
                 num_bits=8,
                 granularity=types.QuantGranularity.TENSORWISE,
             )
         for tensor in in_float:
             engine.update_quantization_recipe(
-                re.escape(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE
+                _scope_of(tensor), operations.ALL_SUPPORTED, algorithm_key=algorithms.NO_QUANTIZE
             )
 
     return add_to
+
+
+def _scope_of(tensor: str) -> str:
+    """What the quantiser finds the operator of that output by, and no other."""
+    return f"(^|;){re.escape(tensor)}(;|$)"
 
 
 def _quantize(float_graph: bytes, add_recipe_to: Any, ranges: Ranges | None = None) -> bytes:

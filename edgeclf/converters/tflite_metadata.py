@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeclf.artifact import Metadata
+from edgeclf.artifact.file import TFLITE_MARK
 
 BUFFER_NAME = "TFLITE_METADATA"
 
@@ -80,7 +81,10 @@ def tflite_metadata(metadata: Metadata, input_name: str, output_name: str) -> by
     root = table(
         {
             0: text(metadata.name),
-            1: text(f"Image classifier of {len(metadata.labels)} classes, {metadata.precision}."),
+            1: text(
+                f"Image classifier of {len(metadata.labels)} classes, {metadata.precision}, "
+                f"{TFLITE_MARK.decode()}."
+            ),
             2: text(metadata.version),
             3: tables([graph]),
             7: text(_PARSER_VERSION),

@@ -122,7 +122,9 @@ def with_seven_bits(model: bytes, layers: Container[str] | None = None) -> bytes
     tensors, buffers = set[int](), set[int]()  # that are done; two layers may share them
     for operator in graph.operators:
         kind, output = operator_name(tree, operator), text(graph.tensors[operator.outputs[0]].name)
-        if kind not in ("CONV_2D", "FULLY_CONNECTED") or output not in (layers or (output,)):
+        if kind not in ("CONV_2D", "FULLY_CONNECTED"):
+            continue
+        if layers is not None and output not in layers:
             continue
         index = operator.inputs[1]
         if index in makers and operator_name(tree, makers[index]) == "DEQUANTIZE":

@@ -35,7 +35,8 @@ class Row:
 
 def is_table(path: Path) -> bool:
     """Whether the path is that of a CSV rather than of a folder."""
-    return path.suffix.lower() in (".csv", ".tsv") and not path.is_dir()
+    with reading(path):
+        return path.suffix.lower() in (".csv", ".tsv") and not path.is_dir()
 
 
 def read_table(path: Path) -> list[Row]:

@@ -4,11 +4,13 @@ The policy, in the order it is applied:
 
 1. A file of more than `MAX_BYTES` is refused before it is read.
 2. The format is told from the content, never from the file's name, and must be one of `FORMATS`.
+   A camera's raw file is refused, as what decoders give of it is its preview.
 3. The size in the header is checked against `MAX_PIXELS` and `MAX_SIDE`, and the scans of a
    progressive JPEG against `MAX_SCANS`, before anything is decoded.
 4. A JPEG is decoded at the smallest of its DCT scales (1, 1/2, 1/4, 1/8) that still gives twice
    the model's input in each direction, unless the spec turns that off.
-5. EXIF orientation is applied; an unreadable EXIF block counts as upright.
+5. EXIF orientation is applied, of AVIF and HEIF that of their own boxes, never that of XMP; an
+   unreadable EXIF block counts as upright.
 6. Animations give their first frame; 16-bit channels keep their upper 8 bits; palettes, grey and
    CMYK become RGB; transparent pixels are laid over white. A PIL image shows the frame it is at.
 7. Colour profiles are not applied: the numbers in the file are what the model sees. Neither the

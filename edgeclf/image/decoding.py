@@ -57,7 +57,7 @@ def decode_image(source: ImageSource, spec: ImageSpec) -> Image.Image:
     name, stream = open_stream(source)
     try:
         with _explained(name):
-            image = Image.open(stream, formats=[detect_format(stream, name)])
+            image = _open(stream, detect_format(stream, name), name)
             limits.check_size(image.size)
             limits.check_effort(image, stream)
             if spec.scaled_decode and image.format in JPEG_FORMATS:
@@ -89,6 +89,23 @@ def _explained(name: str) -> Iterator[None]:
             ) from exc
         except UnidentifiedImageError as exc:  # its text is an object's address
             raise ImageError(f"{words}: its header is damaged. {advice}") from exc
+
+
+def _open(stream: IO[bytes], format_: str, name: str) -> Image.Image:
+    """Opens a file by its format; a JPEG that no usual decoder takes is named."""
+    try:
+        image = Image.open(stream, formats=[format_])
+    except UnidentifiedImageError as exc:
+        stream.seek(0)
+        bits = limits.jpeg_bits(stream.read()) if format_ == "JPEG" else None
+        if bits in (None, 8):
+            raise
+        raise ImageError(
+            f"Cannot read {name} as an image: it is a JPEG of {bits} bits a channel; expected 8. "
+            "Save it as PNG, or as a JPEG of 8 bits."
+        ) from exc
+    image.info.pop("xmp", None)  # by which Pillow would turn a TIFF
+    return image
 
 
 def _jpeg_behind(image: Image.Image) -> bytes | None:
@@ -137,9 +154,19 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; an unreadable one counts as upright."""
+    """The EXIF orientation, 1 to 8; an unreadable one counts as upright.
+
+    `Image.getexif` would take one from XMP where EXIF has none, which hardly any other reader does.
+    A TIFF has been turned by Pillow; of an AVIF, `info` holds what the file's own boxes say.
+    """
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        content = image.info.get("exif")
+        if content is None:  # of a PNG, as ImageMagick writes it
+            profile = image.info.get("Raw profile type exif", "")
+            content = bytes.fromhex("".join(profile.split("\n")[3:]))
+        exif = Image.Exif()
+        exif.load(content)
+        orientation = exif.get(_ORIENTATION_TAG, 1)
         return orientation if orientation in _ORIENTATIONS else 1
     except Exception:  # what a damaged block makes Pillow raise is as various as for pixels
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import IO
 
 from PIL import Image
@@ -18,7 +19,8 @@ MAX_SCANS = 50  # of a progressive JPEG: about ten are usual, each goes over the
 _SLOW_DECODERS = ("ppm", "ppm_plain")  # Pillow's decoders in Python: 1 us a sample
 _MAX_SLOW_PIXELS = 2**20
 _JPEG_SEGMENT = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # no stuffed 0xff, no restart marker
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_JPEG_START, _JPEG_SCAN, _JPEG_END = 0xD8, 0xDA, 0xD9
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -68,12 +70,27 @@ def check_effort(image: Image.Image, stream: IO[bytes]) -> None:
 
 def _count_scans(jpeg: bytes) -> int:
     """The scans of a JPEG, up to one more than is allowed."""
-    scans = position = 0
-    while scans <= MAX_SCANS and (segment := _JPEG_SEGMENT.search(jpeg, position)):
-        if segment[0] == _JPEG_END:
+    scans = 0
+    for marker, _ in _segments(jpeg):
+        scans += marker == _JPEG_SCAN
+        if scans > MAX_SCANS:
             break
-        scans += segment[0] == _JPEG_SCAN
-        position = segment.end()
-        if segment[0] != _JPEG_START:  # every other segment says its length
-            position += int.from_bytes(jpeg[position : position + 2], "big")
     return scans
+
+
+def jpeg_bits(jpeg: bytes) -> int | None:
+    """The bits of a sample that a JPEG's header names, if it has one."""
+    starts = (start for marker, start in _segments(jpeg) if marker in _JPEG_FRAMES)
+    return next((bits for start in starts for bits in jpeg[start + 2 : start + 3]), None)
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
+    """Marker of each segment up to the end, and where what follows it begins."""
+    position = 0
+    while segment := _JPEG_SEGMENT.search(jpeg, position):
+        marker, position = segment[0][1], segment.end()
+        if marker == _JPEG_END:
+            return
+        yield marker, position
+        if marker != _JPEG_START:  # every other segment says its length
+            position += int.from_bytes(jpeg[position : position + 2], "big")

@@ -34,22 +34,41 @@ def resize_image(image: Image.Image, spec: ImageSpec) -> UInt8Array:
         >>> resize_image(picture, ImageSpec(96, 96, resize="letterbox"))[0, 0].tolist()
         [127, 127, 127]
     """
-    size = (spec.width, spec.height)
-    kernel = _KERNELS[spec.kernel]
-    if spec.resize == "stretch":
-        return np.asarray(image.resize(size, kernel))
-    scale = (max if spec.resize == "crop" else min)(
-        spec.width / image.width, spec.height / image.height
-    )
-    if spec.resize == "crop":
-        width, height = spec.width / scale, spec.height / scale
-        left, top = (image.width - width) / 2, (image.height - height) / 2
-        box = (max(left, 0.0), max(top, 0.0),
-               min(left + width, image.width), min(top + height, image.height))  # fmt: skip
-        return np.asarray(image.resize(size, kernel, box=box))
-    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    canvas = Image.new("RGB", size, LETTERBOX)
-    canvas.paste(
-        image.resize(inner, kernel), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
-    )
+    box, inside = placement(image.size, spec)
+    left, top, right, bottom = inside
+    fitted = image.resize((right - left, bottom - top), _KERNELS[spec.kernel], box=box)
+    if fitted.size == (spec.width, spec.height):
+        return np.asarray(fitted)
+    canvas = Image.new("RGB", (spec.width, spec.height), LETTERBOX)
+    canvas.paste(fitted, (left, top))
     return np.asarray(canvas)
+
+
+def placement(
+    size: tuple[int, int], spec: ImageSpec
+) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
+    """Which part of a picture becomes which part of the input.
+
+    Args:
+        size: The upright picture's, (width, height).
+        spec: Input size and resize policy.
+
+    Returns:
+        Both as (left, top, right, bottom): in the picture, where ``crop`` leaves something out, and
+        in the input, where ``letterbox`` leaves borders.
+    """
+    width, height = size
+    whole, everywhere = (0, 0, width, height), (0, 0, spec.width, spec.height)
+    if spec.resize == "stretch":
+        return whole, everywhere
+    scale = (max if spec.resize == "crop" else min)(spec.width / width, spec.height / height)
+    if spec.resize == "crop":
+        kept_width, kept_height = spec.width / scale, spec.height / scale
+        left, top = (width - kept_width) / 2, (height - kept_height) / 2
+        return (
+            max(left, 0.0), max(top, 0.0), min(left + kept_width, width),
+            min(top + kept_height, height),
+        ), everywhere  # fmt: skip
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    x, y = (spec.width - inner[0]) // 2, (spec.height - inner[1]) // 2
+    return whole, (x, y, x + inner[0], y + inner[1])

@@ -29,8 +29,8 @@ class RuntimeInfo:
         device: Where the operations run.
         delegate: The engine's own name for what executes the graph.
         threads: Threads the engine may use for one call.
-        waiting: What its threads do until the next call, ``sleeping`` or ``spinning`` (which takes
-            a CPU each); empty where the engine does not let one choose.
+        waiting: What threads without work do, ``sleeping`` or ``spinning within a call``; empty
+            where the engine does not let one choose.
         reason: Why this runtime was taken; the classifier fills it in.
     """
 

@@ -52,7 +52,7 @@ def _umask() -> int:
     return mask
 
 
-def check_out(path: str | Path, *, is_folder: bool = False) -> None:
+def check_out(path: str | os.PathLike[str], *, is_folder: bool = False) -> None:
     """Refuses a place that cannot be written to, before there is work to lose; leaves nothing.
 
     Args:

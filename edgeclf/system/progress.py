@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -84,6 +86,23 @@ def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
 def log(message: str) -> None:
     """Prints one line about what goes on, to stderr."""
     _write(sys.stderr, f"{message}\n")
+
+
+def print_every_letter() -> None:
+    """Lets stdout and stderr take any name, whatever their encoding, instead of raising."""
+    codecs.register_error("edgeclf", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="edgeclf")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For a letter that an encoding lacks: ``?``; of a file's name, the very bytes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    code = ord(error.object[error.start])
+    is_byte = 0xDC80 <= code <= 0xDCFF  # which is no letter: see "surrogateescape"
+    return bytes([code - 0xDC00]) if is_byte else "?", error.start + 1
 
 
 def _has(stream: TextIO | None, letter: str) -> bool:

@@ -9,16 +9,12 @@ from pathlib import Path
 from edgeclf.datasets.cache import cache_photos
 from edgeclf.datasets.manifest import is_table, read_table
 from edgeclf.datasets.photos import Photos, check_disjoint, find_photos, split_photos
-from edgeclf.datasets.validation import (
-    check_contents,
-    describe_balance,
-    describe_copies,
-    keep_readable,
-)
+from edgeclf.datasets.validation import check_contents
 from edgeclf.errors import listed
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.system import files
 from edgeclf.system.progress import log
+from edgeclf.training.photo_checks import describe_balance, describe_copies, keep_readable
 
 _HELD_OUT = 0.15
 _SPLIT_NAMES = ("train", "training")

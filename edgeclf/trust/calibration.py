@@ -146,7 +146,7 @@ def calibrate_artifact(
     later = known.subset(np.flatnonzero(~fitted))
     images = cache_photos(known, metadata.image, photos.cache)[~fitted]
     held_out = measure(trust, confidence, answers.subset(~fitted), later, images, others)
-    _check_not_all_unknown(held_out["novelty"]["false_unknown"], known)
+    _check_not_all_unknown(held_out["novelty"]["false_unknown"], rate, known)
     trust |= {
         "data": data_record(photos, fitted, strangers_fitted, trained is not None),
         "held_out": held_out.pop("summary"),
@@ -202,8 +202,8 @@ def _part(answers: Answers | None, chosen: npt.NDArray[np.bool_] | None) -> Answ
     return None if answers is None or chosen is None else answers.subset(chosen)
 
 
-def _check_not_all_unknown(share: float, known: Photos) -> None:
-    if share > 0.5:
+def _check_not_all_unknown(share: float, rate: float, known: Photos) -> None:
+    if share > max(0.5, 2 * rate):
         raise DataError(
             f"The threshold would call {share:.0%} of the held-out photos in {known.root} unknown. "
             "The halves are not of one kind: look for copies of a few pictures, or add photos."

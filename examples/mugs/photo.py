@@ -35,8 +35,12 @@ class Probe:
     hidden: float
 
 
-def take_photo(seed: list[int], split: str, label: str, samples: int) -> bytes:
-    """Draw scenes until one makes an acceptable photo; return it as a JPEG."""
+def take_photo(seed: list[int], split: str, label: str, samples: int) -> tuple[bytes, Array]:
+    """Draw scenes until one makes an acceptable photo.
+
+    Returns:
+        The photo as a JPEG, and where its mug is seen, bool [H, W].
+    """
     attempt = 0
     while True:
         rng = np.random.default_rng([*seed, attempt])
@@ -49,7 +53,7 @@ def take_photo(seed: list[int], split: str, label: str, samples: int) -> bytes:
         sensor = mi.load_dict(scene.camera.node(scene.size, samples))
         image = develop(rng, render(world, sensor, int(rng.integers(2**31))), probe)
         if is_clear(image, probe.mug, label):
-            return encode(rng, image)
+            return encode(rng, image), probe.mug
 
 
 def load(nodes: dict[str, Any]) -> mi.Scene:

@@ -6,6 +6,7 @@ Photos that exist are kept, so an interrupted run goes on where it stopped.
 
 import argparse
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 CLASSES = ("white", "black", "blue", "transparent")
 SPLITS = ("train", "eval")
@@ -50,7 +52,7 @@ def main() -> int:
         print(f"no photo is called {args.only!r}; try train/white/000", file=sys.stderr)
         return 2
     if not args.force:
-        jobs = [job for job in jobs if not photo_path(args.out, job).exists()]
+        jobs = [job for job in jobs if not is_done(job, args)]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "labels.txt").write_text("".join(f"{label}\n" for label in CLASSES))
     try:
@@ -70,6 +72,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--eval", type=int, default=60, help="evaluation photos a class")
     parser.add_argument("--spp", type=int, default=16, help="samples per pixel")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="write where the mugs are, too")
     parser.add_argument("--only", metavar="NAME", help="one photo, such as train/white/000")
     parser.add_argument("--force", action="store_true", help="render photos that exist, too")
     parser.add_argument(
@@ -93,12 +96,17 @@ def photo_path(out: Path, job: Job) -> Path:
     return out / f"{job.name}.jpg"
 
 
+def is_done(job: Job, args: argparse.Namespace) -> bool:
+    mask = args.masks is None or (args.masks / f"{job.name}.png").exists()
+    return mask and photo_path(args.out, job).exists()
+
+
 def render_all(jobs: list[Job], args: argparse.Namespace) -> Iterator[Job]:
     """Render in several processes; yield each job when its photo is on disk."""
     context = get_context("spawn")
     pool = ProcessPoolExecutor(args.jobs, mp_context=context, initializer=start_worker)
     try:
-        futures = [pool.submit(render_photo, job, args.out, args.seed, args.spp) for job in jobs]
+        futures = [pool.submit(render_photo, job, args) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
     finally:
@@ -115,18 +123,33 @@ def start_worker() -> None:
     mitsuba.set_log_level(mitsuba.LogLevel.Error)
 
 
-def render_photo(job: Job, out: Path, seed: int, samples: int) -> Job:
-    """Render one photo beside its place, then move it there, so that no half file is left."""
+def render_photo(job: Job, args: argparse.Namespace) -> Job:
+    """Render one photo, and its mask if that is wanted."""
     from photo import take_photo
 
-    if job.label == "transparent":
-        samples = round(samples * GLASS_SAMPLES)
-    path = photo_path(out, job)
+    samples = round(args.spp * (GLASS_SAMPLES if job.label == "transparent" else 1))
+    jpeg, mask = take_photo(job.seed(args.seed), job.split, job.label, samples)
+    if args.masks is not None:
+        write_whole(args.masks / f"{job.name}.png", as_png(mask))
+    write_whole(photo_path(args.out, job), jpeg)
+    return job
+
+
+def as_png(mask: Any) -> bytes:
+    """A mask bool [H, W] as a picture of two colours: white is the mug."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then move it there, so that no half file is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_bytes(take_photo(job.seed(seed), job.split, job.label, samples))
+    part.write_bytes(content)
     part.replace(path)
-    return job
 
 
 def show_progress(done: Iterable[Job], total: int) -> None:

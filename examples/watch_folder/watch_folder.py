@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import edgeclf
 from edgeclf.datasets.folders import is_photo
+from edgeclf.system.progress import print_every_letter
 from edgeclf.system.words import csv_cell
 
 COLUMNS = ["time", "file", "size_bytes", "mtime_ns", "label", "probability", "error"]
@@ -171,8 +172,7 @@ def main() -> int:
     # Held back, and asked for between two photos: no answer is cut off while it is written. This
     # comes before the engine starts threads, which inherit it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names are not always UTF-8
+    print_every_letter()  # file names are not always UTF-8
     try:
         watch(args)
     except (edgeclf.EdgeclfError, OSError) as exc:

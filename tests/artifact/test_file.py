@@ -15,10 +15,12 @@ from edgeclf.artifact import (
     Artifact,
     Metadata,
     Normalization,
+    file,
     load_artifact,
     save_artifact,
     seal_artifact,
 )
+from edgeclf.artifact.protobuf import write_bytes as field
 from edgeclf.errors import ArtifactError, IntegrityError, OptionError
 from edgeclf.image import ImageSpec
 
@@ -91,6 +93,37 @@ def test_onnx_metadata_are_readable_by_onnx() -> None:
     assert entries["key"] == "value"
     assert entries["labels"].splitlines() == list(METADATA.labels)
     assert json.loads(entries["edgeclf"])["parameters"] == 12
+
+
+EXTERNAL = field(13, field(1, b"location") + field(2, b"w.bin"))  # a TensorProto's
+ATTRIBUTE = field(5, field(5, EXTERNAL))  # a node's
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        field(7, field(5, EXTERNAL)),
+        field(7, field(1, ATTRIBUTE)),
+        field(7, field(1, field(5, field(6, field(5, EXTERNAL))))),
+        field(7, field(15, field(1, EXTERNAL))),
+        field(25, field(7, ATTRIBUTE)),
+    ],
+    ids=["initializer", "constant", "subgraph", "sparse", "function"],
+)
+def test_weights_in_another_file_are_refused(model: bytes) -> None:
+    with pytest.raises(ArtifactError, match="keeps weights in another file"):
+        seal_artifact(model, METADATA)
+    # Sealed by somebody else: the model is put where a whole one of that size had been.
+    whole = field(2, b"x" * (len(model) - 2))
+    content = seal_artifact(whole, METADATA).content[:-64].replace(whole, model)
+    forged = content + file._seal_of(content)
+    with pytest.raises(ArtifactError, match="bytes given keeps weights in another file"):
+        load_artifact(forged)
+
+
+def test_a_tensor_may_be_called_location() -> None:
+    model = field(7, field(1, field(1, b"location") + field(2, b"y")) + field(5, field(8, b"w")))
+    assert load_artifact(seal_artifact(model, METADATA).content).metadata == METADATA
 
 
 @pytest.mark.parametrize("name", MODELS)

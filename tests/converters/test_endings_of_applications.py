@@ -35,6 +35,7 @@ NETWORKS = [
 ]
 
 WITH_PREPROCESSING = ("ConvNeXtTiny", "EfficientNetV2B0")
+NOT_ONNX = ("ConvNeXtTiny",)  # tf2onnx leaves a call of TensorFlow's for its grouped convolutions
 
 
 @pytest.mark.slow
@@ -47,7 +48,7 @@ def test_the_ending_of_an_application(name: str, width: int | None, dense: bool)
     graph = TensorFlowGraph(
         lambda image: model(image, training=False), [v.value for v in model.variables]
     )
-    for format_ in ("tflite", "onnx"):
+    for format_ in ("tflite",) if name in NOT_ONNX else ("tflite", "onnx"):
         converter = find_converter(format_)(Source(graph, METADATA))
         content = converter.convert(Recipe("fp32")).content
         record = find_features(converter.format, content, METADATA)

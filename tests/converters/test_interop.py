@@ -10,8 +10,9 @@ import pytest
 
 from edgeclf.artifact import load_artifact
 from edgeclf.converters import flatbuffer
-from edgeclf.converters.flatbuffer.tree import operator_name, text, unpack_graph
+from edgeclf.converters.flatbuffer.tree import operator_name, schema, text, unpack_graph
 from edgeclf.converters.tflite_weights import with_seven_bits
+from edgeclf.errors import IntegrityError
 from edgeclf.image import load_image
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes.tflite_micro import arena_bytes
@@ -116,24 +117,51 @@ def test_operators_have_their_codes_in_both_fields(model_folder: Path, precision
 @pytest.mark.parametrize("precision", ["dynamic", "int8", "int8-full"])
 def test_products_of_bytes_fit_16_bits_in_pairs(model_folder: Path, precision: str) -> None:
     """Where a CPU without VNNI would clip them: OpenVINO had 210 of 240 answers, off by 0.88."""
-    largest: dict[str, int] = {}
     content = (model_folder / f"mugs.{precision}.tflite").read_bytes()
-    tree = flatbuffer.unpack(content)
-    (graph,) = tree.subgraphs
+    at_the_image = flatbuffer.image_layers(content)
+    largest = {name: np.abs(w).max() for name, w in stored_weights(content).items()}
+    assert 2 * 255 * 64 < 2**15 < 2 * 255 * 127
+    if precision == "dynamic":  # multiplies floats behind it, with all eight bits
+        assert len(at_the_image) == 1 and not at_the_image & largest.keys()
+        assert set(largest.values()) == {127}
+    else:
+        assert at_the_image < largest.keys() and set(largest.values()) == {64}
+
+
+def test_a_dense_layer_that_takes_the_image_is_stored_as_int8() -> None:
+    """Left in float as a convolution is, it would be most of the file."""
+    keras = pytest.importorskip("keras")
+    pytest.importorskip("litert_quantizer")
+    from edgeclf.artifact import Metadata, Normalization
+    from edgeclf.converters.base import Recipe, Source, TensorFlowGraph
+    from edgeclf.converters.tflite import TFLiteConverter
+    from edgeclf.image import ImageSpec
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(16, "relu"),
+         keras.layers.Dense(2, "softmax")]
+    )  # fmt: skip
+    graph = TensorFlowGraph(model, [variable.value for variable in model.variables])
+    metadata = Metadata("m", ("a", "b"), ImageSpec(8, 8), normalization=Normalization(128.0, 64.0))
+    converted = TFLiteConverter(Source(graph, metadata)).convert(Recipe("dynamic"))
+    (layer,) = flatbuffer.image_layers(converted.content)
+    assert np.abs(stored_weights(converted.content)[layer]).max() == 64
+
+
+def stored_weights(content: bytes) -> dict[str, np.ndarray]:
+    """The int8 weights of all but depthwise layers by output, also those behind a DEQUANTIZE."""
+    tree, graph = unpack_graph(content)
     makers = {operator.outputs[0]: operator for operator in graph.operators}
+    found = {}
     for operator in graph.operators:
         if operator_name(tree, operator) in ("CONV_2D", "FULLY_CONNECTED"):
             index = operator.inputs[1]
-            index = makers[index].inputs[0] if index in makers else index  # behind a DEQUANTIZE
-            stored = np.asarray(tree.buffers[graph.tensors[index].buffer].data).view(np.int8)
-            name = text(graph.tensors[operator.outputs[0]].name)
-            largest[name] = int(np.abs(stored.astype(int)).max())
-    assert 2 * 255 * 64 < 2**15 < 2 * 255 * 127
-    at_the_image = flatbuffer.image_layers(content)
-    if precision == "dynamic":  # the others multiply floats, and may use all eight bits
-        assert len(at_the_image) == 1 and max(largest.values()) == 127
-        largest = {name: largest[name] for name in at_the_image}
-    assert set(largest.values()) == {64}
+            tensor = graph.tensors[makers[index].inputs[0] if index in makers else index]
+            if tensor.type == schema().TensorType.INT8:
+                stored = np.asarray(tree.buffers[tensor.buffer].data).view(np.int8)
+                found[text(graph.tensors[operator.outputs[0]].name)] = stored.astype(int)
+    return found
 
 
 def test_coarser_steps_keep_weights_that_were_on_them(model_folder: Path) -> None:
@@ -169,6 +197,16 @@ def test_plain_onnxruntime_reads_labels_and_answers_the_same(
     (found,) = session.run(["probabilities"], {"image": images})
     assert np.abs(found - answers(path, images)).max() <= 1e-5
     assert session.get_modelmeta().custom_metadata_map["labels"].splitlines() == LABELS
+
+
+@pytest.mark.filterwarnings("ignore:Input model is already partially quantized")
+def test_what_a_quantizer_makes_of_our_file_is_called_rewritten(model_folder: Path) -> None:
+    from litert_quantizer import quantizer, recipe
+
+    path = str(model_folder / "mugs.fp32.tflite")
+    made = quantizer.Quantizer(path, recipe.dynamic_wi8_afp32()).quantize().quantized_model
+    with pytest.raises(IntegrityError, match="another tool has rewritten it"):
+        load_artifact(bytes(made))
 
 
 def test_tflite_micro_answers_like_litert(model_folder: Path, images: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from edgeclf.artifact import seal_artifact
 from edgeclf.converters import find_converter
 from edgeclf.converters.base import Recipe
 from edgeclf.converters.sources import SourceModel, open_model
-from edgeclf.errors import ArtifactError, ConversionError, OptionError
+from edgeclf.errors import ArtifactError, ConversionError, InferenceError, OptionError
 from support.onnx_models import CLASSES, SIZE, model, nodes, tensor, weights
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
@@ -227,6 +227,16 @@ def test_nodes_without_names(tmp_path: Path, spec: SourceSpec) -> None:
     assert {"QuantizeLinear"} <= {n.op_type for n in onnx.load_from_string(content).graph.node}
 
 
+def test_weights_as_constant_nodes(tmp_path: Path, spec: SourceSpec) -> None:
+    """As PaddlePaddle writes them, which also calls an open size -1."""
+    stored = [helper.make_node("Constant", [], [each.name], value=each) for each in weights()]
+    made = model([*stored, *nodes()], initializers=[],
+                 inputs=[tensor("x", [-1, 3, SIZE, SIZE])])  # fmt: skip
+    source = check(made, tmp_path, spec)
+    assert source.source.metadata.parameters == 4 * 27 + 4 + 12
+    assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
+
+
 def test_functions_are_put_into_the_graph(tmp_path: Path, spec: SourceSpec) -> None:
     inner = [helper.make_node("Softmax", ["a"], ["b"], axis=-1)]
     function = helper.make_function("mine", "Mine", ["a"], ["b"], inner,
@@ -352,3 +362,37 @@ class TestQuantised:
         made = model([first, *nodes()], initializers=[kernel, bias, *parts])
         source = check(made, tmp_path, spec, near=0.02)
         assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
+
+
+class TestEnginesThatFail:
+    """What an engine raises is told with the file, the tensor and what to do."""
+
+    def test_in_the_comparison(
+        self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> Any:
+            raise InferenceError("onnxruntime failed: no memory.")
+
+        monkeypatch.setattr("edgeclf.runtimes.onnxruntime.OnnxRuntime.run", fail)
+        words = r"m\.onnx became by the recipe fp16 .*'image': .*no memory\. Ask for another"
+        with pytest.raises(ConversionError, match=words):
+            edgeclf.convert(saved(model(), tmp_path), to=["fp16.onnx"], source=spec)
+
+    def test_in_calibration(
+        self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> Any:
+            raise RuntimeError("no memory")
+            yield
+
+        source = opened(model(), tmp_path, spec)
+        monkeypatch.setattr("edgeclf.converters.onnx._OnnxEngine.activations", fail)
+        with pytest.raises(
+            ConversionError, match=r"network of m .*'image_float': no memory\. With"
+        ):
+            converted(source, "int8")
+
+    def test_scores_that_are_no_numbers(self, tmp_path: Path, spec: SourceSpec) -> None:
+        first = [helper.make_node("Log", ["x"], ["l"]), helper.make_node("Log", ["l"], ["s"])]
+        with pytest.raises(ConversionError, match="what is no number"):
+            opened(model([*first, *nodes("s")]), tmp_path, spec)

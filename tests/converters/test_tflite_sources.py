@@ -16,6 +16,7 @@ from edgeclf.artifact import seal_artifact
 from edgeclf.converters import find_converter
 from edgeclf.converters.sources import SourceModel, open_model
 from edgeclf.errors import ConversionError, OptionError
+from edgeclf.training.teachers import open_teacher
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 tf = pytest.importorskip("tensorflow", reason="needs edgeclf[train]")
@@ -128,6 +129,8 @@ def test_static_int8_is_taken_over(
         assert np.abs(classifier.probabilities(IMAGES) - source.answers(IMAGES)).max() < 1e-3
     with pytest.raises(ConversionError, match=r"quantised already.*convert the float model"):
         edgeclf.convert(path, to=["fp32.tflite"], source=spec)
+    taught = np.exp(open_teacher(source, ("a", "b", "c")).answer(IMAGES).logits)
+    assert np.abs(taught - expected).max() < 0.05
     if ends != "float32":
         with pytest.raises(OptionError, match=r"values from 0 to .*--input-range 0 1"):
             open_model(path, SourceSpec(labels=spec.labels))
@@ -171,3 +174,36 @@ def test_the_output_that_fits_is_taken(
         source = open_model(path, dataclasses.replace(spec, scores=scores))
         assert np.abs(source.answers(IMAGES) - expected).max() < 1e-5
         assert np.abs(converted(source, "fp32") - expected).max() < 1e-5
+
+
+def test_one_image_of_a_batch_and_scores_in_a_corner(
+    network: Any, export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    image = keras.Input(batch_shape=(4, SIZE, SIZE, 3))
+    path = export(keras.Model(image, keras.layers.Reshape((1, 1, 3))(network(image))))
+    source = open_model(path, spec)
+    assert np.abs(source.answers(IMAGES) - expected).max() < 1e-5
+    for precision, near in (("fp32", 1e-5), ("int8", 0.05)):
+        assert np.abs(converted(source, precision) - expected).max() < near
+
+
+def test_a_saved_model_with_several_outputs(
+    network: Any, tmp_path: Path, spec: SourceSpec, expected: np.ndarray
+) -> None:
+    class Several(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        @tf.function(input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8)])
+        def __call__(self, images: Any) -> Any:
+            answers = self.network(tf.cast(images, tf.float32) / 255)
+            return {"logits": tf.math.log(answers), "probabilities": answers, "id": images[:, 0, 0]}
+
+    module = Several()
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.__call__)
+    for scores in ("probabilities", "logits"):
+        source = open_model(tmp_path / "saved", SourceSpec(labels=spec.labels, scores=scores))
+        assert np.abs(source.answers(IMAGES) - expected).max() < 1e-5
+    with pytest.raises(OptionError, match="Leave --input-range"):
+        open_model(tmp_path / "saved", spec)

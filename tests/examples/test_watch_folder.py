@@ -58,6 +58,20 @@ def test_a_photo_is_classified_once_across_restarts(
     assert again[-1]["file"] == "bad.jpg" and again[-1]["label"] != ""
 
 
+def test_no_name_becomes_a_formula_in_a_spreadsheet(
+    model: Path, inbox: Path, tmp_path: Path
+) -> None:
+    for photo in sorted(inbox.iterdir())[1:]:
+        photo.unlink()
+    (photo,) = inbox.iterdir()
+    photo.rename(inbox / "=1+1.jpg")
+    found = once(model, inbox, tmp_path / "results.csv")
+    assert [row["file"] for row in found] == ["'=1+1.jpg"] and found[0]["label"] != ""
+    assert once(model, inbox, tmp_path / "results.csv") == found  # known again
+    once(model, inbox, tmp_path / "results.csv", "--move-to", tmp_path / "sorted")
+    assert [path.name for path in (tmp_path / "sorted").rglob("*.jpg")] == ["=1+1.jpg"]
+
+
 def test_a_row_that_was_cut_off_is_written_again(model: Path, inbox: Path, tmp_path: Path) -> None:
     results = tmp_path / "results.csv"
     found = once(model, inbox, results)

@@ -56,7 +56,7 @@ def test_nothing_raised_is_nothing_said() -> None:
     assert answer == 42
 
 
-class OfAPlugin(EdgeclfError, KeyError):
+class PluginError(EdgeclfError, KeyError):
     """What another package may derive: with arguments that are not its message."""
 
     def __init__(self, *, port: int) -> None:
@@ -69,7 +69,7 @@ def all_errors(error: type[EdgeclfError] = EdgeclfError) -> Iterator[EdgeclfErro
     if error is MissingDependencyError:
         yield MissingDependencyError("onnxruntime", "onnxruntime", "Running .onnx")
     else:
-        yield OfAPlugin(port=80) if error is OfAPlugin else error("Received 3; expected 4.")
+        yield PluginError(port=80) if error is PluginError else error("Received 3; expected 4.")
     for derived in error.__subclasses__():
         yield from all_errors(derived)
 
@@ -93,6 +93,6 @@ def test_the_list_of_errors_is_the_module_s() -> None:
 def test_a_pool_reports_what_is_missing_in_a_worker() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         answer = pool.apply_async(import_verb, ("nosuch",))
-        with pytest.raises(MissingDependencyError, match="'edgeclf.nosuch'") as raised:
+        with pytest.raises(MissingDependencyError, match=r"'edgeclf\.nosuch'") as raised:
             answer.get(timeout=60)
     assert raised.value.extra == "all"

@@ -19,7 +19,7 @@ from support import REPOSITORY, wheels
 # A room may import those before it.
 ORDER = (
     "errors", "system", "image", "artifact", "runtimes", "inference", "datasets", "metrics",
-    "trust", "explain", "testing", "measurement", "fleet",
+    "trust", "explanation", "testing", "measurement", "fleet",
     "options", "networks", "comparison", "converters", "reporting", "training",
     "registry", "publishing", "service", "monitoring", "bulk", "web", "verbs",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgeclf.errors import ImageError
 from edgeclf.image import MAX_PIXELS, ImageSpec, load_image
+from edgeclf.image.limits import jpeg_bits
 from support import pictures
 from support.pictures import save, scene
 
@@ -77,6 +78,72 @@ def test_floating_point_samples_are_refused() -> None:
         load_image(Image.new("F", (4, 4)), SPEC)
     with pytest.raises(ImageError, match="floating-point samples"):
         load_image(save(Image.new("F", (4, 4)), "TIFF"), SPEC)
+
+
+def jpeg_of(bits: int) -> bytes:
+    """A JPEG whose frame says so: what is behind it stays that of 8 bits."""
+    content = PICTURES["jpeg"].content
+    frame = content.index(b"\xff\xc0\x00\x11\x08")
+    return content[: frame + 4] + bytes([bits]) + content[frame + 5 :]
+
+
+def tiff_of_floats() -> bytes:
+    """RGB in 32 bits of floating point; Pillow knows of none."""
+    floats = scene(8, 8).astype(np.float32).view(np.uint32)
+    return pictures.tiff(floats, more={339: [3, 3, 3]})
+
+
+RAW = "camera's raw file.*Save it as JPEG or PNG"
+PREVIEW = "or pass PIL.Image.open"
+NAMED = {
+    "jpeg of 12 bits": (jpeg_of(12), "a JPEG of 12 bits a channel; expected 8"),
+    "jpeg of 16 bits": (jpeg_of(16), "a JPEG of 16 bits a channel; expected 8"),
+    "tiff of floats": (tiff_of_floats(), "a TIFF of floating-point samples"),
+    "tiff of one float": (save(Image.new("F", (4, 4)), "TIFF"), "a TIFF of floating-point samples"),
+    "jpeg xl": (b"\xff\x0a" + bytes(60), "it is JPEG XL"),
+    "jpeg xl in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(60), "it is JPEG XL"),
+    "jpeg 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(60), "it is JPEG 2000"),
+    "jpeg 2000 stream": (b"\xff\x4f\xff\x51" + bytes(60), "it is JPEG 2000"),
+    "dng": (pictures.tiff(scene(8, 8), more={50706: [1]}), PREVIEW),
+    "dng little": (pictures.tiff(scene(8, 8), ">", more={50706: [1]}), PREVIEW),
+    "nef, arw": (pictures.tiff(scene(8, 8), more={254: [1], 330: [8]}), PREVIEW),
+    "dng of a kind that is not decoded": (
+        pictures.tiff(scene(8, 8)[..., 0].astype(np.uint32), more={50706: [1], 339: [9]}), PREVIEW,
+    ),
+    "cr2": (b"II*\0\x10\0\0\0CR\2\0\0\0\0\0\0\0" + bytes(60), RAW),
+    "cr3": (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(60), RAW),
+    "raf": (b"FUJIFILMCCD-RAW 0201" + bytes(60), RAW),
+    "orf": (b"IIRO\x08\0\0\0" + bytes(60), RAW),
+    "rw2": (b"IIU\0\x18\0\0\0" + bytes(60), RAW),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_intact_file_of_another_kind_is_named(name: str) -> None:
+    content, words = NAMED[name]
+    with pytest.raises(ImageError, match=words) as caught:
+        load_image(content, SPEC)
+    assert "damaged" not in str(caught.value)
+
+
+def test_the_preview_of_a_raw_file_is_given_to_who_asks_for_it() -> None:
+    with Image.open(io.BytesIO(NAMED["dng"][0])) as preview:
+        assert (load_image(preview, ImageSpec(8, 8)) == scene(8, 8)).all()
+
+
+@pytest.mark.parametrize(
+    "more", [{254: [1]}, {330: [8]}, {339: [1, 1, 1]}, {254: [0], 330: [8]}, {254: [2]}]
+)
+def test_a_usual_tiff_is_none_of_these(more: dict[int, list[int]]) -> None:
+    content = pictures.tiff(scene(8, 8), more=more)
+    assert (load_image(content, ImageSpec(8, 8)) == scene(8, 8)).all()
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg progressive", "jpeg grey", "jpeg restart markers"])
+def test_the_bits_of_a_usual_jpeg_are_found(name: str) -> None:
+    assert jpeg_bits(PICTURES[name].content) == 8
+    assert jpeg_bits(PICTURES[name].content[:20]) is None
+    assert jpeg_bits(b"") is None
 
 
 def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,29 +136,64 @@ def test_the_compiled_model_interface_of_litert_answers_alike(
     assert compiled.invoke(photo[np.newaxis]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_onnxruntimes_threads_sleep_unless_they_are_asked_to_spin(model_folder: Path) -> None:
-    """By the CPU time of a process between its calls, as describe() says it."""
+def test_onnxruntimes_threads_do_not_spin_between_calls(model_folder: Path) -> None:
+    """By the CPU time of a process between its calls, and as describe() says it."""
     program = (
-        "import sys, time, numpy as np; from edgeclf import Classifier\n"
-        "with Classifier(sys.argv[1], runtime=sys.argv[2], threads=2) as classifier:\n"
-        "    images = np.zeros((1, 96, 96, 3), np.uint8)\n"
-        "    spent = 0.0\n"
-        "    for _ in range(20):\n"
-        "        classifier.probabilities(images)\n"
-        "        spent -= time.process_time()\n"
-        "        time.sleep(0.02)\n"
-        "        spent += time.process_time()\n"
-        "    print(spent / 20 * 1e3, classifier.describe().waiting)\n"
+        "import sys, time, numpy as np\n"
+        "from edgeclf import Classifier\n"
+        "from edgeclf.runtimes.onnxruntime import OnnxRuntime\n"
+        "images, waiting = np.zeros((1, 96, 96, 3), np.uint8), 'as the engine does'\n"
+        "if sys.argv[2] == 'bare':\n"
+        "    options = OnnxRuntime.import_engine().SessionOptions()\n"
+        "    options.intra_op_num_threads = 2\n"
+        "    session = OnnxRuntime.import_engine().InferenceSession(sys.argv[1], options)\n"
+        "    call = lambda: session.run(None, {'image': images})\n"
+        "else:\n"
+        "    classifier = Classifier(sys.argv[1], runtime=sys.argv[2], threads=2)\n"
+        "    call = lambda: classifier.probabilities(images)\n"
+        "    waiting = classifier.describe().waiting\n"
+        "spent = 0.0\n"
+        "for _ in range(20):\n"
+        "    call()\n"
+        "    spent -= time.process_time()\n"
+        "    time.sleep(0.02)\n"
+        "    spent += time.process_time()\n"
+        "print(spent / 20 * 1e3, waiting)\n"
     )
     found = {}
-    for name in ("onnxruntime", "onnxruntime-spinning"):
+    for name in ("onnxruntime", "onnxruntime-spinning", "bare"):
         done = subprocess.run(
             [sys.executable, "-c", program, model_folder / "mugs.int8.onnx", name],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        ms, waiting = done.stdout.split()
+        ms, _, waiting = done.stdout.strip().partition(" ")
         found[waiting] = float(ms)
-    assert found["sleeping"] < 1.0 < found["spinning"]
+    bare = found.pop("as the engine does")
+    assert found.keys() == {"sleeping", "spinning within a call"}
+    assert max(found.values()) < 3.0 < bare, "of 20 ms between two calls"
+
+
+def test_onnxruntime_gives_back_what_a_much_larger_batch_took(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf.runtimes.onnxruntime import OnnxRuntime
+
+    runtime = OnnxRuntime(load_artifact(model_folder / "mugs.int8.onnx"), threads=1)
+    session, given_back = runtime._session, []
+
+    class Recorder:
+        def run(self, names: object, inputs: dict[str, np.ndarray], rule: Any) -> Any:
+            key = "memory.enable_memory_arena_shrinkage"
+            given_back.append(rule is not None and rule.get_run_config_entry(key) == "cpu:0")
+            return session.run(names, inputs, rule)
+
+    runtime._session = Recorder()
+    expected = runtime.run(np.zeros((1, 96, 96, 3), np.uint8))
+    for count in (16, 3, 0, 1, 1, 8, 1, 1):
+        rows = runtime.run(np.zeros((count, 96, 96, 3), np.uint8))
+        assert np.array_equal(rows, np.repeat(expected, count, axis=0))
+    small_after_large = [False, False, False, True, False, False, False, True, False]
+    assert given_back == small_after_large
 
 
 @pytest.mark.parametrize("module", ["converters", "measurement", "runtimes"])

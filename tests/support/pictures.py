@@ -13,7 +13,7 @@ import io
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -399,7 +399,12 @@ def _tiff() -> Iterator[tuple[str, Picture]]:
 
 
 def tiff(
-    pixels: np.ndarray, order: str = "<", *, orientation: int = 1, tiled: bool = False
+    pixels: np.ndarray,
+    order: str = "<",
+    *,
+    orientation: int = 1,
+    tiled: bool = False,
+    more: Mapping[int, Sequence[int]] | None = None,
 ) -> bytes:
     """A TIFF without compression; Pillow writes no 16-bit colour and no tiles.
 
@@ -408,6 +413,7 @@ def tiff(
         order: Byte order, ``<`` or ``>``.
         orientation: As in EXIF.
         tiled: In tiles of 16 x 16 instead of one strip; the sides are multiples of 16.
+        more: Further tags, of whole numbers below 2**32.
     """
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -427,6 +433,7 @@ def tiff(
         (262, short, [2 if channels == 3 else 1]),
         (274, short, [orientation]),
         (277, short, [channels]),
+        *((number, long, list(values)) for number, values in (more or {}).items()),
     ]
     if tiled:
         tags += [(322, short, [16]), (323, short, [16]), (324, long, offsets),

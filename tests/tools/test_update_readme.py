@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,11 +46,51 @@ def test_only_what_lies_between_the_marks_is_replaced(tool: ModuleType, tmp_path
         tool.fill(page, "others", "new")
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results of the precisions and of the waiting threads."""
+    environment = {
+        "cpu": "a CPU", "cpu_flags": ["avx2"], "cpus_available": 2, "governor": None,
+        "kernel": "6", "python": "3", "libraries": {}, "commit": "c", "command": "python x",
+    }  # fmt: skip
+    row = {"size_bytes": 250_000, "p50_ms": 0.5, "ratio": 0.75, "top1_agreement": 0.9,
+           "max_change": 0.125}  # fmt: skip
+    rows = [
+        {**row, "file": "int8.tflite", "parts": 1},
+        {**row, "file": "int8.onnx", "parts": None},
+    ]
+    figures = [
+        {"what": f"{way}: {what}", "value": value, "unit": "ms"}
+        for what, value in (("a call", 0.25), ("CPU time", 20.0))
+        for way in ("spinning", "sleeping")
+    ]
+    for name, found in (("precisions", {"rows": rows}), ("waiting", {"figures": figures})):
+        document = {"method": "in turns", "environment": environment, **found}
+        (tmp_path / f"{name}.cpu.json").write_text(json.dumps(document))
+    return tmp_path
+
+
+def test_the_tables_of_precisions_and_of_waiting_threads(tool: ModuleType, folder: Path) -> None:
+    words = tool.benchmark_tables.precisions(folder)
+    assert "Measured on a CPU (avx2)" in words and "in turns" in words
+    lines = [[cell.strip() for cell in line[1:-1]] for line in table_lines(words)[2:]]
+    assert lines == [
+        ["int8.tflite", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "1"],
+        ["int8.onnx", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "–"],
+    ]
+    lines = [[cell.strip() for cell in line[1:-1]]
+             for line in table_lines(tool.benchmark_tables.waiting(folder))]  # fmt: skip
+    assert lines[0] == ["Threads and memory", "a call (ms)", "CPU time (ms)"]
+    assert lines[2:] == [["spinning", "0.250", "20.0"], ["sleeping", "0.250", "20.0"]]
+
+
 def test_the_pages_have_the_places() -> None:
     readme, benchmarks = REPOSITORY / "README.md", REPOSITORY / "benchmarks" / "README.md"
     for page, markers in (
         (readme, ["demo-rows"]),
         (benchmarks, ["demo-table", "device-table", "measuring", "peers", "scaling"]),
+        (REPOSITORY / "docs" / "conversion.md", ["precisions"]),
+        (REPOSITORY / "docs" / "runtimes.md", ["waiting"]),
     ):
         text = page.read_text(encoding="utf-8")
         assert all(f"<!-- {m}: written by" in text and f"<!-- /{m} -->" in text for m in markers)

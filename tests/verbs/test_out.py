@@ -30,6 +30,7 @@ TO_FILE = {
     "benchmark": ["gone.tflite", "--random"],
     "benchmark --compare": ["gone.tflite", "gone.onnx"],
     "profile": ["gone.tflite"],
+    "explain": ["gone.tflite", "gone.jpg"],
 }
 NOWHERE = Path("/proc/nowhere")  # where not even root may write
 

@@ -16,12 +16,13 @@ from edgeclf.converters.flatbuffer.foreign import (
     made_by_softmax,
     parameter_count,
     quantized_as,
+    with_one_image,
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
+    head_tensors,
     image_layers,
     input_name,
-    logits_layer,
     operator_outputs,
     tensor_ranks,
 )
@@ -30,9 +31,9 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 __all__ = [
     "as_float_graph",
     "constant_tensors",
+    "head_tensors",
     "image_layers",
     "input_name",
-    "logits_layer",
     "made_by_softmax",
     "operator_outputs",
     "pack",
@@ -43,5 +44,6 @@ __all__ = [
     "with_bytes_input",
     "with_free_batch",
     "with_metadata",
+    "with_one_image",
     "with_signature",
 ]

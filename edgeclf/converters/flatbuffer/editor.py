@@ -57,9 +57,10 @@ class Editor:
         operator = schema().OperatorT()
         operator.opcodeIndex = self._opcode_index(getattr(schema().BuiltinOperator, name))
         operator.inputs, operator.outputs = inputs, [output]
-        kind = type(options).__name__.removesuffix("T")
-        operator.builtinOptionsType = getattr(schema().BuiltinOptions, kind)
-        operator.builtinOptions = options
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(schema().BuiltinOptions, kind)
+            operator.builtinOptions = options
         return operator
 
     def _opcode_index(self, builtin: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf.converters.base import Quantized
+from edgeclf.converters.flatbuffer.edges import add_head, take_rgb
 from edgeclf.converters.flatbuffer.editor import Editor
 from edgeclf.converters.flatbuffer.tree import (
     INTEGERS,
@@ -21,6 +22,8 @@ from edgeclf.converters.flatbuffer.tree import (
     type_name,
     unpack_graph,
 )
+from edgeclf.converters.scores import Head
+from edgeclf.converters.source_spec import Channels
 from edgeclf.errors import ConversionError
 
 _BETWEEN = ("CAST", "DEQUANTIZE", "QUANTIZE")  # operators that only change a tensor's type
@@ -32,10 +35,11 @@ def as_float_graph(
     *,
     output: str = "",
     shapes: Mapping[int, Sequence[int]] = MappingProxyType({}),
+    head: Head | None = None,
+    channels: Channels = "rgb",
     channels_first: bool = False,
-    logits: bool = False,
 ) -> bytes:
-    """A model as the converters quantise it: NHWC float32 in, probabilities float32 out.
+    """A model as the converters quantise it: RGB in NHWC float32 in, probabilities float32 out.
 
     Numbers of other types at its ends are quantised and dequantised by their own scale, or cast
     where they have none. Weights that are only stored in fewer bits become float32.
@@ -45,8 +49,9 @@ def as_float_graph(
         output: Name of the tensor that holds the scores; empty for the only one.
         shapes: Of its tensors, by index, where they are others than the file says: a size may be
             open there.
-        channels_first: Whether its input is [1, 3, H, W]; a TRANSPOSE is put before it.
-        logits: Whether its output still needs a softmax; one is put behind it.
+        head: What makes probabilities of its output; None where it answers them.
+        channels: What its input takes.
+        channels_first: Whether its input is [1, C, H, W].
 
     Raises:
         ConversionError: It has another number of graphs, or takes or answers other types.
@@ -66,23 +71,33 @@ def as_float_graph(
     _store_as_floats(tree, graph)
     editor = Editor(tree)
     _take_floats(editor, graph)
-    if channels_first:
-        given = graph.tensors[graph.inputs[0]]
-        batch, channels, height, width = map(int, given.shape)
-        outer = editor.tensor("image_nhwc", schema().TensorType.FLOAT32,
-                              (batch, height, width, channels))  # fmt: skip
-        order = editor.constant("to_channels_first", np.array([0, 3, 1, 2], "<i4"))
-        editor.first("TRANSPOSE", schema().TransposeOptionsT(), [outer, order], graph.inputs[0])
-        graph.inputs = [outer]
+    take_rgb(editor, graph, channels, channels_first=channels_first)
     _answer_floats(editor, graph)
-    if logits:
-        scores = graph.outputs[0]
-        options = schema().SoftmaxOptionsT()
-        options.beta = 1.0
-        answer = editor.tensor("softmax", schema().TensorType.FLOAT32, graph.tensors[scores].shape)
-        editor.last("SOFTMAX", options, [scores], answer)
-        graph.outputs = [answer]
+    if head is not None:
+        add_head(editor, graph, head)
     editor.sign("image", "probabilities")
+    return pack(tree)
+
+
+def with_one_image(model: bytes) -> bytes:
+    """Frees a batch that is written into the model's own RESHAPE operators; the same for one."""
+    tree, graph = unpack_graph(model)
+    batch = int(graph.tensors[graph.inputs[0]].shape[0])
+    if batch == 1:
+        return model
+    editor = Editor(tree)
+    for operator in graph.operators:
+        if operator_name(tree, operator) != "RESHAPE" or len(operator.inputs) < 2:
+            continue
+        tensor = graph.tensors[operator.inputs[1]]
+        if _is_stored(tree, tensor):
+            data = np.asarray(tree.buffers[tensor.buffer].data).tobytes()
+            sizes = np.frombuffer(data, "<i4").copy()
+            if sizes.size and sizes[0] == batch:
+                sizes[0] = 1
+                operator.inputs = [operator.inputs[0], editor.constant("shape_of_one", sizes)]
+                operator.builtinOptions = None  # which hold the sizes once more
+                operator.builtinOptionsType = 0
     return pack(tree)
 
 

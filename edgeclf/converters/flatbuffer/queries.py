@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeclf.converters.flatbuffer.tree import operator_name, text, unpack_graph
 
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_HEAD = ("SOFTMAX", "LOGISTIC", "SUB", "CONCATENATION")  # what makes probabilities of logits
 
 
 def input_name(model: bytes) -> str:
@@ -47,14 +48,24 @@ def image_layers(model: bytes) -> set[str]:
     return found
 
 
-def logits_layer(model: bytes) -> str | None:
-    """Output of the dense layer that the last softmax takes; None where there is none."""
+def head_tensors(model: bytes) -> tuple[str | None, list[str]]:
+    """The dense layer's output that probabilities are made of, and what is computed of it.
+
+    Returns:
+        The name of the logits, None where no dense layer stands there; and the names of the
+        tensors behind them, up to the output.
+    """
     tree, graph = unpack_graph(model)
     makers = {operator.outputs[0]: operator for operator in graph.operators}
-    last = makers.get(graph.outputs[0])
-    if last is None or operator_name(tree, last) != "SOFTMAX":
-        return None
-    dense = makers.get(last.inputs[0])
-    if dense is None or operator_name(tree, dense) != "FULLY_CONNECTED":
-        return None
-    return text(graph.tensors[dense.outputs[0]].name)
+    operator = makers.get(graph.outputs[0])
+    behind: list[str] = []
+    while operator is not None:
+        name = text(graph.tensors[operator.outputs[0]].name)
+        kind = operator_name(tree, operator)
+        if kind == "FULLY_CONNECTED" and behind:
+            return name, behind
+        if kind not in _HEAD:
+            break
+        behind.append(name)
+        operator = next((makers[i] for i in operator.inputs if i in makers), None)
+    return None, []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf.converters.base import Graph, TensorFlowGraph
+from edgeclf.converters.base import Graph
 from edgeclf.converters.labels import read_labels
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ConversionError, OptionError, mapped
@@ -131,7 +131,7 @@ def in_type(values: Any, dtype: Any, path: Path) -> Any:
 
 
 @contextmanager
-def answering(engine: str, path: Path, tensor: str, shape: Sequence[int]) -> Iterator[None]:
+def answering(engine: str, path: Path, tensor: str, shape: Sequence[int | None]) -> Iterator[None]:
     """Says which model an engine cannot run, and what it was given.
 
     Raises:
@@ -145,18 +145,3 @@ def answering(engine: str, path: Path, tensor: str, shape: Sequence[int]) -> Ite
         "are, --input-size how large its pictures.",
     ):
         yield
-
-
-def tensorflow_graph(
-    function: Callable[[Any], Any], variables: Sequence[Any], source_spec: SourceSpec
-) -> TensorFlowGraph:
-    """The network as the converters take it: NHWC in, probabilities out."""
-    import tensorflow as tf
-
-    def probabilities(image: Any) -> Any:
-        if source_spec.layout == "nchw":
-            image = tf.transpose(image, (0, 3, 1, 2))
-        scores = function(image)
-        return tf.nn.softmax(scores) if source_spec.scores == "logits" else scores
-
-    return TensorFlowGraph(probabilities, variables)

@@ -85,7 +85,7 @@ def _load(content: bytes, path: Path) -> Any:
 
 
 def _predictor(session: Any, given: Any, output: str, path: Path) -> Callable[[Any], Any]:
-    fixed = given.shape[0] if given.shape and isinstance(given.shape[0], int) else 0
+    fixed = _sizes(given.shape)[0] or 0
 
     def predict(images: Any) -> Any:
         values = in_type(images, _TYPES[given.type], path)
@@ -104,7 +104,8 @@ def _predictor(session: Any, given: Any, output: str, path: Path) -> Callable[[A
 
 
 def _sizes(shape: Any) -> tuple[int | None, ...]:
-    return tuple(size if isinstance(size, int) else None for size in shape or ())
+    """The shape; None where a size is open: it has a name there, or, from PaddlePaddle, is -1."""
+    return tuple(size if isinstance(size, int) and size > 0 else None for size in shape or ())
 
 
 def _check_kinds(session: Any, path: Path) -> None:

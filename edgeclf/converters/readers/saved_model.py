@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeclf.converters.base import TensorFlowGraph
 from edgeclf.converters.readers.base import (
     ForeignModel,
     Output,
@@ -16,7 +17,6 @@ from edgeclf.converters.readers.base import (
     choose_output,
     in_type,
     only_input,
-    tensorflow_graph,
 )
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, mapped
@@ -68,7 +68,7 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
     variables = list(signature.variables)
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
-    graph = tensorflow_graph(function, [loaded, *variables], source_spec)
+    graph = TensorFlowGraph(function, [loaded, *variables])
     return ForeignModel(graph, predict, _sizes(spec.shape), parameters, "saved_model")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeclf.converters import flatbuffer
 from edgeclf.converters.base import FileGraph
+from edgeclf.converters.channels import count_of
 from edgeclf.converters.readers.base import (
     ForeignModel,
     Output,
@@ -44,7 +45,8 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     chosen = outputs.index(choose_output(outputs, path, source_spec))
     shape = _sizes(given)
     _check_range(given, path, source_spec)
-    resized = _one_image(shape, source_spec)
+    resized = _run_shape(shape, source_spec)
+    batch = resized[0] or 1
     if None not in resized:  # else it is about to be asked for
         with answering(library, path, given["name"], resized), first_words_of(library):
             if resized != tuple(given["shape"]):
@@ -58,18 +60,19 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
         answers[chosen]["name"],
         flatbuffer.quantized_as(content),
     )
-    predict = _predictor(interpreter, library, given, answers[chosen], path)
+    predict = _predictor(interpreter, library, given, answers[chosen], path, batch)
     parameters = flatbuffer.parameter_count(content)
     return ForeignModel(graph, predict, shape, parameters, "tflite")
 
 
-def _one_image(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[int | None, ...]:
-    """The shape of one image, where a size is open the one that was said; None without."""
+def _run_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[int | None, ...]:
+    """The shape to run with, where a size is open the one that was said; None without."""
     if len(shape) != 4:
         return tuple(shape)
     rows, columns = source_spec.input_size or (None, None)
-    said = (1, 3, rows, columns) if source_spec.layout == "nchw" else (1, rows, columns, 3)
-    return 1, *(own or size for own, size in zip(shape[1:], said[1:], strict=True))
+    depth = count_of(source_spec.channels)
+    said = (1, depth, rows, columns) if source_spec.layout == "nchw" else (1, rows, columns, depth)
+    return tuple(own or size for own, size in zip(shape, said, strict=True))
 
 
 def _check_range(given: Mapping[str, Any], path: Path, source_spec: SourceSpec) -> None:
@@ -91,19 +94,23 @@ def _check_range(given: Mapping[str, Any], path: Path, source_spec: SourceSpec) 
 
 
 def _predictor(
-    interpreter: Any, library: str, given: Mapping[str, Any], answer: Mapping[str, Any], path: Path
-) -> Callable[[Any], Any]:
+    interpreter: Any, library: str, given: Mapping[str, Any], answer: Mapping[str, Any],
+    path: Path, batch: int,
+) -> Callable[[Any], Any]:  # fmt: skip
     def predict(images: Any) -> Any:
         rows = []
         for image in images:
-            values = in_type(*_in_steps(image[np.newaxis], given), path)
+            # A batch that is fixed is filled up with the same image.
+            full = np.repeat(image[np.newaxis], batch, axis=0)
+            values = in_type(*_in_steps(full, given), path)
             with answering(library, path, given["name"], values.shape):
                 interpreter.set_tensor(given["index"], values)
                 interpreter.invoke()
                 scores = interpreter.get_tensor(answer["index"]).copy()
             scale, zero_point = answer["quantization"]
             scores = scores.astype(np.float32)
-            rows.append(as_rows((scores - zero_point) * scale if scale else scores, 1))
+            scores = (scores - zero_point) * scale if scale else scores
+            rows.append(as_rows(scores, batch)[:1])
         return np.concatenate(rows)
 
     return predict

@@ -13,7 +13,7 @@ import numpy as np
 from edgeclf.errors import MeasurementError, mapped
 from edgeclf.measurement.profiler.trace import Arithmetic, Step, Trace, random_tensor
 from edgeclf.metrics.multiply_adds import onnx_multiply_adds
-from edgeclf.runtimes.onnxruntime import open_session, session_options
+from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session, session_options
 
 _SUFFIX = "_kernel_time"
 _BLOCKED = f"_nchwc{_SUFFIX}"
@@ -57,8 +57,9 @@ class OnnxRuntimeProfiler:
         if not prepack:
             options.add_session_config_entry("session.disable_prepacking", "1")
         if not layouts:
-            levels = self._onnxruntime.GraphOptimizationLevel
-            options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
+            engine: Any = OnnxRuntime.import_engine()
+            extended = engine.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            options.graph_optimization_level = extended
         with mapped(MeasurementError, "onnxruntime cannot load this model"):
             return open_session(self._content, options)
 

@@ -1,0 +1,203 @@
+"""Keras models from files: loaded for their answers, and traced in a form that exporters take."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgeclf.converters.base import TensorFlowGraph
+from edgeclf.errors import ArtifactError, ConversionError, mapped
+from edgeclf.networks.backend import keras, layers, tf
+
+# Keras 2 wrote `groups` for all convolutions; Keras 3 refuses it where it could only be one.
+_WITHOUT_GROUPS = (
+    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
+    layers.DepthwiseConv1D, layers.DepthwiseConv2D,
+    layers.SeparableConv1D, layers.SeparableConv2D,
+)  # fmt: skip
+_OTHER_FLOATS = ("float16", "bfloat16", "float64")
+_OTHER_POLICIES = (*_OTHER_FLOATS, "mixed_float16", "mixed_bfloat16")
+# What may stand before a layer that gives pictures their size.
+_ON_PIXELS = (layers.InputLayer, layers.Rescaling, layers.Normalization)
+_SIZED = (layers.Resizing, layers.CenterCrop)
+
+
+def load(path: Path, *, trust: bool) -> keras.Model:
+    """A model that computes in float32 and whose layers are called what exporters allow.
+
+    Args:
+        path: A ``.keras`` or ``.h5`` file.
+        trust: Whether code in the file may run.
+
+    Raises:
+        ArtifactError: Keras cannot load it.
+        ConversionError: It holds code and is not trusted, is quantised, was never called, or is no
+            classifier of one image.
+    """
+    with mapped(ArtifactError, f"Keras cannot load {path}"), _reading_keras_2():
+        try:
+            model = keras.saving.load_model(path, compile=False, safe_mode=not trust)
+        except ValueError as exc:
+            if "Lambda" not in str(exc) and "safe_mode" not in str(exc):
+                raise
+            raise ConversionError(
+                f"{path} holds code (a Lambda layer or the like), which loading it would run. "
+                "If you know where it comes from, add --trust."
+            ) from exc
+    _check(model, path)
+    model = _in_float32(model, path)
+    for layer in _all_layers(model):
+        layer.name = _exportable_name(layer.name)
+    return model
+
+
+def graph_of(model: keras.Model) -> TensorFlowGraph:
+    """The network as exporters take it, without what it does only in training."""
+
+    def scores(image: Any) -> Any:
+        with _depthwise(model):
+            return model(image, training=False)
+
+    return TensorFlowGraph(scores, [variable.value for variable in model.variables])
+
+
+def input_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """The shape it takes; one that is open is what the model itself makes of it first."""
+    shape: tuple[int | None, ...] = tuple(model.input_shape)
+    if len(shape) != 4 or None not in shape[1:3]:
+        return shape
+    for layer in _all_layers(model):
+        if isinstance(layer, _SIZED):
+            return (shape[0], layer.height, layer.width, shape[3])
+        if not isinstance(layer, (*_ON_PIXELS, keras.Model)):
+            break
+    return shape
+
+
+@contextlib.contextmanager
+def _reading_keras_2() -> Iterator[None]:
+    """Lets layers be made from what Keras 2 said of them."""
+
+    def from_config(original: Any, config: dict[str, Any]) -> Any:
+        return original(**{name: v for name, v in config.items() if (name, v) != ("groups", 1)})
+
+    for each in _WITHOUT_GROUPS:
+        each.from_config = classmethod(from_config)
+    try:
+        yield
+    finally:
+        for each in _WITHOUT_GROUPS:
+            del each.from_config
+
+
+def _check(model: keras.Model, path: Path) -> None:
+    inputs = getattr(model, "inputs", None)
+    if not model.built or inputs is None:
+        raise ConversionError(
+            f"{path} was never called, so its layers have no shapes. Call the model once on an "
+            "image, or give it a keras.Input, and save it again."
+        )
+    if len(inputs) != 1 or len(model.outputs) != 1:
+        raise ConversionError(
+            f"{path} has {len(inputs)} inputs and {len(model.outputs)} outputs; an image "
+            "classifier has one of each."
+        )
+    for layer in _all_layers(model):
+        mode = getattr(layer.dtype_policy, "quantization_mode", None)
+        if mode is None:
+            continue
+        raise ConversionError(
+            f"{path} was quantised by Keras (quantize({mode!r})); what is quantised already cannot "
+            "be converted again. Take the model from before."
+        )
+
+
+def _in_float32(model: keras.Model, path: Path) -> keras.Model:
+    """The model itself, or one of the same weights where it computes in other floats."""
+    if not _uses_other_floats(model):
+        return model
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    with (
+        mapped(ConversionError, f"Keras cannot build {path} in float32"),
+        SafeModeScope(False),  # what it could run has run when the file was loaded
+    ):
+        plain = type(model).from_config(_with_float32(model.get_config()))
+        plain.set_weights(model.get_weights())
+    if _uses_other_floats(plain):
+        raise ConversionError(
+            f"{path} computes in {', '.join(_OTHER_FLOATS)} or a mix of them by code of its own. "
+            "Build it with the dtype policy float32, load its weights and save it again."
+        )
+    return plain
+
+
+def _uses_other_floats(model: keras.Model) -> bool:
+    computed = [layer.compute_dtype for layer in _all_layers(model)]
+    return any(dtype in _OTHER_FLOATS for dtype in (model.inputs[0].dtype, *computed))
+
+
+def _with_float32(config: Any) -> Any:
+    """A config with each dtype and each dtype policy of other floats replaced."""
+    if isinstance(config, list | tuple):
+        return type(config)(map(_with_float32, config))
+    if not isinstance(config, dict):
+        return config
+    changed = {name: _with_float32(value) for name, value in config.items()}
+    if changed.get("class_name") == "DTypePolicy":
+        name = changed["config"]["name"]
+        changed["config"]["name"] = "float32" if name in _OTHER_POLICIES else name
+    if isinstance(changed.get("dtype"), str) and changed["dtype"] in _OTHER_POLICIES:
+        changed["dtype"] = "float32"
+    return changed
+
+
+def _all_layers(model: keras.Model) -> list[Any]:
+    """The model, its layers, and those within them."""
+    return list(model._flatten_layers())
+
+
+def _exportable_name(name: str) -> str:
+    """A name that TensorFlow takes for a scope, at the root too."""
+    return re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_-]", "_", name)) or "layer"
+
+
+def _is_depthwise(layer: Any) -> bool:
+    """Whether a convolution has a group for each channel, and TensorFlow a depthwise one for it."""
+    if not isinstance(layer, layers.Conv2D) or layer.data_format != "channels_last":
+        return False
+    strides, dilations = set(layer.strides), set(layer.dilation_rate)
+    has_kernel = len(strides) == 1 and 1 in (*strides, max(dilations))
+    return layer.groups > 1 and layer.kernel.shape[2] == 1 and has_kernel
+
+
+@contextlib.contextmanager
+def _depthwise(model: keras.Model) -> Iterator[None]:
+    """Lets convolutions with a group for each channel run as what they are.
+
+    Keras hands grouped convolutions to XLA, and engines are many times slower at a convolution of
+    as many groups as channels than at a depthwise one.
+    """
+    changed = [layer for layer in _all_layers(model) if _is_depthwise(layer)]
+    for layer in changed:
+        layer.convolution_op = partial(_depthwise_convolution, layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.convolution_op
+
+
+def _depthwise_convolution(layer: Any, inputs: Any, kernel: Any) -> Any:
+    rows, columns, _, filters = kernel.shape
+    return tf.nn.depthwise_conv2d(
+        inputs,
+        tf.reshape(kernel, (rows, columns, layer.groups, filters // layer.groups)),
+        strides=(1, *layer.strides, 1),
+        padding=layer.padding.upper(),
+        dilations=layer.dilation_rate,
+    )
