@@ -142,12 +142,13 @@ def describe(result: dict[str, Any]) -> str:
     trust, reliability, novel = (result[key] for key in ("trust", "reliability", "novelty"))
     held_out = trust["data"]["held_out"]["images"]
     low, high = trust["temperature"]["interval_95"]
+    score = trust["novelty"]["score"].replace("_", " ")
     lines = [
         f"fitted to {trust['data']['fitted']['images']} photos; of {held_out} others:",
         f"  confidence: temperature {trust['temperature']['value']:.3f} [{low:.3f} to {high:.3f}], "
         f"calibration error {reliability['before']['calibration_error']:.3f} before, "
         f"{reliability['after']['calibration_error']:.3f} after",
-        f"  unknown: by {trust['novelty']['score']}, as {trust['novelty']['why']}; of known ones "
+        f"  unknown: by {score}, as {trust['novelty']['why']}; of known ones "
         f"{_share(novel, 'false_unknown')}, asked for {trust['novelty']['false_unknown_rate']:.1%}",
     ]
     if "recall" in novel:

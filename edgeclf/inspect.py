@@ -171,7 +171,7 @@ def _trust(document: Mapping[str, Any]) -> _Rows:
     recall = f", {measured['recall']:.1%} of unknown ones" if "recall" in measured else ""
     wanted = f"{novelty['false_unknown_rate']:.1%} were asked for"
     shares = f"{measured['false_unknown']:.1%} of known photos{recall} are called so, {wanted}"
-    yield "unknown", f"by {novelty['score']}; {shares}"
+    yield "unknown", f"by {_words(novelty['score'])}; {shares}"
     covered = (f"{float(c):.0%} held {share:.1%}" for c, share in measured["coverage"].items())
     yield "sets", f"by {trust['sets']['score']}; {', '.join(covered)}"
 
