@@ -63,6 +63,7 @@ def draw_overlay(image: ImageSource, explanation: Explanation) -> Image.Image:
     canvas = Image.new("RGB", (2 * size[0] + 3 * _MARGIN, size[1] + _LEGEND + _MARGIN), "white")
     for place, content in enumerate((pixels, blend)):
         drawn = np.rint(content).astype(np.uint8)
+        drawn[1:, 1:][line[:-1, :-1]] = 0  # a shadow, to be seen on white too
         drawn[line] = 255
         canvas.paste(Image.fromarray(drawn), (_MARGIN + place * (size[0] + _MARGIN), _MARGIN))
     _draw_legend(canvas, explanation, size[1] + 2 * _MARGIN)
