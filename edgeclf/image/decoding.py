@@ -170,9 +170,9 @@ def _levels(image: Image.Image) -> Image.Image:
         return image
     samples = np.asarray(image).astype(np.uint16)
     if tags.get(BITS) == (12,):
-        samples = samples << 4
+        samples <<= 4
     if tags.get(PHOTOMETRIC) == (0,):  # WhiteIsZero
-        samples = np.uint16(0xFFFF) - samples
+        samples ^= 0xFFFF
     levels = Image.fromarray(samples)
     levels.info = image.info
     return levels
