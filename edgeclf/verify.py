@@ -153,7 +153,8 @@ def _as_text(model: str, result: Verification) -> str:
     text = (
         f"{printable(model)}: verified on {result.runtime.library} "
         f"{result.runtime.library_version} ({result.runtime.device}): "
-        f"{result.images} golden images, largest change of a probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
+        f"{result.images} golden images, largest change of a "
+        f"probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
         f"{result.photo} at every stage"
     )
     if result.confidence_change is not None:

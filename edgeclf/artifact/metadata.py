@@ -16,9 +16,8 @@ from edgeclf.errors import ArtifactError, OptionError, listed
 from edgeclf.image import ImageSpec, UInt8Array
 
 FORMAT_VERSION = 1
-CONTROL = re.compile(
-    "[\0-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]"
-)  # what moves cursors, or is no text
+# What steers a terminal, and half of a letter.
+CONTROL = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _URL = re.compile(r"https?://\S+")
 
 Format = Literal["tflite", "onnx", "keras"]
