@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, get_args
 
 from edgeclf.errors import OptionError
 from edgeclf.system.device import Device
+from edgeclf.system.words import json_line, printable
 
 if TYPE_CHECKING:
     from edgeclf.image import ImageSource
@@ -135,7 +135,7 @@ def _as_text(
         notes.insert(0, f"confidence {answer.confidence:.1%}")
     if labels is not None:
         notes.append(f"set: {', '.join(labels)}")
-    return f"{image}: {words}  ({'; '.join(notes)})"
+    return f"{printable(image)}: {words}  ({'; '.join(notes)})"
 
 
 def _as_json(
@@ -150,7 +150,7 @@ def _as_json(
         "set": labels,
         "timing": dataclasses.asdict(answer.timing),
     }
-    return json.dumps(document, ensure_ascii=False)
+    return json_line(document, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
 from edgeclf.system.progress import log, print_every_letter
@@ -32,10 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow's Python side warns of retraced functions: true, and nothing a user can act on.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        args = _parser(verb).parse_args(argv)
+        try:
+            args = _parser(verb).parse_args(argv)
+        except SystemExit:  # of --help and --version, whose text may find no room
+            _flush()
+            raise
         code = int(args.run(args))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _flush()
         return code
     except EdgeclfError as exc:
         log(f"edgeclf: {exc}")
@@ -53,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     forget_closed_streams()
     return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _in_words(error: OSError | UnicodeError) -> str:
@@ -78,9 +87,16 @@ class _Version(argparse.Action):
         raise SystemExit(0)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises where its help finds no room, which argparse passes over."""
+
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)
+
+
 def _parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser; only the chosen verb's module is imported for its arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edgeclf",
         description="Image classifiers for the edge: train, distil, convert, prove.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import ImageError, OptionError
+from edgeclf.system.words import printable
 
 if TYPE_CHECKING:
     from edgeclf.explanation.methods import Explanation, Method
@@ -128,7 +129,7 @@ def _explain_all(classifier: Classifier, args: argparse.Namespace, out: Path) ->
             log(f"edgeclf: {exc}")
             failed = 2
             continue
-        print(f"{image}: {caption(found)}")
+        print(f"{printable(image)}: {caption(found)}")
         entries.append((image, image, found))
     if not entries:
         return failed

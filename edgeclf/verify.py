@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import EdgeclfError, VerificationError
+from edgeclf.system.words import json_line, printable
 
 if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
@@ -122,7 +122,7 @@ def _to_json(model: str, result: Verification | EdgeclfError) -> str:
         document = {"error": type(result).__name__, "message": str(result)}
     else:
         document = dataclasses.asdict(result)
-    return json.dumps({"model": model, **document}, ensure_ascii=False)
+    return json_line({"model": model, **document}, sys.stdout)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,8 +151,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _as_text(model: str, result: Verification) -> str:
     text = (
-        f"{model}: verified on {result.runtime.library} {result.runtime.library_version} "
-        f"({result.runtime.device}): {result.images} golden images, largest change of a "
+        f"{printable(model)}: verified on {result.runtime.library} "
+        f"{result.runtime.library_version} ({result.runtime.device}): "
+        f"{result.images} golden images, largest change of a "
         f"probability {result.max_change:.6f} (allowed {result.tolerance}); its JPEG is "
         f"{result.photo} at every stage"
     )

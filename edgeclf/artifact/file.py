@@ -23,6 +23,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -97,7 +98,9 @@ class Artifact:
 def is_artifact(content: bytes) -> bool:
     """Whether a file is, or was before it was damaged, an artifact of edgeclf."""
     front = content[:64]
-    return MAGIC in front or _JSON_NAME.encode() in front or _SEAL_MAGIC in content[-_SEAL_LENGTH:]
+    marked = MAGIC in front or _JSON_NAME.encode() in front
+    is_text = not re.search(rb"[\0-\x08\x0e-\x1f]", front)  # which may tell of one
+    return (marked and not is_text) or _SEAL_MAGIC in content[-_SEAL_LENGTH:]
 
 
 def load_artifact(source: str | os.PathLike[str] | bytes) -> Artifact:

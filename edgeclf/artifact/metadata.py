@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -16,6 +16,8 @@ from edgeclf.errors import ArtifactError, OptionError, listed
 from edgeclf.image import ImageSpec, UInt8Array
 
 FORMAT_VERSION = 1
+# What steers a terminal, and half of a letter.
+CONTROL = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _URL = re.compile(r"https?://\S+")
 
 Format = Literal["tflite", "onnx", "keras"]
@@ -126,13 +128,7 @@ class Metadata:
     written_by: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise OptionError(
-                f"Labels are {listed(map(repr, self.labels))}; expected at least two different "
-                "names."
-            )
-        if any(len(label.splitlines()) != 1 or not label.strip() for label in self.labels):
-            raise OptionError("A label is empty or spans lines; labels.txt holds one a line.")
+        _check_labels(self.labels)
         if self.precision not in get_args(Precision):
             raise OptionError(
                 f"Precision is {self.precision!r}; expected one of {get_args(Precision)}."
@@ -189,6 +185,24 @@ class Metadata:
             return cls(**fields)
         except (KeyError, TypeError, OptionError) as exc:
             raise ArtifactError(f"The artifact's metadata is incomplete: {exc}.") from exc
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """Checks that class names are different ones, each a line of text."""
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise OptionError(
+            f"Labels are {listed(map(repr, labels))}; expected at least two different names."
+        )
+    for label in labels:
+        if len(label.splitlines()) != 1 or not label.strip():
+            raise OptionError(
+                f"The label {label!r} is empty or spans lines; labels.txt holds one a line."
+            )
+        if found := CONTROL.search(label):
+            raise OptionError(
+                f"The label {label!r} holds {found[0]!r}, a control character or half a letter; "
+                "expected text. Rename the class."
+            )
 
 
 def _check_types(document: Mapping[str, Any]) -> None:

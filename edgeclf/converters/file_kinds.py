@@ -5,6 +5,7 @@ What cannot be converted is named for what it is, with the way on.
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import zipfile
@@ -30,11 +31,13 @@ _CORE_ML_TYPES = 200  # and above: the kinds of model in Core ML's Model.proto
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (rb"version https://git-lfs", "is a Git LFS pointer, which stands for the model. Fetch the "
      "model with 'git lfs pull'"),
-    (rb"\s*<(!doctype html|html|head|body)", f"is an HTML page. {_DOWNLOAD}"),
+    (rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)", f"is an HTML page. {_DOWNLOAD}"),
     (rb"\s*<\?xml[^>]*>\s*<net\b", "is a network of OpenVINO. Convert the model it was made from"),
     (rb"\s*<(\?xml|error)", f"is XML, mostly a server's error message. {_DOWNLOAD}"),
     (rb"\s*\{[^\0]*\"modelTopology\"", "is a model of TensorFlow.js. Convert the Keras model or "
      "SavedModel that it was made from"),
+    (rb"\s*\{[^\0]*\"ir_?version\"\s*:", "is an ONNX model written as JSON. Write it as .onnx: "
+     "onnx.save(onnx.load(FILE, format='json'), 'model.onnx')"),
     (rb"\s*[\[{]\s*[\"\[{}\]]", f"is JSON. {_DOWNLOAD}"),
     (rb"....ORTM", "is in ONNX Runtime's own format (.ort). Convert the .onnx it was made from"),
     (rb"[fp]trt", "is an engine of TensorRT, made for one GPU. Convert the .onnx it was made from"),
@@ -64,8 +67,9 @@ def kind_of(path: Path) -> Kind:
     content = path.read_bytes()
     if not content:
         raise ArtifactError(f"{path} is empty. {_DOWNLOAD}.")
+    front = _front(content)
     for beginning, words in _BEGINNINGS:
-        if re.match(beginning, content[:65536], re.DOTALL | re.IGNORECASE):
+        if re.match(beginning, front, re.DOTALL | re.IGNORECASE):
             raise ArtifactError(f"{path} {words}.")
     if content[4:8] == b"TFL3":
         return "tflite"
@@ -131,7 +135,12 @@ def _kind_of_message(path: Path, content: bytes) -> Kind:
         raise ArtifactError(
             f"{path} is a part of a SavedModel. Convert the folder that it lies in: {path.parent}."
         )
-    if content[:1] == b"\x0a" and fields.get(1) == b"\x0a" and has <= {1, 2, 3, 4}:
+    if (
+        not _is_text(content)
+        and content[:1] == b"\x0a"
+        and fields.get(1) == b"\x0a"
+        and has <= {1, 2, 3, 4}
+    ):
         raise ArtifactError(
             f"{path} is a frozen graph of TensorFlow 1. Convert the SavedModel or Keras model that "
             "it was made from."
@@ -144,8 +153,19 @@ def _kind_of_message(path: Path, content: bytes) -> Kind:
     raise ArtifactError(f"{path} is {known}; expected {_EXPECTED}.")
 
 
+def _front(content: bytes) -> bytes:
+    """The beginning of a file; of a text without its byte order mark, in UTF-8."""
+    front = content[:65536]
+    if front.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return front.decode("utf-16", errors="replace").encode(errors="replace")
+    return front.removeprefix(codecs.BOM_UTF8)
+
+
 def _is_text(content: bytes) -> bool:
+    """Whether it is UTF-8 without control characters; the last letter may be cut."""
+    front = _front(content)[:4096]
     try:
-        return content[:4096].decode(errors="strict").isprintable() or b"\n" in content[:4096]
+        codecs.getincrementaldecoder("utf-8")().decode(front)
     except UnicodeDecodeError:
         return False
+    return not re.search(rb"[\0-\x08\x0e-\x1f]", front)

@@ -17,6 +17,7 @@ from edgeclf.datasets.labels import (
     of_lines,
     read_rows,
     read_text,
+    with_ids,
 )
 from edgeclf.datasets.manifest import is_table
 from edgeclf.errors import DataError, OptionError, listed
@@ -77,7 +78,9 @@ def _entries(file: Path, text: str) -> list[Entry]:
 
 def _of_table(file: Path, rows: list[tuple[int, list[str]]], word: str = "line") -> list[Entry]:
     """The classes of a table, whose first row may be a header."""
-    header = [field.lower().replace(" ", "_") for field in rows[0][1]] if rows else []
+    if not rows:
+        raise OptionError(f"{file} is empty; expected {_EXPECTED}.")
+    header = [field.lower().replace(" ", "_") for field in rows[0][1]]
     headless = any(map(WHOLE.fullmatch, header)) or (len(header) == 1 and header[0] not in _NAMES)
     body = rows if headless else rows[1:]
     id_, name = _columns(file, header, headless, [fields for _, fields in body])
@@ -87,10 +90,11 @@ def _of_table(file: Path, rows: list[tuple[int, list[str]]], word: str = "line")
                 f"{file}, {word} {number} has {len(fields)} fields; expected {len(header)}. A name "
                 "with a comma in it needs quotes."
             )
-    return [
+    entries = [
         Entry(f"{word} {number}", fields[name], None if id_ is None else fields[id_])
         for number, fields in body
     ]
+    return with_ids(entries) if id_ is None else entries
 
 
 def _columns(
@@ -112,9 +116,7 @@ def _columns(
     if not ids and len(names) > 1 and names[-1] in whole:  # "label,name": one has the numbers
         ids = [names.pop()]
     if not names or (not ids and len(header) > 1):
-        raise OptionError(
-            f"{file} has the columns {listed(header) or 'none'}; expected id and name."
-        )
+        raise OptionError(f"{file} has the columns {listed(header)}; expected id and name.")
     return (ids[0] if ids else None), names[0]
 
 
@@ -133,22 +135,52 @@ def _of_json(file: Path, value: Any) -> list[Entry]:
         for key in _KEYS:
             if isinstance(value.get(key), list | dict):
                 return _of_json(file, value[key])
-        if all(isinstance(number, int) for number in value.values()):
-            return [Entry(f"id {number}", name, str(number)) for name, number in value.items()]
-        return [Entry(f"id {number}", _name(each), number) for number, each in value.items()]
+        return _of_map(file, value)
     if not isinstance(value, list):
         raise OptionError(f"{file} holds {str(value)[:80]!r}; expected {_EXPECTED}.")
     if value and all(isinstance(each, dict) for each in value):
         header = [*value[0]]
-        rows = [[_name(each.get(key)) for key in header] for each in value]
+        rows = [[_name(file, each.get(key)) for key in header] for each in value]
         return _of_table(file, [*enumerate([header, *rows])], "entry")
-    return [Entry(f"entry {number}", _name(each)) for number, each in enumerate(value, 1)]
+    if value and all(_is_pair(each) for each in value):
+        rows = [[str(field) for field in each] for each in value]
+        return _of_table(file, [*enumerate(rows, 1)], "entry")
+    entries = [Entry(f"entry {number}", _name(file, each)) for number, each in enumerate(value, 1)]
+    return with_ids(entries)
 
 
-def _name(value: Any) -> str:
+def _of_map(file: Path, value: dict[str, Any]) -> list[Entry]:
+    """The classes of a map from name to id, or from id to name; of both, ids are the values."""
+    ids = [str(each) if _is_whole(each) else each for each in value.values()]
+    if all(_is_whole(each) for each in value.values()) or (
+        all(isinstance(each, str) and WHOLE.fullmatch(each) for each in ids)
+        and not all(map(WHOLE.fullmatch, value))
+    ):
+        return [Entry(f"id {id_}", name, id_) for name, id_ in zip(value, ids, strict=True)]
+    return [Entry(f"id {id_}", _name(file, each), id_) for id_, each in value.items()]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is a name and an id, in any order; two texts are Keras' code and name."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and (sorted(map(type, value), key=str) == [int, str])
+    )
+
+
+def _name(file: Path, value: Any) -> str:
     """A name in JSON, for which Keras has ``["n01440764", "tench"]``."""
     if isinstance(value, list) and value:
         value = value[-1]
+    if isinstance(value, bool | float):
+        raise OptionError(
+            f"{file} has {json.dumps(value)}, which is no name and no id; expected {_EXPECTED}."
+        )
     return str(value) if isinstance(value, str | int) else ""
 
 

@@ -15,7 +15,7 @@ from edgeclf.system import files
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import track
 
-POLICY_VERSION = 3  # raise when edgeclf.image turns the same file into other pixels
+POLICY_VERSION = 4  # raise when edgeclf.image turns the same file into other pixels
 
 
 def cache_photos(photos: Photos, spec: ImageSpec, folder: str | Path) -> UInt8Array:

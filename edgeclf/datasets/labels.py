@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeclf.artifact.metadata import CONTROL
 from edgeclf.datasets.folders import normal, reading
 from edgeclf.errors import DataError, listed
 from edgeclf.system.progress import log
 
 EXPECTED = "one name a line, in the order of the model's output"
 WHOLE = re.compile("[0-9]{1,9}")
-_NUMBERED = re.compile(r"([0-9]{1,9})(?:[:.,)]?\s+|:(?![0-9]))(\S.*)")
+_NUMBERED = re.compile(r"([0-9]{1,9})(?:\s+[-=–—]\s+|[:.,;)=]?\s+|[:,;=](?![0-9]))(\S.*)")
+_ITEM = re.compile(r"[-*•]\s+(\S.*)")  # of a list in YAML or Markdown
 
 
 class Entry(NamedTuple):
@@ -82,13 +84,18 @@ def read_rows(text: str) -> list[tuple[int, list[str]]]:
     """The lines of a table that are not empty: each one's number and fields.
 
     Fields are parted by comma, semicolon or tab: by the one that gives the shortest line the most
-    fields, or else is met first.
+    fields, or else is met first; Excel's first line ``sep=;`` says by which.
 
     Raises:
         csv.Error: A field is too long.
     """
     tables = []
-    for delimiter in sorted(",;\t", key=lambda each: text.find(each) % (len(text) + 1)):
+    said = re.match(r"\s*\"?sep=([,;\t])\"?[ ,;]*(?=\r|\n)", text, re.IGNORECASE)
+    if said:
+        text = " " * said.end() + text[said.end() :]  # which keeps the numbers of lines
+    for delimiter in (
+        said[1] if said else sorted(",;\t", key=lambda each: text.find(each) % (len(text) + 1))
+    ):
         reader = csv.reader(io.StringIO(text, ""), delimiter=delimiter, skipinitialspace=True)
         rows = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
         rows = [row for row in rows if any(row[1])]
@@ -98,9 +105,19 @@ def read_rows(text: str) -> list[tuple[int, list[str]]]:
 
 
 def of_lines(text: str) -> list[Entry]:
-    """The classes of a text; the numbers before them are ids if all lines have consecutive ones."""
+    """The classes of a text, one a line; a dash before each of them makes a list."""
     lines = enumerate((line.strip() for line in text.splitlines()), 1)
     entries = [Entry(f"line {number}", line) for number, line in lines if line]
+    items = [match for entry in entries if (match := _ITEM.fullmatch(entry.name))]
+    if len(items) == len(entries):
+        entries = [
+            Entry(entry.place, match[1]) for entry, match in zip(entries, items, strict=True)
+        ]
+    return with_ids(entries)
+
+
+def with_ids(entries: list[Entry]) -> list[Entry]:
+    """The numbers before names are ids if all names have consecutive ones; else as they were."""
     matches = [_NUMBERED.fullmatch(entry.name) for entry in entries]
     numbered = [
         Entry(entry.place, match[2], match[1])
@@ -123,7 +140,7 @@ def in_order(file: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
     """The names by their ids, if they have consecutive ones; checks that no two are equal.
 
     Raises:
-        DataError: There is none, one is empty, or two are equal.
+        DataError: There is none, one is empty or no line of text, or two are equal.
     """
     if not entries:
         raise DataError(f"{file} names no class; expected {EXPECTED}.")
@@ -134,6 +151,11 @@ def in_order(file: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
         places.setdefault(normal(entry.name.strip()), []).append(entry.place)
     if "" in places:
         raise DataError(f"{file} has no name in {listed(places[''])}; expected {EXPECTED}.")
+    for name, places_of in places.items():
+        if len(name.splitlines()) != 1 or CONTROL.search(name):
+            raise DataError(
+                f"{file} has {name!r} in {places_of[0]}, which is not one line of text. Rename it."
+            )
     equal = [f"{n!r} in {listed(p, ' and ', 5)}" for n, p in places.items() if len(p) > 1]
     if equal:
         raise DataError(

@@ -97,6 +97,7 @@ def _rows(path: Path, lines: list[tuple[int, list[str]]]) -> list[Row]:
         if not row["path"] or not row["label"]:
             raise DataError(f"{path}, row {number}: a path or a label is missing.")
         split = row.get("split")
+        split = split and split.lower()
         if split is not None and not _is_split(split):
             raise DataError(
                 f"{path}, row {number}: the split is {split!r}; expected train or eval."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgeclf.artifact.metadata import CONTROL
 from edgeclf.datasets.folders import (
     SUFFIXES,
     by_path,
@@ -139,7 +139,7 @@ def _check_classes(
         raise DataError(
             f"The {where} do not match the labels: {_difference(without, missing)}"
             f"{_difference('no label for', unknown)}"
-            f"Expected one {kind} for each of: {listed(order)}."
+            f"Expected one {kind} for each of: {listed(map(_shown, order))}."
         )
     if len(order) < 2:
         raise DataError(
@@ -147,7 +147,7 @@ def _check_classes(
             "for example mug/ and other/, each with photos."
         )
     for label, files in by_label.items():
-        if len(label.splitlines()) != 1 or re.search("[\ud800-\udfff]", label):
+        if len(label.splitlines()) != 1 or CONTROL.search(label):
             raise DataError(f"The class name {label!r} is not one line of Unicode; rename it.")
         if not files:
             raise DataError(f"The class folder {root / label} is empty; put photos in it.")
@@ -285,4 +285,9 @@ def _read_labels(root: Path) -> tuple[str, ...] | None:
 
 
 def _difference(words: str, names: set[str]) -> str:
-    return f"{words} {listed(sorted(names, key=natural_key))}. " if names else ""
+    return f"{words} {listed(map(_shown, sorted(names, key=natural_key)))}. " if names else ""
+
+
+def _shown(name: str) -> str:
+    """A name in a message: in quotes where its spaces would not be seen."""
+    return name if name == name.strip() else repr(name)

@@ -10,9 +10,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from edgeclf.errors import ImageError, mapped
+from edgeclf.errors import ImageError, listed, mapped
 from edgeclf.image import limits
-from edgeclf.image.formats import FORMATS, JPEG_FORMATS, detect_format
+from edgeclf.image.formats import (
+    BITS,
+    FORMATS,
+    JPEG_FORMATS,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    SIGNED,
+    check_samples,
+    chosen_tags,
+    detect_format,
+    named,
+    read_tags,
+)
 from edgeclf.image.spec import ImageSpec
 from edgeclf.image.streams import FileSource, open_stream
 
@@ -63,8 +75,7 @@ def decode_image(source: ImageSource, spec: ImageSpec) -> Image.Image:
             if spec.scaled_decode and image.format in JPEG_FORMATS:
                 size = (spec.width * _DRAFT_MARGIN, spec.height * _DRAFT_MARGIN)
                 image.draft(None, size[::-1] if _orientation(image) >= _FIRST_TRANSPOSED else size)
-            image.load()
-            return _to_rgb(_upright(image))
+            return _finished(image)
     finally:
         if stream is not source:
             stream.close()
@@ -92,11 +103,18 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _open(stream: IO[bytes], format_: str, name: str) -> Image.Image:
-    """Opens a file by its format; a JPEG that no usual decoder takes is named."""
+    """Opens a file by its format; a JPEG or TIFF that no usual decoder takes is named."""
     try:
         image = Image.open(stream, formats=[format_])
     except UnidentifiedImageError as exc:
         stream.seek(0)
+        tags = read_tags(stream) if format_ == "TIFF" else {}
+        if BITS in tags and PHOTOMETRIC in tags:
+            raise named(
+                name,
+                f"a TIFF with BitsPerSample {listed(map(str, tags[BITS]))} and "
+                f"PhotometricInterpretation {tags[PHOTOMETRIC][0]}",
+            ) from exc
         bits = limits.jpeg_bits(stream.read()) if format_ == "JPEG" else None
         if bits in (None, 8):
             raise
@@ -130,8 +148,43 @@ def _jpeg_behind(image: Image.Image) -> bytes | None:
 def _from_pil(image: Image.Image) -> Image.Image:
     limits.check_size(image.size)
     with _explained("the PIL image given"):
-        image.load()
-        return _to_rgb(_upright(image))
+        check_samples(chosen_tags(getattr(image, "tag_v2", {})), "the PIL image given")
+        return _finished(image)
+
+
+def _finished(image: Image.Image) -> Image.Image:
+    image.load()
+    return _to_rgb(_upright(_levels(image)))
+
+
+def _levels(image: Image.Image) -> Image.Image:
+    """Of a grey TIFF, the samples as levels of 16 bits: Pillow leaves them as the file has them.
+
+    Raises:
+        ImageError: There are negative ones; where they end, white, is nowhere said.
+    """
+    tags = chosen_tags(getattr(image, "tag_v2", {}))
+    if image.mode == "L" and SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        _check_levels(np.asarray(image).view(np.int8))
+    if not image.mode.startswith("I;16"):
+        return image
+    samples = np.asarray(image).astype(np.uint16)
+    if tags.get(BITS) == (12,):
+        samples <<= 4
+    if tags.get(PHOTOMETRIC) == (0,):  # WhiteIsZero
+        samples ^= 0xFFFF
+    levels = Image.fromarray(samples)
+    levels.info = image.info
+    return levels
+
+
+def _check_levels(samples: npt.NDArray[Any]) -> None:
+    low, high = int(samples.min()), int(samples.max())
+    if low < 0 or high > 0xFFFF:
+        raise ImageError(
+            f"The image holds grey samples from {low} to {high}; expected 0 to 65535. Scale them, "
+            "and save it as PNG."
+        )
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
@@ -200,7 +253,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_16_bits(samples: npt.NDArray[Any], transparent: object) -> Image.Image:
     """The upper 8 bits of grey samples [H, W]; Pillow's own conversion would clip at 255."""
-    grey = np.clip(samples >> 8, 0, 255).astype(np.uint8)
+    _check_levels(samples)
+    grey = (samples >> 8).astype(np.uint8)
     image = Image.fromarray(grey).convert("RGB")
     if isinstance(transparent, int):
         image.paste(BACKGROUND, mask=Image.fromarray(samples == transparent))

@@ -6,13 +6,16 @@ import html
 import re
 from collections.abc import Sequence
 
-# What makes markup of text: links, pictures and bare addresses, code, emphasis, cells; at the start
-# of a line a heading, a list or a rule.
+# What makes markup of text: links, pictures and bare addresses, code, emphasis, formulas, cells; at
+# the start of a line a heading, a list or a rule.
 _MARKUP = re.compile(
-    r"[\\`*\[|]|~(?=~)|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_|_(?![a-zA-Z\d])|^[#+=-]"
+    r"[\\`*\[|~$]|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_|_(?![a-zA-Z\d])|^[#+=-]"
     r"|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
     re.ASCII,
 )
+# GitHub looks for addresses of mail, ``mailto:`` and ``xmpp:`` in what it has unescaped, by the @;
+# a word joiner before it, which has no width, ends the search.
+_MAIL = re.compile(r"(?<=[\w.+-])@(?=\w)")
 
 
 def markdown_table(
@@ -38,7 +41,8 @@ def markdown_table(
 def safe_text(value: str) -> str:
     """Text that stays one line, and text, anywhere in Markdown: no link, no picture, no markup."""
     line = html.escape(" ".join(value.split()), quote=False)
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
+    line = _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
+    return _MAIL.sub("&#8288;@", line)
 
 
 def code_block(code: str, language: str) -> str:

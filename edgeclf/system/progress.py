@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from edgeclf.system.words import printable
+
 T = TypeVar("T")
 
 _BAR_WIDTH = 24
@@ -28,7 +30,7 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int, stream: TextIO | None = None) -> None:
-        self._title, self._total = title, max(total, 1)
+        self._title, self._total = printable(title), max(total, 1)
         self._stream = stream or sys.stderr
         self._terminal = self._stream is not None and self._stream.isatty()
         self._block = "█" if _has(self._stream, "█") else "#"
@@ -69,7 +71,8 @@ class Progress:
         bar = self._block * int(share * _BAR_WIDTH)
         left = f", {elapsed_s * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
         line = (
-            f"  {self._title:<28} {bar:<{_BAR_WIDTH}} {share:4.0%}  {elapsed_s:.0f} s{left}  {note}"
+            f"  {self._title:<28} {bar:<{_BAR_WIDTH}} {share:4.0%}  {elapsed_s:.0f} s{left}  "
+            f"{printable(note)}"
         )
         end = "\n" if share == 1 or not self._terminal else ""
         _write(self._stream, (f"\r\033[2K{line}" if self._terminal else line) + end)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any
+from typing import Any, TextIO
 
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
@@ -20,7 +21,22 @@ def counted(number: int, thing: str) -> str:
 
 def printable(text: str) -> str:
     """The text without what would steer a terminal; labels and layers may be called anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or _is_byte(c) else repr(c)[1:-1] for c in text)
+
+
+def _is_byte(letter: str) -> bool:
+    """Whether it stands for a byte of a file's name that is no text: see "surrogateescape"."""
+    return "\udc80" <= letter <= "\udcff"
+
+
+def json_line(document: Any, stream: TextIO | None) -> str:
+    """JSON on one line, with its letters as they are where a stream can have them."""
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeError:
+        return json.dumps(document)
+    return text
 
 
 def csv_cell(value: Any) -> Any:

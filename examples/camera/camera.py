@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import edgeclf
 from edgeclf.datasets.photos import find_unlabelled
+from edgeclf.system.progress import print_every_letter
 
 FOLDER_FPS = 5.0
 VIDEO_FPS = 25.0  # for a video that does not say
@@ -194,6 +195,7 @@ def main() -> int:
     parser.add_argument("--fps", type=float, metavar="F",
                         help="pace of a video (default: its own), folder (default: 5)")  # fmt: skip
     args = parser.parse_args()
+    print_every_letter()
     if (args.fps is not None and args.fps <= 0) or (args.frames is not None and args.frames < 1):
         parser.error("--fps and --frames are greater than 0")
     if hasattr(signal, "SIGPIPE"):

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import edgeclf
+from edgeclf.system.progress import print_every_letter
 
 
 def as_table(prediction: edgeclf.Prediction, top: int) -> str:
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("photos", nargs="+", metavar="photo")
     parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
     args = parser.parse_args()
+    print_every_letter()
     try:
         return classify(args)
     except edgeclf.EdgeclfError as exc:

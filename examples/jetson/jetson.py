@@ -11,6 +11,7 @@ import sys
 from time import perf_counter
 
 import edgeclf
+from edgeclf.system.progress import print_every_letter
 
 
 def classify(args: argparse.Namespace) -> None:
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=100, metavar="N",
                         help="calls that the median is taken over (default: 100)")  # fmt: skip
     args = parser.parse_args()
+    print_every_letter()
     if args.calls < 1:
         parser.error("--calls is at least 1")
     try:

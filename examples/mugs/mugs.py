@@ -19,6 +19,7 @@ from typing import Any
 
 import edgeclf
 from edgeclf.datasets.photos import LABELS_FILE, Photos, find_photos
+from edgeclf.system.progress import print_every_letter
 
 HERE = Path(__file__).parent
 GATE_PHOTOS = 10  # of each class; what the final model's conversion is checked on
@@ -241,6 +242,7 @@ def main() -> int:
             verb.add_argument("request", type=Path, metavar="REQUEST", help="text file with the "
                               "path of a photo a line, relative to the file")  # fmt: skip
     args = parser.parse_args()
+    print_every_letter()
     try:
         return int(args.work(args))
     except edgeclf.EdgeclfError as exc:

@@ -19,7 +19,7 @@ from make_stand_in import FOLDERS, draw_all
 
 import edgeclf
 from edgeclf.system import files
-from edgeclf.system.progress import log, track
+from edgeclf.system.progress import log, print_every_letter, track
 from edgeclf.training.stages import Stages
 
 TEACHER = "resnet152"
@@ -62,6 +62,7 @@ class Plan:
 
 def main() -> int:
     args = parse_args()
+    print_every_letter()
     try:
         plan = make_plan(args)
         # At once, and not after an hour of reading photos.

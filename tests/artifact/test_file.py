@@ -16,6 +16,7 @@ from edgeclf.artifact import (
     Metadata,
     Normalization,
     file,
+    is_artifact,
     load_artifact,
     save_artifact,
     seal_artifact,
@@ -270,3 +271,20 @@ def test_unusable_labels_are_refused(labels: tuple[str, ...]) -> None:
 def test_the_same_model_gives_the_same_file() -> None:
     first: Artifact = seal_artifact(keras_model(), METADATA)
     assert first.sha256 == seal_artifact(keras_model(), METADATA).sha256
+
+
+@pytest.mark.parametrize("letter", [*"\0\x1b\x07\x7f\x9b\ud800"])
+def test_no_label_steers_a_terminal(letter: str) -> None:
+    with pytest.raises(OptionError, match="a control character or half a letter") as told:
+        Metadata("mugs", ("cat", f"dog{letter}"), ImageSpec(8, 8))
+    assert repr(letter) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text", [b"# edgeclf.json\nlabels: cat\n", b"import edgeclf.artifact\n", b"edgeclf.json"]
+)
+def test_a_text_that_tells_of_artifacts_is_none(text: bytes) -> None:
+    assert not is_artifact(text + b"x" * 100)
+    with pytest.raises(ArtifactError) as told:
+        load_artifact(text + b"x" * 100)
+    assert not isinstance(told.value, IntegrityError)

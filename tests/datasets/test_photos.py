@@ -331,3 +331,20 @@ def test_photos_without_labels_are_found_by_suffix(tmp_path: Path) -> None:
     assert [p.name for p in find_unlabelled(tmp_path).paths] == [
         "a.HEIC", "b.avif", "c.heif", "d.jpg",
     ]  # fmt: skip
+
+
+def test_a_split_in_capitals_is_the_same(make_folder: MakeFolder) -> None:
+    root = make_folder(cat=1, dog=1)
+    table = root / "photos.csv"
+    table.write_text("path,label,split\ncat/0.png,cat,Train\ndog/0.png,dog,TRAIN\n")
+    assert find_photos(table, split="train").labels == ("cat", "dog")
+
+
+def test_outer_spaces_of_a_class_are_seen_in_the_message(make_folder: MakeFolder) -> None:
+    with pytest.raises(DataError, match=r"no label for ' cat'.*each of: cat, dog"):
+        find_photos(make_folder(**{" cat": 1, "dog": 1}), ["cat", "dog"])
+
+
+def test_control_characters_are_no_class(make_folder: MakeFolder) -> None:
+    with pytest.raises(DataError, match=r"'cat\\x1b\[2J' is not one line of Unicode; rename it"):
+        find_photos(make_folder(**{"cat\x1b[2J": 1, "dog": 1}))

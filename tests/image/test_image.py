@@ -12,7 +12,7 @@ from edgeclf import Classifier
 from edgeclf.errors import ImageError, OptionError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.runtimes.fake import fake_artifact
-from support.pictures import difference, save, scene
+from support.pictures import difference, save, scene, tiff
 
 SPEC = ImageSpec(32, 48)
 EXPECTED = load_image(scene(), SPEC)
@@ -141,3 +141,29 @@ def test_other_types_are_named() -> None:
 def test_unusable_specs(arguments: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         ImageSpec(**{"height": 32, "width": 32, **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2048, 4095])
+def test_twelve_bits_are_scaled_by_their_own_white(level: int) -> None:
+    pair = [level >> 4, (level & 15) << 4 | level >> 8, level & 255]  # two samples in three bytes
+    content = tiff(np.tile(np.array(pair, np.uint8), (4, 2)), bits=12)
+    assert set(load_image(content, ImageSpec(4, 4)).ravel()) == {level >> 4}
+    with Image.open(io.BytesIO(content)) as image:
+        assert set(load_image(image, ImageSpec(4, 4)).ravel()) == {level >> 4}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_is_zero_is_no_negative(dtype: type) -> None:
+    top = np.iinfo(dtype).max
+    samples = np.array([[0, top // 4], [top // 2, top]], dtype)
+    pixels = load_image(tiff(samples, photometric=0), ImageSpec(2, 2))
+    assert pixels[..., 0].tolist() == [[255, 192], [128, 0]]
+
+
+@pytest.mark.parametrize(("dtype", "level"), [(np.int8, 100), (np.int16, 100 << 8 & 0x7FFF)])
+@pytest.mark.parametrize("order", "<>")
+def test_signed_grey_that_is_not_negative_is_as_unsigned(
+    dtype: type, level: int, order: str
+) -> None:
+    samples = np.full((4, 4), level, dtype)
+    assert load_image(tiff(samples, order, more={339: [2]}), ImageSpec(4, 4)).max() == 100

@@ -27,10 +27,7 @@ PICTURES = pictures.pictures()
         (b"not an image at all", "Cannot read"),
         (save(Image.fromarray(scene()), "JPEG")[:4000], "truncated"),
         (save(Image.fromarray(scene()), "PNG")[:400], "Cannot read"),
-        (
-            save(Image.fromarray(scene()), "ICO"),
-            "its content begins with.*Expected a file of type",
-        ),
+        (b"RIFF\0\0\0\0AVI " + bytes(40), "its content begins with.*Expected a file of type"),
         (PICTURES["jpeg"].content[:20], "its header is damaged"),
     ],
 )
@@ -100,6 +97,36 @@ NAMED = {
     "jpeg of 16 bits": (jpeg_of(16), "a JPEG of 16 bits a channel; expected 8"),
     "tiff of floats": (tiff_of_floats(), "a TIFF of floating-point samples"),
     "tiff of one float": (save(Image.new("F", (4, 4)), "TIFF"), "a TIFF of floating-point samples"),
+    "tiff of complex samples": (
+        pictures.tiff(np.zeros((8, 8), np.uint64), more={339: [6]}), "a TIFF of complex samples",
+    ),
+    "tiff of a sensor": (
+        pictures.tiff(np.zeros((8, 8), np.uint16), photometric=32803),
+        r"a TIFF of a sensor's samples, a colour filter array \(CFA\)",
+    ),
+    "tiff of linear raw": (
+        pictures.tiff(np.zeros((8, 8, 3), np.uint16), photometric=34892),
+        "a TIFF of a sensor's samples, LinearRaw",
+    ),
+    "tiff of long samples": (
+        pictures.tiff(np.zeros((8, 8), np.uint32)), "a TIFF of unsigned samples of 32 bits",
+    ),
+    "big-endian tiff of long samples": (
+        pictures.tiff(np.zeros((8, 8), np.uint32), ">"), "a TIFF of unsigned samples of 32 bits",
+    ),
+    "tiff of a kind that Pillow does not decode": (
+        pictures.tiff(np.zeros((8, 8), np.uint16), ">", photometric=0),
+        "a TIFF with BitsPerSample 16 and PhotometricInterpretation 0",
+    ),
+    "openexr": (b"v/1\1" + bytes(60), "it is OpenEXR"),
+    "pfm": (b"PF\n4 4\n-1.0\n" + bytes(192), "it is PFM"),
+    "pfm in grey": (b"Pf\n4 4\n-1.0\n" + bytes(64), "it is PFM"),
+    "hdr": (b"#?RADIANCE\n", "it is Radiance HDR"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is SVG"),
+    "svg behind a comment": (
+        b"<?xml version='1.0'?>\n<!-- " + b"x" * 200 + b" -->\n<svg>", "it is SVG",
+    ),
+    "ico": (save(Image.fromarray(scene()), "ICO"), r"it is an icon \(ICO\)"),
     "jpeg xl": (b"\xff\x0a" + bytes(60), "it is JPEG XL"),
     "jpeg xl in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(60), "it is JPEG XL"),
     "jpeg 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(60), "it is JPEG 2000"),
@@ -116,6 +143,34 @@ NAMED = {
     "orf": (b"IIRO\x08\0\0\0" + bytes(60), RAW),
     "rw2": (b"IIU\0\x18\0\0\0" + bytes(60), RAW),
 }  # fmt: skip
+
+
+def test_svg_in_a_pages_text_is_no_svg() -> None:
+    with pytest.raises(ImageError, match="its content begins with b'<!DOCTYP'"):
+        load_image(b"<!DOCTYPE html><html><svg></svg>", SPEC)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("order", "<>")
+def test_grey_below_black_is_refused(dtype: type, order: str) -> None:
+    samples = np.full((8, 8), -50, dtype)
+    content = pictures.tiff(samples, order, more={339: [2]})
+    words = "grey samples from -50 to -50; expected 0 to 65535"
+    with pytest.raises(ImageError, match=words):
+        load_image(content, SPEC)
+    with Image.open(io.BytesIO(content)) as image, pytest.raises(ImageError, match=words):
+        load_image(image, SPEC)
+
+
+def test_long_samples_are_refused_of_a_pil_image_too() -> None:
+    content = pictures.tiff(np.full((8, 8), 2**32 - 1, np.uint32))
+    with (
+        Image.open(io.BytesIO(content)) as image,
+        pytest.raises(ImageError, match="unsigned samples of 32 bits"),
+    ):
+        load_image(image, SPEC)
+    with pytest.raises(ImageError, match="from 70000 to 70000"):
+        load_image(Image.new("I", (8, 8), 70_000), SPEC)
 
 
 @pytest.mark.parametrize("name", NAMED)

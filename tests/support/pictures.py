@@ -404,6 +404,8 @@ def tiff(
     *,
     orientation: int = 1,
     tiled: bool = False,
+    bits: int | None = None,
+    photometric: int | None = None,
     more: Mapping[int, Sequence[int]] | None = None,
 ) -> bytes:
     """A TIFF without compression; Pillow writes no 16-bit colour and no tiles.
@@ -413,6 +415,9 @@ def tiff(
         order: Byte order, ``<`` or ``>``.
         orientation: As in EXIF.
         tiled: In tiles of 16 x 16 instead of one strip; the sides are multiples of 16.
+        bits: BitsPerSample where `pixels` are bytes of packed samples; `pixels` has the width that
+            they take.
+        photometric: PhotometricInterpretation; None for RGB or BlackIsZero.
         more: Further tags, of whole numbers below 2**32.
     """
     height, width = pixels.shape[:2]
@@ -426,11 +431,11 @@ def tiff(
     offsets = [8, *itertools.accumulate((len(part) for part in parts), initial=8)][1:-1]
     short, long = "H", "I"
     tags: list[tuple[int, str, list[int]]] = [
-        (256, long, [width]),
+        (256, long, [width * 8 // bits if bits else width]),
         (257, long, [height]),
-        (258, short, [pixels.itemsize * 8] * channels),
+        (258, short, [bits or pixels.itemsize * 8] * channels),
         (259, short, [1]),
-        (262, short, [2 if channels == 3 else 1]),
+        (262, short, [(2 if channels == 3 else 1) if photometric is None else photometric]),
         (274, short, [orientation]),
         (277, short, [channels]),
         *((number, long, list(values)) for number, values in (more or {}).items()),

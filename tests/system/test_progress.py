@@ -51,3 +51,11 @@ def test_the_bar_is_drawn_with_what_the_encoding_has(encoding: str, block: str) 
     stream = io.TextIOWrapper(raw, encoding, errors="strict")
     Progress("count", 1, stream).advance()
     assert raw.getvalue().decode(encoding).count(block) == 24
+
+
+def test_a_name_of_two_lines_makes_one() -> None:
+    stream = io.StringIO()
+    progress = Progress("benchmark a\nb.onnx", 1, stream)
+    progress.advance(note="c\x1bd")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert r"a\nb.onnx" in stream.getvalue() and r"c\x1bd" in stream.getvalue()

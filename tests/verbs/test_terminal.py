@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edgeclf.artifact import Metadata, save_artifact, seal_artifact
 from edgeclf.cli import main
@@ -161,3 +162,30 @@ def test_a_program_without_streams_works(named: Path) -> None:
     command = [sys.executable, "-c", program, str(named), "gone.onnx"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_help_that_finds_no_room_is_no_success(word: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "edgeclf", word], stdout=full, stderr=-1)
+    assert done.returncode == 2 and b"No space left on device" in done.stderr
+
+
+def test_json_loses_no_letter_on_any_stream(named: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "edgeclf", "classify", "--json", "--runtime", "fake",
+               str(named), str(tmp_path / "a.png")]  # fmt: skip
+    for encoding in ("ascii", "utf-8"):
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
+        labels = {score["label"] for score in json.loads(done.stdout.decode(encoding))["scores"]}
+        assert labels == {"Müslischüssel", "茶碗"}
+
+
+def test_a_name_of_two_lines_is_printed_on_one(named: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a\nb.png")
+    done = run("classify", "--runtime", "fake", named, tmp_path / "a\nb.png")
+    assert len(done.stdout.splitlines()) == 1 and r"a\nb.png: " in done.stdout
