@@ -59,13 +59,18 @@ COVERAGE = 0.9
 
 
 def main() -> int:
-    args = parse(__doc__, work=(str(ROOT / "runs" / "trust_beyond"), "folder for what is made"))
+    args = parse(
+        __doc__,
+        work=(str(ROOT / "runs" / "trust_beyond"), "folder for what is made"),
+        only=(",".join(SETS), "some of the data sets"),
+    )
     rows: list[dict[str, Any]] = []
-    for name, write in SETS.items():
+    for name in args.only.split(","):
+        write = SETS[name]
         folder = Path(args.work) / name
         stages = Stages(folder / "stages")
         stages.run("photos", partial(write_set, write, folder), settings=[TRAIN, EVAL, UNKNOWN],
-                   inputs=[Path(__file__)], outputs=[folder / "photos.txt"])  # fmt: skip
+                   inputs=[], outputs=[folder / "photos.txt"])  # fmt: skip
         for model in train(folder, stages):
             rows += [{"data": name, **row} for row in measure_all(model, folder)]
     columns, lines = table(rows)

@@ -16,6 +16,7 @@ Record = Mapping[str, Any]
 _CLOSE = 0.05  # a calibration error that nobody needs to mind
 _UNCERTAIN = 2.0  # how many times the ends of a temperature's interval may differ
 _SURE = 0.9
+_ALPHA = 0.025  # how often sets that hold may be said not to, all levels together
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,8 @@ def _confidence(result: Record) -> Finding:
         f"On {photos(result):,} photos that nothing was fitted to, the model's probability is "
         f"{_error(before)} points away from how often it is right, the confidence {_error(after)}. "
         f"The temperature is {text.digits(temperature['value'])} "
-        f"[{_ends(temperature['interval_95'])}]: the file was "
-        f"{'less' if temperature['value'] < 1 else 'more'} sure than it is right. It rests on "
-        f"{counted(temperature['wrong'], 'wrong answer')} of {temperature['photos']:,}."
+        f"[{_ends(temperature['interval_95'])}]: {_direction(temperature['interval_95'])}. It "
+        f"rests on {counted(temperature['wrong'], 'wrong answer')} of {temperature['photos']:,}."
     )
     (low, high), (low_before, high_before) = after["interval_95"], before["interval_95"]
     holds = True if high < low_before or high <= _CLOSE else None
@@ -161,6 +161,11 @@ def _unknown(result: Record) -> Finding:
             "It fails on these unknown photos, of which it misses too many: do not rely on "
             "unknown. A class of its own for what else is seen, or another network, may tell it."
         )
+    elif least < _SURE <= measured["recall"]:
+        advice.append(
+            "So few unknown photos leave it open whether many go unnoticed: take unknown for a "
+            "warning, and measure with more."
+        )
     elif least < _SURE:
         advice.append(
             "A part of what is unknown goes unnoticed: take unknown for a warning, not for a guard."
@@ -184,7 +189,8 @@ def _sets(result: Record) -> Finding:
         f"Sets hold the right label: {held} of the photos. Those of {_coverage(levels[-1])} have "
         f"{levels[-1]['mean_size']:.2f} labels on average."
     )
-    failing = [each for each in levels if each["interval_95"][1] < each["coverage"]]
+    allowed = _ALPHA / len(levels)
+    failing = [each for each in levels if _chance_of_so_few(each, result) < allowed]
     if failing:
         names = ", ".join(map(_coverage, failing))
         return Finding(
@@ -227,6 +233,14 @@ def _error(reliability: Record) -> str:
     return f"{100 * reliability['calibration_error']:.1f} [{low:.1f}–{high:.1f}]"
 
 
+def _direction(interval: Sequence[float]) -> str:
+    """What a temperature says of the file as it was."""
+    low, high = interval
+    if low <= 1 <= high:
+        return "whether the file was too sure, or not sure enough, is not shown"
+    return f"the file was {'less' if high < 1 else 'more'} sure than it is right"
+
+
 def _ends(interval: Sequence[float]) -> str:
     return "–".join(map(text.digits, interval))
 
@@ -248,6 +262,32 @@ def _threshold(confidence: float) -> str:
 def _at_most(count: int) -> str:
     """The upper end of the interval of none of so many."""
     return text.percent(wilson_interval(0, count)[1])
+
+
+def _chance_of_so_few(level: Record, result: Record) -> float:
+    """How probable it is that so few sets or fewer hold the right label, if the promise does.
+
+    Of photos that come after n calibration photos, those that the quantile of rank r covers are
+    beta-binomial, with r and n + 1 - r (Vovk, "Conditional validity of inductive conformal
+    predictors", 2012): both halves vary, not only the one that is counted.
+    """
+    total, fitted = photos(result), int(result["trust"]["data"]["fitted"]["images"])
+    rank = math.ceil(round((fitted + 1) * level["coverage"], 9))
+    rest = fitted + 1 - rank
+    held = round(level["observed"] * total)
+    logs = (
+        _log_choose(total, k) + _log_beta(k + rank, total - k + rest) - _log_beta(rank, rest)
+        for k in range(held + 1)
+    )
+    return math.fsum(map(math.exp, logs))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def _coverage(level: Record) -> str:

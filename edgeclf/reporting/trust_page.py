@@ -141,10 +141,10 @@ def _sentences(record: Record) -> Iterator[str]:
         if result["reliability"]["after"]["calibration_error"]
         < result["reliability"]["before"]["calibration_error"]
     ]
-    verb = "is" if min(len(closer), len(results)) == 1 and len(results) == 1 else "are"
+    one = len(results) == 1 or not closer
     yield (
-        f"{text.part(len(closer), len(results), 'file')} {verb} closer to how often "
-        f"{'it is' if len(results) == 1 else 'they are'} right after calibration than before, on "
+        f"{text.part(len(closer), len(results), 'file')} {'says' if one else 'say'} after "
+        f"calibration more truly than before how often {'it is' if one else 'they are'} right, on "
         "photos that nothing was fitted to."
     )
     failing: dict[str, list[str]] = {}

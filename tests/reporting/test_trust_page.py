@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeclf.cli import main
 from edgeclf.errors import MissingDependencyError, OptionError
+from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.report import report
 from edgeclf.reporting.trust_findings import Finding, findings
 from edgeclf.reporting.trust_page import read_record, to_html, to_markdown
 from support.reports import EVIL
-from support.trust_records import JPEG, make_record, make_result
+from support.trust_records import JPEG, PHOTOS, make_record, make_result
 
 NAMES = {"jinja2": "report", "matplotlib": "report"}
 
@@ -44,7 +47,7 @@ def test_confidence_that_is_farther_is_not() -> None:
     result = make_result()
     reliability = result["reliability"]
     reliability["before"], reliability["after"] = reliability["after"], reliability["before"]
-    result["trust"]["temperature"] |= {"value": 1.5, "interval_95": [0.9, 2.5]}
+    result["trust"]["temperature"] |= {"value": 1.9, "interval_95": [1.1, 2.5]}
     farther = findings(result)[0]
     assert farther.holds is False and "Do not show confidence" in farther.advice
     assert "more sure than it is right" in farther.found and "uncertain" in farther.advice
@@ -88,6 +91,7 @@ def test_confidence_that_does_not_sort_mistakes_gives_no_threshold() -> None:
     ("recalled", "holds", "advice"),
     [
         (99, True, "Let a person look at what"),
+        (92, True, "So few unknown photos leave it open"),
         (80, True, "a warning, not for a guard"),
         (30, False, "It fails on these unknown photos"),
         (None, None, "Do not rely on unknown before it was measured"),
@@ -113,6 +117,29 @@ def test_sets_that_hold_too_little_are_not_promised() -> None:
     assert sets.holds is False and "Do not promise 90 %" in sets.advice
     result["sets"] = []
     assert findings(result)[3].holds is None
+
+
+def test_the_promise_of_a_set_is_judged_by_both_halves() -> None:
+    """A fair quantile is seldom blamed, where an interval of one half alone blames often."""
+    rng = np.random.default_rng(0)
+    result = make_result()
+    blamed = by_interval = 0
+    for _ in range(400):
+        fitted, later = rng.random(PHOTOS), rng.random(PHOTOS)
+        held = int((later <= np.sort(fitted)[math.ceil((PHOTOS + 1) * 0.9) - 1]).sum())
+        interval = wilson_interval(held, PHOTOS)
+        result["sets"][0] |= {"observed": held / PHOTOS, "interval_95": list(interval)}
+        blamed += findings(result)[3].holds is False
+        by_interval += interval[1] < 0.9
+    assert 1 <= blamed <= 18 and by_interval > blamed  # 10 are expected of 400
+
+
+def test_a_temperature_around_1_tells_no_direction() -> None:
+    result = make_result()
+    result["trust"]["temperature"]["interval_95"] = [0.7, 1.1]
+    assert "whether the file was too sure, or not sure enough, is not shown" in (
+        findings(result)[0].found
+    )
 
 
 def test_mistakes_are_counted() -> None:
@@ -226,4 +253,4 @@ def test_a_file_without_sets_and_unknown_has_a_page() -> None:
     record["findings"] = {"pets.fp32.onnx": [vars(each) for each in findings(result)]}
     html = to_html(record)
     assert html.count("<svg") == 3 and "There are no sets" in html
-    assert "The only file is closer to how often it is right" in html
+    assert "The only file says after calibration more truly than before" in html
