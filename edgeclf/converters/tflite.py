@@ -27,6 +27,7 @@ from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.channels import count_of
 from edgeclf.converters.gptq import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
+from edgeclf.converters.readers.tflite import shapes_at
 from edgeclf.converters.tensorflow_graph import flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
@@ -247,28 +248,11 @@ def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
         return flatbuffer.as_float_graph(
             content,
             output=graph.output,
-            shapes=_shapes(content, wanted),
+            shapes=shapes_at(content, wanted),
             head=graph.head,
             channels=graph.channels,
             channels_first=graph.channels_first,
         )
-
-
-def _shapes(model: bytes, wanted: tuple[int, ...]) -> dict[int, Any]:
-    """The shapes of all tensors when the input has the shape wanted; none if it has it already."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    with _quiet():
-        interpreter = Interpreter(  # a delegate would not tell the shapes inside of it
-            model_content=model,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-        (given,) = interpreter.get_input_details()
-        if tuple(given["shape"]) == wanted:
-            return {}
-        interpreter.resize_tensor_input(given["index"], wanted)
-        interpreter.allocate_tensors()
-    return {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
 
 
 def _quantizer() -> tuple[Any, Any, Any]:

@@ -130,3 +130,20 @@ def _sizes(detail: Mapping[str, Any]) -> tuple[int | None, ...]:
     signature = detail["shape_signature"]
     sizes = signature if len(signature) else detail["shape"]
     return tuple(None if size < 0 else int(size) for size in sizes)
+
+
+def shapes_at(model: bytes, wanted: tuple[int, ...]) -> dict[int, Any]:
+    """The shapes of all tensors when the input has the shape wanted; none if it has it already."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with first_words_of("ai-edge-litert"):
+        interpreter = Interpreter(  # a delegate would not tell the shapes inside of it
+            model_content=model,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        (given,) = interpreter.get_input_details()
+        if tuple(given["shape"]) == wanted:
+            return {}
+        interpreter.resize_tensor_input(given["index"], wanted)
+        interpreter.allocate_tensors()
+    return {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
