@@ -140,11 +140,11 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
         check_known_answers(path, metadata, model.predict, head, source_spec)
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     size = sum(file.stat().st_size for file in (*files, *model.files))
-    source = Source(_with_edges(model.graph, source_spec, head), metadata)
+    source = Source(_with_edges(model.graph, source_spec, head, len(labels)), metadata)
     return SourceModel(source, answers, model.format, sha256, size, source_spec.scores)
 
 
-def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head) -> Graph:
+def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head, classes: int) -> Graph:
     """The model's own graph as one from RGB to probabilities."""
     channels_first = source_spec.layout == "nchw"
     if isinstance(graph, FileGraph):
@@ -163,7 +163,10 @@ def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head) -> Graph:
         image = from_rgb_in_tensorflow(image, source_spec.channels)
         if channels_first:
             image = tf.transpose(image, (0, 3, 1, 2))
-        return head.apply_in_tensorflow(scores_of_own(image))
+        scores = scores_of_own(image)
+        if scores.shape.rank != 2:  # as [N, 1, 1, C]
+            scores = tf.reshape(scores, (-1, 1 if head.single else classes))
+        return head.apply_in_tensorflow(scores)
 
     return TensorFlowGraph(probabilities, graph.variables)
 
