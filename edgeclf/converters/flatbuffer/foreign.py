@@ -101,9 +101,16 @@ def with_one_image(model: bytes) -> bytes:
     return pack(tree)
 
 
-def quantized_as(model: bytes) -> Quantized | None:
-    """What a model is that was quantised; None for one that computes in float."""
+def quantized_as(model: bytes, output: int = 0) -> Quantized | None:
+    """What a model is that was quantised; None for one that computes in float.
+
+    Args:
+        model: A flatbuffer with one graph.
+        output: Which of its outputs is to answer; what only others need does not count.
+    """
     tree, graph = unpack_graph(model)
+    graph.outputs = [graph.outputs[output]]
+    _drop_unused(graph)
     computing = [o for o in graph.operators if operator_name(tree, o) not in _BETWEEN]
     static, dynamic = set(), 0
     for operator in computing:

@@ -58,7 +58,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
         source_spec.layout == "nchw",
         source_spec.scores == "logits",
         answers[chosen]["name"],
-        flatbuffer.quantized_as(content),
+        flatbuffer.quantized_as(content, chosen),
     )
     predict = _predictor(interpreter, library, given, answers[chosen], path, batch)
     parameters = flatbuffer.parameter_count(content)
