@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
+from edgeclf.system.files import check_out
 from edgeclf.system.progress import log, print_every_letter
 from edgeclf.verbs import VERBS, import_verb
 
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         args = _parser(verb).parse_args(argv)
+        if getattr(args, "out", None) == "":  # which some verbs would take for none
+            check_out(args.out)
         code = int(args.run(args))
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -76,7 +76,12 @@ def open_model(path: Path, source_spec: SourceSpec) -> SourceModel:
         ConversionError: It holds code and is not trusted, or is no image classifier.
         OptionError: The labels do not fit, or another convention is not what the model shows.
     """
-    if not path.exists():
+    try:
+        present = path.exists()
+    except (OSError, ValueError) as exc:  # of a name that no file can have, or a folder kept shut
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise ArtifactError(f"Cannot read the model {str(path)!r}: {reason}.") from exc
+    if not present:
         raise ArtifactError(f"There is no model {path}.")
     if path.is_file() and is_artifact(path.read_bytes()):
         return _open_artifact(load_artifact(path))

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgeclf
 from edgeclf import Classifier, SourceSpec
 from edgeclf.artifact import seal_artifact
-from edgeclf.converters import find_converter
+from edgeclf.converters import find_converter, pipeline
 from edgeclf.converters.base import Recipe
 from edgeclf.converters.sources import SourceModel, open_model
 from edgeclf.errors import ArtifactError, ConversionError, InferenceError, OptionError
@@ -269,6 +269,31 @@ def test_both_names_of_the_standard_domain(opset: int, tmp_path: Path, spec: Sou
     made.graph.node[1].domain = "ai.onnx"
     source = check(made, tmp_path, spec)
     assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
+
+
+class TestNamesOfResults:
+    def test_folders_called_so_are_found_before_the_work(
+        self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = saved(model(), tmp_path)
+        monkeypatch.setattr(pipeline.Conversion, "run", None)
+        for name in ("m.fp32.onnx", "m.conversion.json", "m.conversion.html"):
+            (tmp_path / name).mkdir()
+            with pytest.raises(OptionError, match=rf"Nothing can be written to '.*{name}'"):
+                edgeclf.convert(path, to=["fp32.onnx"], source=spec)
+            (tmp_path / name).rmdir()
+
+    def test_a_name_without_room_for_its_endings(self, tmp_path: Path, spec: SourceSpec) -> None:
+        path = saved(model(), tmp_path).rename(tmp_path / f"{'n' * 240}.onnx")
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(OptionError, match=r"conversion\.json': File name too long"):
+            edgeclf.convert(path, to=["fp32.onnx"], source=spec)
+        assert sorted(tmp_path.iterdir()) == before
+
+    @pytest.mark.parametrize("name", ["n" * 300, "n\0", "folder/" * 1000])
+    def test_a_model_by_a_name_that_cannot_be(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match=r"Cannot read the model|There is no model"):
+            open_model(tmp_path / name, SourceSpec())
 
 
 def test_nodes_without_names(tmp_path: Path, spec: SourceSpec) -> None:
