@@ -271,6 +271,19 @@ def test_both_names_of_the_standard_domain(opset: int, tmp_path: Path, spec: Sou
     assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
 
 
+def test_a_network_without_weights(tmp_path: Path, spec: SourceSpec) -> None:
+    made = model([
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["y"]),
+    ], initializers=[])  # fmt: skip
+    source = opened(made, tmp_path, dataclasses.replace(spec, input_range=(0, 1)))
+    powers = np.exp(IMAGES.mean((1, 2)) / 255)
+    for precision, near in (("fp32", 1e-5), ("int8", 0.01)):
+        found = converted(source, precision)
+        assert np.abs(found - powers / powers.sum(1, keepdims=True)).max() < near
+
+
 class TestNamesOfResults:
     def test_folders_called_so_are_found_before_the_work(
         self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
