@@ -79,6 +79,22 @@ def as_float_graph(
     return pack(tree)
 
 
+def with_own_names(model: bytes) -> bytes:
+    """Gives each tensor a name of its own, as quantisers need; the same where all have one."""
+    tree, graph = unpack_graph(model)
+    names = [text(tensor.name) for tensor in graph.tensors]
+    if all(names) and len({*names}) == len(names):
+        return model
+    taken = set[str]()
+    for index, (tensor, name) in enumerate(zip(graph.tensors, names, strict=True)):
+        new = name or "tensor"
+        while new in taken or (new != name and new in names):
+            new = f"{new}_{index}"
+        tensor.name = new
+        taken.add(new)
+    return pack(tree)
+
+
 def with_one_image(model: bytes) -> bytes:
     """Frees a batch that is written into the model's own RESHAPE operators; the same for one."""
     tree, graph = unpack_graph(model)
