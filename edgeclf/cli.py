@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
+from edgeclf.system.files import check_out
 from edgeclf.system.progress import log, print_every_letter
 from edgeclf.verbs import VERBS, import_verb
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit:  # of --help and --version, whose text may find no room
             _flush()
             raise
+        if getattr(args, "out", None) == "":  # which some verbs would take for none
+            check_out(args.out)
         code = int(args.run(args))
         _flush()
         return code

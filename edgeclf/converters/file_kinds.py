@@ -25,6 +25,7 @@ _CORE_ML = "is a model of Core ML. Convert the model that it was made from"
 _EXPECTED = ".keras, .h5, .tflite, .onnx or the folder of a SavedModel"
 _SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 _ONNX_FIELDS = frozenset((*range(1, 9), 14, 20, 25, 26))  # of ModelProto in onnx.proto
+_ONNX_VERSIONS = frozenset((1, 8))  # of the format and of the operators
 _ONNX_GRAPH = 7
 _CORE_ML_TYPES = 200  # and above: the kinds of model in Core ML's Model.proto
 # What a file begins with, and what it then is.
@@ -120,17 +121,12 @@ def _kind_of_zip(path: Path, content: bytes) -> Kind:
 
 def _kind_of_message(path: Path, content: bytes) -> Kind:
     """Tells ONNX from the other protobuf messages that hold models, by the fields they have."""
-    fields: dict[int, bytes] = {}
-    whole = True
-    try:
-        for number, start, _ in read_fields(content, 0, len(content)):
-            fields.setdefault(number, content[start : start + 1])
-    except ArtifactError:
-        whole = False
+    fields, whole = _fields(content, 0, len(content))
     has = fields.keys()
-    like_onnx = content[:1] == b"\x08" and has <= _ONNX_FIELDS
-    if like_onnx and whole and _ONNX_GRAPH in has:
+    has_graph = _ONNX_GRAPH in has and _fields(content, *fields[_ONNX_GRAPH])[1]
+    if whole and has_graph and has & _ONNX_VERSIONS:
         return "onnx"
+    like_onnx = content[:1] == b"\x08" and has <= _ONNX_FIELDS
     if content[:2] == b"\x08\x01" and whole and has == {1, 2}:
         raise ArtifactError(
             f"{path} is a part of a SavedModel. Convert the folder that it lies in: {path.parent}."
@@ -138,7 +134,7 @@ def _kind_of_message(path: Path, content: bytes) -> Kind:
     if (
         not _is_text(content)
         and content[:1] == b"\x0a"
-        and fields.get(1) == b"\x0a"
+        and content[slice(*fields.get(1, (0, 0)))][:1] == b"\x0a"
         and has <= {1, 2, 3, 4}
     ):
         raise ArtifactError(
@@ -159,6 +155,17 @@ def _front(content: bytes) -> bytes:
     if front.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return front.decode("utf-16", errors="replace").encode(errors="replace")
     return front.removeprefix(codecs.BOM_UTF8)
+
+
+def _fields(content: bytes, start: int, end: int) -> tuple[dict[int, tuple[int, int]], bool]:
+    """Where the first field of each number lies in a message, and whether it is one to its end."""
+    found: dict[int, tuple[int, int]] = {}
+    try:
+        for number, *place in read_fields(content, start, end):
+            found.setdefault(number, (place[0], place[1]))
+    except ArtifactError:
+        return found, False
+    return found, True
 
 
 def _is_text(content: bytes) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.converters.base import TensorFlowGraph
+from edgeclf.converters.readers.base import Output, only_input
 from edgeclf.errors import ArtifactError, ConversionError, mapped
 from edgeclf.networks.backend import keras, layers, tf
 
@@ -24,6 +25,7 @@ _OTHER_POLICIES = (*_OTHER_FLOATS, "mixed_float16", "mixed_bfloat16")
 # What may stand before a layer that gives pictures their size.
 _ON_PIXELS = (layers.InputLayer, layers.Rescaling, layers.Normalization)
 _SIZED = (layers.Resizing, layers.CenterCrop)
+_SHAPING = (layers.Flatten, layers.Identity, layers.Reshape)
 
 
 def load(path: Path, *, trust: bool) -> keras.Model:
@@ -55,14 +57,44 @@ def load(path: Path, *, trust: bool) -> keras.Model:
     return model
 
 
-def graph_of(model: keras.Model) -> TensorFlowGraph:
-    """The network as exporters take it, without what it does only in training."""
+def graph_of(model: keras.Model, output: int = 0) -> TensorFlowGraph:
+    """One output of the network as exporters take it, without what it does only in training."""
 
     def scores(image: Any) -> Any:
         with _depthwise(model):
-            return model(image, training=False)
+            return answer_of(model, tf.cast(image, model.inputs[0].dtype), output)
 
     return TensorFlowGraph(scores, [variable.value for variable in model.variables])
+
+
+def answer_of(model: keras.Model, images: Any, output: int) -> Any:
+    """One of the tensors that a model answers, in whatever structure it answers them."""
+    return keras.tree.flatten(model(images, training=False))[output]
+
+
+def outputs_of(model: keras.Model) -> list[Output]:
+    """What a model answers, in the order of `answer_of`."""
+    structure = model.outputs if isinstance(model, keras.Sequential) else model.output
+    keys = [path[-1:] for path, _ in keras.tree.flatten_with_path(structure)]
+    return [
+        Output(
+            key[0] if key and isinstance(key[0], str) else tensor._keras_history.operation.name,
+            tuple(tensor.shape),
+            _made_by_softmax(tensor),
+        )
+        for key, tensor in zip(keys, model.outputs, strict=True)
+    ]
+
+
+def _made_by_softmax(tensor: Any) -> bool:
+    """Whether a softmax makes a tensor, but for what only changes its shape."""
+    layer, node, index = tensor._keras_history
+    if isinstance(layer, keras.Model):
+        return _made_by_softmax(layer.outputs[index])
+    if isinstance(layer, _SHAPING):
+        return _made_by_softmax(layer._inbound_nodes[node].input_tensors[0])
+    activation = getattr(layer, "activation", None)
+    return type(layer).__name__ == "Softmax" or activation is keras.activations.softmax
 
 
 def input_shape(model: keras.Model) -> tuple[int | None, ...]:
@@ -101,11 +133,7 @@ def _check(model: keras.Model, path: Path) -> None:
             f"{path} was never called, so its layers have no shapes. Call the model once on an "
             "image, or give it a keras.Input, and save it again."
         )
-    if len(inputs) != 1 or len(model.outputs) != 1:
-        raise ConversionError(
-            f"{path} has {len(inputs)} inputs and {len(model.outputs)} outputs; an image "
-            "classifier has one of each."
-        )
+    only_input([tensor.name for tensor in inputs], path)
     for layer in _all_layers(model):
         mode = getattr(layer.dtype_policy, "quantization_mode", None)
         if mode is None:

@@ -5,6 +5,7 @@ The functions work on ModelProto objects; what they do to them keeps the answers
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,17 +17,23 @@ from edgeclf.errors import ConversionError, mapped
 
 _OPSET = 13  # the first that quantises per channel; older models are brought to it
 _IR_VERSION = 8  # of the file format: that of the opsets 13 to 17
+_STANDARD = ("", "ai.onnx")  # the domain of ONNX's own operators
 _CONSTANTS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
               "value_ints": np.int64}  # fmt: skip
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
             "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits")  # fmt: skip
 
 
-def quantized_as(model: Any) -> Quantized | None:
-    """What a model is that was quantised; None for one in float, of any width."""
-    counts: dict[str, int] = {}
-    for node in messages(model, "NodeProto"):
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+def quantized_as(model: Any, output: str) -> Quantized | None:
+    """What a model is that was quantised; None for one in float, of any width.
+
+    Args:
+        model: Without functions of its own.
+        output: The tensor to answer; what only others need does not count.
+    """
+    needed, _ = _needed(model.graph, output)
+    inner = [each for node in needed for each in messages(node, "NodeProto")]
+    counts = Counter(node.op_type for node in inner)
     if found := [name for name in _DYNAMIC if name in counts]:
         kinds = ", ".join(f"{counts[name]} {name}" for name in found)
         return Quantized("dynamic", f"quantised as values come ({kinds})")
@@ -72,11 +79,27 @@ def cleaned(model: Any) -> Any:
     return model
 
 
+def in_plain_operators(model: Any) -> Any:
+    """A model without functions of its own, whose ONNX operators go by one name of their domain.
+
+    Raises:
+        ConversionError: onnx cannot put what a function does into the graph.
+    """
+    for owner in (model, *model.functions):
+        _name_domain(owner)
+    if not model.functions:
+        return model
+    from onnx import inliner
+
+    with mapped(ConversionError, "onnx cannot put the model's functions into its graph"):
+        return inliner.inline_local_functions(model, convert_version=True)
+
+
 def as_plain(model: Any, output: str, ours: frozenset[str]) -> Any:
     """A copy in float32, in one graph, of a current opset, with one output and free names.
 
     Args:
-        model: Of any make, with all its weights.
+        model: Of any make, with all its weights, without functions of its own.
         output: The tensor to answer.
         ours: Names that no tensor may have, because the converter gives them.
 
@@ -87,11 +110,6 @@ def as_plain(model: Any, output: str, ours: frozenset[str]) -> Any:
 
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
-    if plain.functions:
-        from onnx import inliner
-
-        with mapped(ConversionError, "onnx cannot put the model's functions into its graph"):
-            plain = inliner.inline_local_functions(plain, convert_version=True)
     _keep_output(plain.graph, output)
     constants = {tensor.name for tensor in plain.graph.initializer}
     for given in [value for value in plain.graph.input if value.name in constants]:
@@ -100,10 +118,10 @@ def as_plain(model: Any, output: str, ours: frozenset[str]) -> Any:
     _store_constants(plain.graph)
     to_float32(plain)
     plain = _upgraded(plain)
-    if quantized_as(plain) is None:
+    if quantized_as(plain, output) is None:
         _fold_constants(plain.graph)
     _name_nodes(plain.graph)
-    rename(plain, {name: f"{name}_of_source" for name in ours})
+    _free_names(plain, ours)
     del plain.graph.value_info[:]  # whose shapes and types are no longer sure
     return cleaned(plain)
 
@@ -112,15 +130,7 @@ def _keep_output(graph: Any, output: str) -> None:
     """Leaves one output, and what it is computed from."""
     for value in [value for value in graph.output if value.name != output]:
         graph.output.remove(value)
-    needed, kept = {output}, []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            for inner in messages(node, "NodeProto"):
-                needed.update(inner.input)
-            for inner in messages(node, "GraphProto"):
-                needed.update(value.name for value in inner.output)
-    kept.reverse()
+    kept, needed = _needed(graph, output)
     if len(kept) < len(graph.node):
         nodes = [_copy(node) for node in kept]
         del graph.node[:]
@@ -128,6 +138,19 @@ def _keep_output(graph: Any, output: str) -> None:
         unused = [tensor for tensor in graph.initializer if tensor.name not in needed]
         for tensor in unused:
             graph.initializer.remove(tensor)
+
+
+def _needed(graph: Any, output: str) -> tuple[list[Any], set[str]]:
+    """The nodes that an output is computed by, in their order, and all names that they need."""
+    needed, kept = {output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            for inner in messages(node, "NodeProto"):
+                needed.update(filter(None, inner.input))
+            for inner in messages(node, "GraphProto"):
+                needed.update(value.name for value in inner.output)
+    return kept[::-1], needed
 
 
 def _copy(message: Any) -> Any:
@@ -172,7 +195,7 @@ def in_float32(content: bytes) -> bytes:
 def _upgraded(model: Any) -> Any:
     from onnx import version_converter
 
-    (opset,) = [e.version for e in model.opset_import if e.domain in ("", "ai.onnx")] or [_OPSET]
+    (opset,) = [each.version for each in model.opset_import if not each.domain] or [_OPSET]
     if opset >= _OPSET:
         return model
     with mapped(
@@ -181,6 +204,19 @@ def _upgraded(model: Any) -> Any:
         f"Export it again with opset {_OPSET} or later.",
     ):
         return version_converter.convert_version(model, _OPSET)
+
+
+def _name_domain(owner: Any) -> None:
+    """Names ONNX's own domain as its tools do; of versions by both names, engines take the last."""
+    imports = [_copy(each) for each in owner.opset_import]
+    versions = [each.version for each in imports if each.domain in _STANDARD]
+    del owner.opset_import[:]
+    owner.opset_import.extend(each for each in imports if each.domain not in _STANDARD)
+    for version in versions[-1:]:
+        owner.opset_import.add(version=version)
+    for node in messages(owner, "NodeProto"):
+        if node.domain in _STANDARD:
+            node.ClearField("domain")
 
 
 def _store_constants(graph: Any) -> None:
@@ -221,6 +257,21 @@ def _name_nodes(graph: Any) -> None:
         if not node.name or node.name in taken:
             node.name = f"{node.name or node.op_type}_{index}"
         taken.add(node.name)
+
+
+def _free_names(model: Any, wanted: frozenset[str]) -> None:
+    """Gives tensors that have one of some names another one, which no tensor has."""
+    taken = {name for node in messages(model.graph, "NodeProto")
+             for name in (*node.input, *node.output)}  # fmt: skip
+    for graph in messages(model.graph, "GraphProto"):
+        values = (*graph.input, *graph.output, *graph.initializer)
+        taken.update(value.name for value in values)
+    names = {}
+    for name in wanted & taken:
+        names[name] = f"{name}_of_source"
+        while names[name] in taken:
+            names[name] += "_"
+    rename(model, names)
 
 
 def rename(model: Any, names: Mapping[str, str]) -> None:

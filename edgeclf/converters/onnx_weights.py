@@ -59,15 +59,23 @@ def load_whole(path: Path) -> tuple[Any, tuple[Path, ...]]:
 
 def _beside(path: Path, location: str) -> Path:
     """The file that a model names; it must lie in the folder of the model, as both are linked."""
-    file = path.parent / location
-    target = file.resolve()
+    try:
+        file = path.parent / location
+        if "\\" in location and not file.exists():  # as Windows names what lies in a folder
+            file = path.parent / location.replace("\\", "/")
+        target, is_file = file.resolve(), file.is_file()
+    except (OSError, RuntimeError, ValueError) as exc:  # links in a circle, names that cannot be
+        raise ArtifactError(
+            f"{path} keeps weights in {location[:80]!r}, which cannot be a file beside it: {exc}. "
+            "Export the model again, with its weights in one file of a plain name."
+        ) from exc
     folders = (path.parent.resolve(), path.resolve().parent)
     if not location or not any(target.is_relative_to(folder) for folder in folders):
         raise ArtifactError(
             f"{path} keeps weights in {location!r}, which is not in the model's folder and was not "
             "read. Copy both files into one folder, and export again if the name says another."
         )
-    if not file.is_file():
+    if not is_file:
         raise ArtifactError(
             f"{path} keeps its weights in a second file, {location}, which is not there. Put it "
             "into the folder of the model, under that name."

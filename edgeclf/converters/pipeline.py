@@ -85,9 +85,11 @@ class Conversion:
         self.targets = [Target.parse(text) for text in own_targets(model, config.to)]
         self._config = config
         self._file = model.name
-        self.folder = model.parent if config.out is None else Path(config.out)
-        files.check_out(self.folder, is_folder=True)
+        out = model.parent if config.out is None else config.out
+        files.check_out(out, is_folder=True)
+        self.folder = Path(out)
         self._source_model: SourceModel = open_model(model, config.source)
+        self._check_names(self._source_model.source.metadata.name)
         self._check_calibration()
         # What was fitted to the source's answers does not fit those of what is made of it.
         self._metadata = dataclasses.replace(self._source_model.source.metadata, trust=None)
@@ -106,6 +108,15 @@ class Conversion:
         self._answers = self._source_model.answers(self._evaluation.images)
         self._doubt_what_was_said()
         self._converters: dict[str, Converter] = {}
+
+    def _check_names(self, name: str) -> None:
+        """Refuses what would fail when results are written: names too long, folders called so."""
+        kinds = ("conversion", *(["trust"] if self._config.calibrate else []))
+        pages = [f"{kind}.{suffix}" for kind in kinds for suffix in ("json", "md", "html")]
+        sources = [f"{target.precision}.{suffix}" for target in self.targets for suffix in "hc"
+                   if self._config.c_array and target.precision == "int8-full"]  # fmt: skip
+        for ending in (*map(str, self.targets), *sources, *pages):
+            files.check_out(self.folder / f"{name}.{ending}")
 
     def _check_calibration(self) -> None:
         needs = [str(target) for target in self.targets if target.precision in CALIBRATED]

@@ -151,6 +151,8 @@ class StaticInt8(Generic[Model]):
     def _round(self, recipe: Recipe) -> Model:
         """The float graph with its weights on int8's grid; made once for each grid."""
         layers = self._engine.weight_layers(self._float_graph)
+        if not layers:  # ONNX Runtime does not run a model for no tensor at all
+            return self._float_graph
         levels = {layer.name: self._engine.levels(layer, recipe) for layer in layers}
         key = tuple(levels.values())
         if key not in self._rounded:
@@ -171,7 +173,7 @@ class StaticInt8(Generic[Model]):
         next linear one makes up for it.
         """
         layers = self._engine.linear_layers(self._float_graph, quantized)
-        if not layers:  # ONNX Runtime does not run a model for no tensor at all
+        if not layers:
             return quantized
         targets = self._channel_means(self._float_graph, layers)
         for layer in layers:

@@ -19,6 +19,7 @@ from edgeclf.errors import ConversionError, OptionError
 from edgeclf.runtimes.base import Float32Array
 
 _TOLERANCE = 0.02  # of a probability, and of the sum of one image's
+_SAME_SUM = 0.005  # relative: of bytes whose sum is 254 to 256
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def find_head(
             f"{file} answers some pictures with what is no number. Check --input-range, --mean and "
             "--std, or the model itself."
         )
+    _refuse_multiples(scores, file)
     if logits:
         _refuse_probabilities(scores, file)
     else:
@@ -127,6 +129,26 @@ def _refuse_probabilities(scores: Float32Array, file: str | Path) -> None:
     raise _multi_label(scores, file)
 
 
+def _refuse_multiples(scores: Float32Array, file: str | Path) -> None:
+    """Refuses probabilities times a number: in percent, or in the steps of a byte."""
+    sums = scores.sum(axis=1)
+    total = float(sums.mean())
+    allowed = _SAME_SUM * total
+    if (
+        scores.shape[1] > 1
+        and total > 0
+        and scores.min() >= -allowed
+        and np.abs(sums - total).max() <= allowed
+        and np.ptp(scores, axis=0).max() > allowed  # else it answers all pictures alike
+        and abs(total - 1) > _TOLERANCE
+    ):
+        raise ConversionError(
+            f"The scores of {file} are probabilities times {total:.4g}: none is below 0, and those "
+            f"of each image sum to {total:.4g}. Export it with probabilities that sum to 1, or "
+            "with its logits and --scores logits."
+        )
+
+
 def _are_shares(scores: Float32Array) -> bool:
     return bool(scores.min() >= -_TOLERANCE and scores.max() <= 1 + _TOLERANCE)
 
@@ -137,6 +159,12 @@ def _sum_to_one(scores: Float32Array) -> bool:
 
 def _multi_label(scores: Float32Array, file: str | Path) -> ConversionError:
     sums = scores.sum(axis=1)
+    if len(scores) > 1 and np.abs(scores.sum(axis=0) - 1).max() <= _TOLERANCE:
+        return ConversionError(
+            f"{file} shares 1 among the images that it is given together, for each label, as a "
+            "softmax over axis 0 does; expected probabilities of one image that sum to 1. Export "
+            "it with a softmax over the last axis."
+        )
     return ConversionError(
         f"{file} answers each label by itself, as a multi-label model with sigmoids does: its "
         f"scores lie between 0 and 1 and sum to {sums.min():.2f} to {sums.max():.2f}. An artifact "

@@ -76,7 +76,12 @@ def open_model(path: Path, source_spec: SourceSpec) -> SourceModel:
         ConversionError: It holds code and is not trusted, or is no image classifier.
         OptionError: The labels do not fit, or another convention is not what the model shows.
     """
-    if not path.exists():
+    try:
+        present = path.exists()
+    except (OSError, ValueError) as exc:  # of a name that no file can have, or a folder kept shut
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise ArtifactError(f"Cannot read the model {str(path)!r}: {reason}.") from exc
+    if not present:
         raise ArtifactError(f"There is no model {path}.")
     if path.is_file() and is_artifact(path.read_bytes()):
         return _open_artifact(load_artifact(path))
@@ -145,11 +150,11 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
         check_known_answers(path, metadata, model.predict, head, source_spec)
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     size = sum(file.stat().st_size for file in (*files, *model.files))
-    source = Source(_with_edges(model.graph, source_spec, head), metadata)
+    source = Source(_with_edges(model.graph, source_spec, head, len(labels)), metadata)
     return SourceModel(source, answers, model.format, sha256, size, source_spec.scores)
 
 
-def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head) -> Graph:
+def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head, classes: int) -> Graph:
     """The model's own graph as one from RGB to probabilities."""
     channels_first = source_spec.layout == "nchw"
     if isinstance(graph, FileGraph):
@@ -168,7 +173,10 @@ def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head) -> Graph:
         image = from_rgb_in_tensorflow(image, source_spec.channels)
         if channels_first:
             image = tf.transpose(image, (0, 3, 1, 2))
-        return head.apply_in_tensorflow(scores_of_own(image))
+        scores = scores_of_own(image)
+        if scores.shape.rank != 2:  # as [N, 1, 1, C]
+            scores = tf.reshape(scores, (-1, 1 if head.single else classes))
+        return head.apply_in_tensorflow(scores)
 
     return TensorFlowGraph(probabilities, graph.variables)
 

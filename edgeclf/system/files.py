@@ -65,8 +65,10 @@ def check_out(path: str | os.PathLike[str], *, is_folder: bool = False) -> None:
     """
     import tempfile
 
-    path = Path(path)
+    given, path = os.fspath(path), Path(path)
     try:
+        if not given:
+            raise ValueError("it is empty, as of a shell variable that is not set")
         present = next(each for each in (path, *path.parents) if _exists(each))
         for name in path.parts[len(present.parts) :]:
             _exists(present / name)  # the system looks at names only below what is there
@@ -79,7 +81,7 @@ def check_out(path: str | os.PathLike[str], *, is_folder: bool = False) -> None:
     except (OSError, ValueError, StopIteration) as exc:
         reason = getattr(exc, "strerror", None) or str(exc) or "the current folder is gone"
         raise OptionError(
-            f"Nothing can be written to {os.fspath(path)!r}: {reason}. Expected the name of a "
+            f"Nothing can be written to {given!r}: {reason}. Expected the name of a "
             f"{'folder' if is_folder else 'file'} that can be made there, or written to."
         ) from exc
 

@@ -58,6 +58,7 @@ def zipped(*names: str) -> bytes:
         ("m.mlmodel", b"\x08\x04\x12\x00\x9a\x19\x00", "Core ML"),
         ("m.pb", GRAPH_DEF, "frozen graph of TensorFlow 1"),
         ("saved_model.pb", b"\x08\x01\x12\x02\x0a\x00", "Convert the folder that it lies in"),
+        ("m.onnx", GRAPH_DEF[:6], "no model of a known kind|text file"),
         ("m.onnx", ONNX[:-6], "ONNX model that is damaged or cut short"),
         ("m.keras", zipped("config.json", "model.weights.h5")[:-9], "zip that is cut short"),
         ("m.KERAS", zipped("config.json", "model.weights.h5"), r"Rename it to m\.keras"),
@@ -81,6 +82,9 @@ def test_what_cannot_be_converted_is_named(
         ("m.lite", b"\x1c\0\0\0TFL3", "tflite"),
         ("m.keras", b"\x1c\0\0\0TFL3", "tflite"),
         ("m", ONNX, "onnx"),
+        ("m", ONNX[2:] + ONNX[:2], "onnx"),  # its version not first
+        ("m", ONNX + b"\xfa\x01\x01x", "onnx"),  # with the fields 31 and 201, which tell nothing
+        ("m", ONNX + b"\xca\x0c\x01x", "onnx"),
         ("m.h5", b"\x89HDF\r\n\x1a\n", "h5"),
         ("m.hdf5", b"\x89HDF\r\n\x1a\n", "h5"),
         ("m.keras", zipped("config.json", "metadata.json", "model.weights.h5"), "keras"),

@@ -219,6 +219,8 @@ LOGITS = scores([0.7, 0.3], [-1.0, 4.0])  # the first happens to look like proba
         (scores([0.1], [0.9]), False, Head(single=True)),
         (scores([0.1], [-3.0]), True, Head(logits=True, single=True)),
         (np.log(SUMMING), True, Head(logits=True)),  # of a log-softmax, the softmax is p again
+        (scores([2.0, 1.0], [2.0, 1.0]), True, Head(logits=True)),  # that know one answer alone
+        (scores([2.0, 1.0], [0.0, 2.9]), True, Head(logits=True)),  # of a ReLU
     ],
 )
 def test_heads_that_are_what_was_said(given: Any, logits: bool, head: Head) -> None:
@@ -236,8 +238,12 @@ def test_heads_that_are_what_was_said(given: Any, logits: bool, head: Head) -> N
         (scores([0.1], [0.9]), True, OptionError, r"probabilities already.*Leave out --scores"),
         (scores([0.1], [3.0]), False, OptionError, r"no probabilities.*add --scores logits"),
         (scores([0.1, np.nan]), False, ConversionError, "no number"),
+        *((SUMMING * total, said, ConversionError, f"probabilities times {total}: none is below 0")
+          for total in (0.5, 100, 255) for said in (False, True)),
+        (scores([230, 26], [51, 203]), True, ConversionError, "probabilities times 255"),
+        (SUMMING.T, False, ConversionError, r"softmax over axis 0.*over the last axis"),
     ],
-)
+)  # fmt: skip
 def test_heads_that_are_not(given: Any, logits: bool, error: type, message: str) -> None:
     labels = ["a", "b", "c"] if given.shape[1] == 3 else ["a", "b"]
     with pytest.raises(error, match=message):

@@ -18,7 +18,7 @@ from edgeclf.converters import keras_source
 from edgeclf.converters.base import Source
 from edgeclf.converters.onnx import OnnxConverter
 from edgeclf.converters.sources import open_model
-from edgeclf.errors import ConversionError
+from edgeclf.errors import ConversionError, OptionError
 from edgeclf.networks.backend import keras, layers, tf
 
 SIZE = 16
@@ -266,3 +266,63 @@ def test_names_that_tensorflow_takes_for_scopes() -> None:
         with tf.Graph().as_default(), tf.name_scope(exportable):
             assert tf.constant(1).name.startswith(exportable)
     assert keras_source._exportable_name("ok_1") == "ok_1"
+
+
+def branches(*outputs: str) -> Any:
+    """What a network answers by its logits, and by the softmax of them."""
+    image = keras.Input((SIZE, SIZE, 3))
+    mean = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 64)(image))
+    logits = layers.Dense(3, name="dense")(mean)
+    made = {"logits": logits, "softmax": layers.Reshape((1, 3))(layers.Softmax()(logits))}
+    return image, {name: made[name] for name in outputs}
+
+
+class TestOutputs:
+    def test_a_dict_of_one(self, same_answers: Callable[..., Any], tmp_path: Path) -> None:
+        image, outputs = branches("softmax")
+        model = keras.Model(image, outputs)
+        model.save(tmp_path / "m.keras")
+        same_answers(tmp_path / "m.keras", model.predict(IMAGES, verbose=0)["softmax"][:, 0])
+
+    def test_scores_in_the_shape_of_an_image(
+        self, same_answers: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        model = keras.Sequential([
+            keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 64),
+            layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1, activation="softmax"),
+        ])  # fmt: skip
+        model.save(tmp_path / "m.keras")
+        same_answers(tmp_path / "m.keras", model.predict(IMAGES, verbose=0)[:, 0, 0])
+
+    @pytest.mark.parametrize("named", [True, False])
+    @pytest.mark.parametrize("scores", ["probabilities", "logits"])
+    def test_the_one_that_was_said_is_chosen(
+        self, named: bool, scores: str, same_answers: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        image, outputs = branches("logits", "softmax")
+        inner = keras.Model(image, outputs if named else list(outputs.values()))
+        outer = keras.Input((SIZE, SIZE, 3))
+        model = keras.Model(outer, inner(outer))  # whose outputs come out of a model within it
+        model.save(tmp_path / "m.keras")
+        logits, softmax = keras.tree.flatten(model.predict(IMAGES, verbose=0))
+        assert np.abs(tf.nn.softmax(logits) - softmax[:, 0]).max() < 1e-6
+        same_answers(tmp_path / "m.keras", softmax[:, 0], scores=scores)
+
+    def test_two_that_fit_are_named(self, labels: Path, tmp_path: Path) -> None:
+        image, outputs = branches("logits")
+        other = layers.Dense(3, name="other")(outputs["logits"])
+        keras.Model(image, [outputs["logits"], other]).save(tmp_path / "m.keras")
+        with pytest.raises(ConversionError, match=r"outputs dense \(\? x 3\), other \(\? x 3\)"):
+            open_model(tmp_path / "m.keras", SourceSpec(labels=labels, scores="logits"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_an_input_of_whole_numbers(
+    dtype: str, same_answers: Callable[..., Any], labels: Path, tmp_path: Path
+) -> None:
+    model = network(dtype=dtype)
+    model.save(tmp_path / "m.keras")
+    same_answers(tmp_path / "m.keras", model.predict(IMAGES.astype(dtype), verbose=0))
+    for span in ((0, 1), (-1, 1)):
+        with pytest.raises(OptionError, match=rf"takes {dtype}: whole numbers .* --input-range"):
+            open_model(tmp_path / "m.keras", SourceSpec(labels=labels, input_range=span))

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edgeclf
 from edgeclf import Classifier, SourceSpec
 from edgeclf.artifact import seal_artifact
-from edgeclf.converters import find_converter
+from edgeclf.converters import find_converter, pipeline
 from edgeclf.converters.base import Recipe
 from edgeclf.converters.sources import SourceModel, open_model
 from edgeclf.errors import ArtifactError, ConversionError, InferenceError, OptionError
@@ -127,6 +127,29 @@ class TestWeightsInASecondFile:
         with pytest.raises(ArtifactError, match="not in the model's folder"):
             open_model(path, spec)
 
+    @pytest.mark.parametrize("location", ["loop.bin", "w\0.bin", "w" * 300, "sub/" * 2000])
+    def test_names_that_no_file_can_have(self, location: str, path: Path, spec: SourceSpec) -> None:
+        (path.parent / "loop.bin").symlink_to("loop.bin")
+        self.locate(path, location)
+        with pytest.raises(ArtifactError, match=r"which cannot be a file beside it.*Export"):
+            open_model(path, spec)
+
+    def test_a_folder_by_the_separator_of_windows(self, path: Path, spec: SourceSpec) -> None:
+        (path.parent / "sub").mkdir()
+        (path.parent / "m.onnx.data").rename(path.parent / "sub" / "w.bin")
+        self.locate(path, r"sub\w.bin")
+        assert np.abs(open_model(path, spec).answers(IMAGES) - plain_answers()).max() < 1e-5
+        self.locate(path, r"..\models\..\..\w.bin")
+        with pytest.raises(ArtifactError, match="not in the model's folder and was not read"):
+            open_model(path, spec)
+
+    def locate(self, path: Path, location: str) -> None:
+        made = onnx.load(path, load_external_data=False)
+        for each in made.graph.initializer:
+            (entry,) = (e for e in each.external_data if e.key == "location")
+            entry.value = location
+        path.write_bytes(made.SerializeToString())
+
     def test_a_folder_of_links_is_one_folder(
         self, path: Path, spec: SourceSpec, tmp_path: Path
     ) -> None:
@@ -217,6 +240,75 @@ def test_tensors_called_like_ours(tmp_path: Path, spec: SourceSpec) -> None:
     assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
 
 
+@pytest.mark.parametrize("place", ["node", "weight", "subgraph"])
+def test_names_that_renaming_would_give_twice(place: str, tmp_path: Path, spec: SourceSpec) -> None:
+    if place == "weight":
+        inner, stored = nodes("image"), weights()
+        inner[0].input[1] = stored[0].name = "image_of_source"
+        made = model(inner, inputs=[tensor("image", ["N", 3, SIZE, SIZE])], initializers=stored)
+    else:
+        inner = nodes("image")
+        name = inner[0].output[0] = "image_of_source"
+        inner[1] = helper.make_node("Relu", [name], ["r"])
+        if place == "subgraph":
+            name = inner[0].output[0] = "image_of_source_"
+            branch = helper.make_graph(
+                [helper.make_node("Relu", [name], ["image_of_source"])], "branch", [],
+                [tensor("image_of_source", None)],
+            )  # fmt: skip
+            inner[1] = helper.make_node("If", ["on"], ["r"], then_branch=branch, else_branch=branch)
+        stored = [*weights(), numpy_helper.from_array(np.array(True), "on")]
+        made = model(inner, inputs=[tensor("image", ["N", 3, SIZE, SIZE])], initializers=stored)
+    check(made, tmp_path, spec)
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_both_names_of_the_standard_domain(opset: int, tmp_path: Path, spec: SourceSpec) -> None:
+    made = model(opset=opset)
+    made.opset_import.add(domain="ai.onnx", version=opset)
+    made.graph.node[1].domain = "ai.onnx"
+    source = check(made, tmp_path, spec)
+    assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
+
+
+def test_a_network_without_weights(tmp_path: Path, spec: SourceSpec) -> None:
+    made = model([
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["y"]),
+    ], initializers=[])  # fmt: skip
+    source = opened(made, tmp_path, dataclasses.replace(spec, input_range=(0, 1)))
+    powers = np.exp(IMAGES.mean((1, 2)) / 255)
+    for precision, near in (("fp32", 1e-5), ("int8", 0.01)):
+        found = converted(source, precision)
+        assert np.abs(found - powers / powers.sum(1, keepdims=True)).max() < near
+
+
+class TestNamesOfResults:
+    def test_folders_called_so_are_found_before_the_work(
+        self, tmp_path: Path, spec: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = saved(model(), tmp_path)
+        monkeypatch.setattr(pipeline.Conversion, "run", None)
+        for name in ("m.fp32.onnx", "m.conversion.json", "m.conversion.html"):
+            (tmp_path / name).mkdir()
+            with pytest.raises(OptionError, match=rf"Nothing can be written to '.*{name}'"):
+                edgeclf.convert(path, to=["fp32.onnx"], source=spec)
+            (tmp_path / name).rmdir()
+
+    def test_a_name_without_room_for_its_endings(self, tmp_path: Path, spec: SourceSpec) -> None:
+        path = saved(model(), tmp_path).rename(tmp_path / f"{'n' * 240}.onnx")
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(OptionError, match=r"conversion\.json': File name too long"):
+            edgeclf.convert(path, to=["fp32.onnx"], source=spec)
+        assert sorted(tmp_path.iterdir()) == before
+
+    @pytest.mark.parametrize("name", ["n" * 300, "n\0", "folder/" * 1000])
+    def test_a_model_by_a_name_that_cannot_be(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match=r"Cannot read the model|There is no model"):
+            open_model(tmp_path / name, SourceSpec())
+
+
 def test_nodes_without_names(tmp_path: Path, spec: SourceSpec) -> None:
     made = model()
     for node in made.graph.node:
@@ -237,13 +329,16 @@ def test_weights_as_constant_nodes(tmp_path: Path, spec: SourceSpec) -> None:
     assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
 
 
-def test_functions_are_put_into_the_graph(tmp_path: Path, spec: SourceSpec) -> None:
+@pytest.mark.parametrize("opset", [12, 17])
+def test_functions_are_put_into_the_graph(opset: int, tmp_path: Path, spec: SourceSpec) -> None:
     inner = [helper.make_node("Softmax", ["a"], ["b"], axis=-1)]
     function = helper.make_function("mine", "Mine", ["a"], ["b"], inner,
-                                    [helper.make_opsetid("", 17)])  # fmt: skip
+                                    [helper.make_opsetid("", opset)])  # fmt: skip
     called = nodes()
     called[-1] = helper.make_node("Mine", ["logits"], ["y"], domain="mine")
-    made = model(called, others={"mine": 1}, functions=[function])
+    outputs = [tensor("logits", ["N", 3]), tensor("y", ["N", 3])]
+    made = model(called, outputs=outputs, others={"mine": 1})
+    made.functions.append(function)  # which onnx's checker refuses of another opset
     source = check(made, tmp_path, spec)
     assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
 
@@ -284,10 +379,14 @@ class TestSeveralOutputs:
                 TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
             )
         )
-        outputs = [tensor("y", ["N", 3]), helper.make_value_info("z", kind)]
-        made = model([*nodes(), zipmap], others={"ai.onnx.ml": 1}, outputs=outputs)
+        label = helper.make_node("ArgMax", ["y"], ["label"], axis=1, keepdims=0)
+        outputs = [tensor("label", ["N"], TensorProto.INT64), helper.make_value_info("z", kind)]
+        inner = [*nodes(), label, zipmap]
+        made = model(inner, others={"ai.onnx.ml": 1}, outputs=outputs)
         with pytest.raises(ConversionError, match=r"seq\(map\(string.* as 'z'.*zipmap"):
             opened(made, tmp_path, spec)
+        made.graph.output.append(tensor("y", ["N", 3]))
+        check(made, tmp_path, spec)
 
 
 def test_two_inputs_are_named(tmp_path: Path, spec: SourceSpec) -> None:
@@ -352,6 +451,21 @@ class TestQuantised:
         assert artifact.metadata.precision == "dynamic"
         with pytest.raises(ConversionError, match="quantised already: quantised as values come"):
             edgeclf.convert(tmp_path / "m.onnx", to=["int8.onnx"], source=spec)
+
+    def test_what_another_output_needs_does_not_count(
+        self, tmp_path: Path, spec: SourceSpec
+    ) -> None:
+        steps = [numpy_helper.from_array(np.float32(0.1), "scale"),
+                 numpy_helper.from_array(np.uint8(0), "zero")]  # fmt: skip
+        pair = [
+            helper.make_node("QuantizeLinear", ["f", "scale", "zero"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["features"]),
+        ]
+        outputs = [tensor("y", ["N", 3]), tensor("features", ["N", 4])]
+        made = model([*nodes(), *pair], outputs=outputs, initializers=[*weights(), *steps])
+        source = check(made, tmp_path, spec)
+        assert source.source.quantized is None
+        assert np.abs(converted(source, "int8") - plain_answers()).max() < 0.03
 
     def test_weights_alone_are_floats_again(self, tmp_path: Path, spec: SourceSpec) -> None:
         kernel, bias, dense = weights()

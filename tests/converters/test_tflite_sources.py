@@ -136,6 +136,53 @@ def test_static_int8_is_taken_over(
             open_model(path, SourceSpec(labels=spec.labels))
 
 
+@pytest.mark.parametrize("names", ["same", None])
+def test_tensors_without_names_of_their_own(
+    names: str | None, network: Any, export: Callable[..., Path], spec: SourceSpec,
+    expected: np.ndarray,
+) -> None:  # fmt: skip
+    from edgeclf.converters.flatbuffer.tree import pack, unpack
+
+    image = keras.Input((SIZE, SIZE, 3))
+    logits = keras.Model(network.input, network.layers[-2].output)(image)
+    path = export(keras.Model(image, [logits, keras.layers.Softmax()(logits)]))
+    tree = unpack(path.read_bytes())
+    for tensor in tree.subgraphs[0].tensors:
+        tensor.name = names
+    path.write_bytes(pack(tree))
+    source = open_model(path, spec)
+    assert np.abs(source.answers(IMAGES) - expected).max() < 1e-5
+    for precision, near in (("fp32", 1e-5), ("fp16", 0.01), ("int8", 0.05)):
+        assert np.abs(converted(source, precision) - expected).max() < near
+
+
+def test_what_another_output_needs_is_no_quantisation(
+    export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
+) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    from edgeclf.converters.flatbuffer.editor import Editor
+    from edgeclf.converters.flatbuffer.tree import pack, unpack
+
+    path = export()
+    tree = unpack(path.read_bytes())
+    (graph,) = tree.subgraphs
+    editor, kinds = Editor(tree), schema.TensorType
+    names = {"bytes": kinds.INT8, "doubled": kinds.INT8, "other": kinds.FLOAT32}
+    stored, doubled, other = (editor.tensor(name, kind, (1, 3)) for name, kind in names.items())
+    for tensor in (stored, doubled):
+        editor.quantized(tensor, 1 / 64, 0)
+    editor.last("QUANTIZE", schema.QuantizeOptionsT(), [graph.outputs[0]], stored)
+    editor.last("ADD", schema.AddOptionsT(), [stored, stored], doubled)
+    editor.last("DEQUANTIZE", schema.DequantizeOptionsT(), [doubled], other)
+    graph.outputs = [*graph.outputs, other]
+    path.write_bytes(pack(tree))
+    source = open_model(path, spec)
+    assert source.source.quantized is None
+    for precision, near in (("fp32", 1e-5), ("int8", 0.05)):
+        assert np.abs(converted(source, precision) - expected).max() < near
+
+
 def test_dynamic_is_taken_over(
     export: Callable[..., Path], spec: SourceSpec, expected: np.ndarray
 ) -> None:

@@ -49,7 +49,7 @@ def cases() -> Iterator[object]:
     for calls, odd in ((TO_FOLDER, "file"), (TO_FILE, "folder")):
         for name in calls:
             verb = name.partition(" ")[0]
-            for out in (odd, "file/below", "n" * 300, f"new/{'n' * 300}", str(NOWHERE)):
+            for out in ("", odd, "file/below", "n" * 300, f"new/{'n' * 300}", str(NOWHERE)):
                 marks = optional.verb(verb).marks  # type: ignore[attr-defined]
                 yield pytest.param(name, out, marks=marks, id=f"{name} {out[:12]}")
 
@@ -90,7 +90,8 @@ def test_autotune_tries_the_place_beside_the_model(capsys: pytest.CaptureFixture
     [
         ("with\0nul", False, "null"),
         ("with\0nul", True, "null"),
-        ("", False, "no file"),
+        ("", False, "it is empty"),
+        ("", True, "it is empty, as of a shell variable that is not set"),
         ("folder", False, "no file"),
         ("/dev/null", False, "no file"),  # a rename would put a file in its place
         ("file", True, "Not a directory"),

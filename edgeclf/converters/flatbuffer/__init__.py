@@ -17,6 +17,7 @@ from edgeclf.converters.flatbuffer.foreign import (
     parameter_count,
     quantized_as,
     with_one_image,
+    with_own_names,
 )
 from edgeclf.converters.flatbuffer.queries import (
     constant_tensors,
@@ -45,5 +46,6 @@ __all__ = [
     "with_free_batch",
     "with_metadata",
     "with_one_image",
+    "with_own_names",
     "with_signature",
 ]

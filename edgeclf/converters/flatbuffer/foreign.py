@@ -79,6 +79,22 @@ def as_float_graph(
     return pack(tree)
 
 
+def with_own_names(model: bytes) -> bytes:
+    """Gives each tensor a name of its own, as quantisers need; the same where all have one."""
+    tree, graph = unpack_graph(model)
+    names = [text(tensor.name) for tensor in graph.tensors]
+    if all(names) and len({*names}) == len(names):
+        return model
+    taken = set[str]()
+    for index, (tensor, name) in enumerate(zip(graph.tensors, names, strict=True)):
+        new = name or "tensor"
+        while new in taken or (new != name and new in names):
+            new = f"{new}_{index}"
+        tensor.name = new
+        taken.add(new)
+    return pack(tree)
+
+
 def with_one_image(model: bytes) -> bytes:
     """Frees a batch that is written into the model's own RESHAPE operators; the same for one."""
     tree, graph = unpack_graph(model)
@@ -101,9 +117,16 @@ def with_one_image(model: bytes) -> bytes:
     return pack(tree)
 
 
-def quantized_as(model: bytes) -> Quantized | None:
-    """What a model is that was quantised; None for one that computes in float."""
+def quantized_as(model: bytes, output: int = 0) -> Quantized | None:
+    """What a model is that was quantised; None for one that computes in float.
+
+    Args:
+        model: A flatbuffer with one graph.
+        output: Which of its outputs is to answer; what only others need does not count.
+    """
     tree, graph = unpack_graph(model)
+    graph.outputs = [graph.outputs[output]]
+    _drop_unused(graph)
     computing = [o for o in graph.operators if operator_name(tree, o) not in _BETWEEN]
     static, dynamic = set(), 0
     for operator in computing:

@@ -72,14 +72,14 @@ def choose_output(outputs: Sequence[Output], path: Path, source_spec: SourceSpec
     """
     if len(outputs) == 1:
         return outputs[0]
-    classes = None if source_spec.labels is None else len(read_labels(source_spec.labels))
-    found = [output for output in outputs if _fits(output.shape, classes)]
+    found = [output for output in outputs if fits(output, source_spec)]
     if len(found) > 1:
         found = [o for o in found if o.name == source_spec.scores] or [
             o for o in found if o.softmax is (source_spec.scores == "probabilities")
         ]
     if len(found) == 1:
         return found[0]
+    classes = _classes(source_spec)
     score = "a score for each class" if classes is None else f"a score for each of {classes} labels"
     raise ConversionError(
         f"{path} has the outputs {', '.join(map(str, outputs))}; expected just one of them to hold "
@@ -87,9 +87,14 @@ def choose_output(outputs: Sequence[Output], path: Path, source_spec: SourceSpec
     )
 
 
-def _fits(shape: Sequence[int | None], classes: int | None) -> bool:
-    sizes = [size for size in shape[1:] if size != 1]
+def fits(output: Output, source_spec: SourceSpec) -> bool:
+    """Whether an output may hold a score for each label, as far as its shape tells."""
+    sizes, classes = [size for size in output.shape[1:] if size != 1], _classes(source_spec)
     return len(sizes) == 1 and (classes is None or sizes[0] in (classes, None))
+
+
+def _classes(source_spec: SourceSpec) -> int | None:
+    return None if source_spec.labels is None else len(read_labels(source_spec.labels))
 
 
 def only_input(names: Sequence[str], path: Path) -> None:

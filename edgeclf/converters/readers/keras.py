@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from edgeclf.converters.readers.base import ForeignModel
+import numpy as np
+
+from edgeclf.converters.readers.base import ForeignModel, as_rows, choose_output, in_type
 from edgeclf.converters.source_spec import SourceSpec
 
 
@@ -13,9 +16,17 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     from edgeclf.converters import keras_source
 
     model = keras_source.load(path, trust=source_spec.trust)
+    outputs = keras_source.outputs_of(model)
+    chosen = outputs.index(choose_output(outputs, path, source_spec))
+    (given,) = model.inputs
+
+    def predict(images: Any) -> Any:
+        values = in_type(images, np.dtype(given.dtype), path)
+        return as_rows(np.asarray(keras_source.answer_of(model, values, chosen)), len(values))
+
     return ForeignModel(
-        keras_source.graph_of(model),
-        lambda images: model(images, training=False),
+        keras_source.graph_of(model, chosen),
+        predict,
         model.input_shape if source_spec.input_size else keras_source.input_shape(model),
         int(model.count_params()),
         path.suffix.strip("."),

@@ -11,6 +11,7 @@ import numpy as np
 from edgeclf.converters.base import FileGraph
 from edgeclf.converters.onnx_import import (
     in_float32,
+    in_plain_operators,
     made_by_softmax,
     parameter_count,
     quantized_as,
@@ -22,6 +23,7 @@ from edgeclf.converters.readers.base import (
     answering,
     as_rows,
     choose_output,
+    fits,
     in_type,
     only_input,
 )
@@ -42,21 +44,18 @@ def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:
     model, files = load_whole(path)
     content = model.SerializeToString()
     session = _load(content, path)
+    model = in_plain_operators(model)
     inputs = session.get_inputs()
     only_input([each.name for each in inputs], path)
-    _check_kinds(session, path)
-    outputs = [
-        Output(each.name, _sizes(each.shape), made_by_softmax(model, each.name))
-        for each in session.get_outputs()
-    ]
-    chosen = choose_output(outputs, path, source_spec)
+    _check_input(session, path)
+    chosen = choose_output(_outputs(session, model, path, source_spec), path, source_spec)
     graph = FileGraph(
         "onnx",
-        content,
+        model.SerializeToString(),
         source_spec.layout == "nchw",
         source_spec.scores == "logits",
         chosen.name,
-        quantized_as(model),
+        quantized_as(model, chosen.name),
     )
     return ForeignModel(
         graph,
@@ -108,16 +107,27 @@ def _sizes(shape: Any) -> tuple[int | None, ...]:
     return tuple(size if isinstance(size, int) and size > 0 else None for size in shape or ())
 
 
-def _check_kinds(session: Any, path: Path) -> None:
-    """Refuses what no converter takes: other types of images, and answers that are no tensor."""
+def _check_input(session: Any, path: Path) -> None:
+    """Refuses images of types that no converter takes."""
     (given,) = session.get_inputs()
     if given.type not in _TYPES:
         raise ConversionError(
             f"{path} takes {given.type} as {given.name!r}; expected images of {', '.join(_TYPES)}."
         )
-    for answer in session.get_outputs():
-        if not answer.type.startswith("tensor("):
-            raise ConversionError(
-                f"{path} answers {answer.type} as {answer.name!r}; expected a tensor of scores. "
-                "Of a model of scikit-learn, export it with options={'zipmap': False}."
-            )
+
+
+def _outputs(session: Any, model: Any, path: Path, source_spec: SourceSpec) -> list[Output]:
+    """The outputs that are tensors; beside one that is none, one of them must hold scores."""
+    answers = session.get_outputs()
+    outputs = [
+        Output(each.name, _sizes(each.shape), made_by_softmax(model, each.name))
+        for each in answers
+        if each.type.startswith("tensor(")
+    ]
+    if len(outputs) == len(answers) or any(fits(each, source_spec) for each in outputs):
+        return outputs
+    other = next(each for each in answers if not each.type.startswith("tensor("))
+    raise ConversionError(
+        f"{path} answers {other.type} as {other.name!r}; expected a tensor of scores. "
+        "Of a model of scikit-learn, export it with options={'zipmap': False}."
+    )

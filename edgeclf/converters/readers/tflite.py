@@ -32,8 +32,9 @@ _OUTSIDE = 0.25  # share of an input's own range that the values given may leave
 def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     """A ``.tflite`` in its own types; quantised ones as what they are."""
     engine, library = LiteRTRuntime.import_engine()
-    content = path.read_bytes()
     with mapped(ArtifactError, f"{library} cannot load {path}", _DAMAGED), first_words_of(library):
+        engine.Interpreter(model_content=path.read_bytes())  # before anything else parses it
+        content = flatbuffer.with_own_names(path.read_bytes())
         interpreter: Any = engine.Interpreter(model_content=content)
     inputs, answers = interpreter.get_input_details(), interpreter.get_output_details()
     only_input([detail["name"] for detail in inputs], path)
@@ -58,7 +59,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
         source_spec.layout == "nchw",
         source_spec.scores == "logits",
         answers[chosen]["name"],
-        flatbuffer.quantized_as(content),
+        flatbuffer.quantized_as(content, chosen),
     )
     predict = _predictor(interpreter, library, given, answers[chosen], path, batch)
     parameters = flatbuffer.parameter_count(content)
