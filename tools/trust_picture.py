@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import edgeclf
 
@@ -22,9 +22,10 @@ sys.path.insert(0, str(ROOT / "examples" / "scenes_distillation"))
 
 from make_stand_in import draw_scene  # noqa: E402
 
-MUG = ROOT / "examples" / "mugs" / "eval" / "blue" / "000.jpg"
+MUG = ROOT / "examples" / "mugs" / "eval" / "blue" / "003.jpg"
 SIDE, MARGIN, TEXT = 300, 16, 17
 WORDS = 76  # rows below a picture
+COLORS = 200
 
 
 def words_for(answer: edgeclf.Prediction) -> str:
@@ -41,6 +42,7 @@ def main() -> int:
     parser.add_argument("picture", type=Path)
     args = parser.parse_args()
     mug = Image.open(MUG).convert("RGB")
+    mug = ImageOps.fit(mug, (min(mug.size), min(mug.size)))
     street = draw_scene("street", random.Random(2))
     with edgeclf.Classifier(args.artifact) as classifier:
         answers = [classifier.classify(np.asarray(each)) for each in (mug, street)]
@@ -48,8 +50,10 @@ def main() -> int:
     if answers[0].unknown is None:
         raise SystemExit(f"{args.artifact} is not calibrated; run: edgeclf calibrate")
     overlay = explanation.overlay(np.asarray(mug))
-    half = (overlay.width - 3 * 12) // 2 + 12  # its left picture is the photo itself
-    shown = overlay.crop((half + 12, 12, overlay.width - 12, 12 + half - 12))
+    gap = 12  # around and between the overlay's two pictures, which are squares here
+    side = (overlay.width - 3 * gap) // 2
+    left = 2 * gap + side
+    shown = overlay.crop((left, gap, left + side, gap + side))
     panels = [
         (mug, words_for(answers[0])),
         (shown, f"where that came from\n({explanation.method}, {explanation.passes} pass)"),
@@ -65,7 +69,7 @@ def main() -> int:
         draw.multiline_text(
             (left, SIDE + MARGIN + 10), words, "black", ImageFont.load_default(TEXT), spacing=6
         )
-    canvas.quantize(200).save(args.picture, optimize=True)
+    canvas.quantize(COLORS).save(args.picture, optimize=True)
     print("; ".join(words for _, words in panels).replace("\n", " "))
     return 0
 
