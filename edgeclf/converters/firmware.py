@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.artifact import Artifact
-from edgeclf.errors import OptionError
+from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.system import files
+from edgeclf.system.progress import log
 
 _BYTES_A_LINE = 16
+
+
+def measured_arena_bytes(artifact: Artifact) -> int | None:
+    """What tflite-micro needs; None, and says so, where it is not installed."""
+    from edgeclf.runtimes.tflite_micro import arena_bytes
+
+    try:
+        return arena_bytes(artifact)
+    except MissingDependencyError as exc:
+        log(f"  the arena was not measured: {exc}")
+        return None
 
 
 def write_c_source(artifact: Artifact) -> tuple[Path, Path]:

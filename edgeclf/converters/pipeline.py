@@ -18,7 +18,7 @@ from edgeclf.converters.calibration import CALIBRATION_IMAGES
 from edgeclf.converters.config import ConversionConfig, own_targets
 from edgeclf.converters.endings import find_features
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
-from edgeclf.converters.firmware import write_c_source
+from edgeclf.converters.firmware import measured_arena_bytes, write_c_source
 from edgeclf.converters.gate import AnswerComparison, compare
 from edgeclf.converters.record import (
     LIBRARIES,
@@ -315,7 +315,7 @@ class Conversion:
             )
         metadata = dataclasses.replace(attempt.metadata, accuracy=accuracy, certificate=certificate)
         if attempt.recipe.precision == "int8-full":
-            arena = _arena_bytes(seal_artifact(content, metadata))
+            arena = measured_arena_bytes(seal_artifact(content, metadata))
             metadata = dataclasses.replace(
                 metadata, quantization={**(metadata.quantization or {}), "arena_bytes": arena}
             )
@@ -378,17 +378,6 @@ def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
             "holds what was tried; take other calibration photos, or allow more with --tolerance."
         )
     return ConversionResult(tuple(artifacts), report, path, error)
-
-
-def _arena_bytes(artifact: Artifact) -> int | None:
-    """What tflite-micro needs; None, and says so, where it is not installed."""
-    from edgeclf.runtimes.tflite_micro import arena_bytes
-
-    try:
-        return arena_bytes(artifact)
-    except MissingDependencyError as exc:
-        log(f"  the arena was not measured: {exc}")
-        return None
 
 
 def _of_quantization(artifact: Artifact | None, key: str) -> Any:
