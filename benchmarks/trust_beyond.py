@@ -37,12 +37,12 @@ from edgeclf import Classifier, ConversionConfig, DistillationConfig, TrainingCo
 from edgeclf.artifact import load_artifact
 from edgeclf.datasets.photos import find_photos
 from edgeclf.image import ImageSpec
-from edgeclf.inference.confidence import Confidence, confidences, pooled_features
+from edgeclf.inference.confidence import Confidence, confidences
 from edgeclf.metrics.reliability import calibration_error
 from edgeclf.reporting.markdown import markdown_table
 from edgeclf.system import files
 from edgeclf.training.stages import Stages
-from edgeclf.trust.calibration import Answers, fit_trust
+from edgeclf.trust.calibration import Answers, ask, fit_trust
 from edgeclf.trust.prediction_sets import contained
 from edgeclf.trust.temperature import floor_of
 
@@ -211,25 +211,6 @@ def measure_all(model: Path, folder: Path) -> Iterator[dict[str, Any]]:
             "scores": {name: taken.count(name) for name in sorted(set(taken))},
             **{name: spread([each[name] for each in rounds]) for name in rounds[0]},
         }
-
-
-def ask(
-    classifier: Classifier, images: list[np.ndarray], targets: np.ndarray | None = None
-) -> Answers:
-    rows, pooled = [], []
-    for at in range(0, len(images), 32):
-        batch = np.stack(images[at : at + 32])
-        if classifier.gives_features:
-            probabilities, features = classifier.features(batch)
-            pooled.append(pooled_features(features))
-        else:
-            probabilities = classifier.probabilities(batch)
-        rows.append(probabilities)
-    return Answers(
-        np.full(len(images), -1) if targets is None else targets,
-        np.concatenate(rows),
-        np.concatenate(pooled) if pooled else None,
-    )
 
 
 def one_half(

@@ -32,10 +32,10 @@ from shared import PHOTOS, Figure, finish, interleaved_ms, medians, parse
 from edgeclf import Classifier, ImageSpec, load_image
 from edgeclf.artifact import Artifact, load_artifact, seal_artifact
 from edgeclf.datasets.photos import Photos, find_photos
-from edgeclf.inference.confidence import Confidence, confidences, pooled_features, set_scores
+from edgeclf.inference.confidence import Confidence, confidences, set_scores
 from edgeclf.metrics.reliability import auroc, calibration_error
 from edgeclf.trust import novelty
-from edgeclf.trust.calibration import Answers, fit_trust
+from edgeclf.trust.calibration import Answers, ask, fit_trust
 from edgeclf.trust.prediction_sets import contained, fit_sets
 from edgeclf.trust.temperature import floor_of
 
@@ -76,19 +76,6 @@ def main() -> int:
         f"{len(far.probabilities)} far and {len(near.probabilities)} near unknown pictures"
     )
     return finish(__file__, figures, method, args.write, scores_taken=dict(taken), file=args.file)
-
-
-def ask(
-    classifier: Classifier, images: list[np.ndarray], targets: np.ndarray | None = None
-) -> Answers:
-    parts = [
-        classifier.features(np.stack(images[at : at + 32])) for at in range(0, len(images), 32)
-    ]
-    return Answers(
-        np.full(len(images), -1) if targets is None else targets,
-        np.concatenate([rows for rows, _ in parts]),
-        np.concatenate([pooled_features(features) for _, features in parts]),
-    )
 
 
 def far_images(spec: ImageSpec) -> Iterator[np.ndarray]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
-from edgeclf.system.files import check_out
 from edgeclf.system.progress import log, print_every_letter
 from edgeclf.verbs import VERBS, import_verb
 
@@ -40,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _flush()
             raise
         if getattr(args, "out", None) == "":  # which some verbs would take for none
+            from edgeclf.system.files import check_out  # not for `--help`, which it would slow
+
             check_out(args.out)
         code = int(args.run(args))
         _flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.options.declaration import Options, Range, option
@@ -78,11 +77,10 @@ class ConversionConfig(Options):
     )  # fmt: skip
 
 
-def own_targets(model: Path, to: Sequence[str]) -> Sequence[str]:
-    """What was asked for, or of the default what a file of this format can become."""
-    ends = model.suffix.lower()
-    if tuple(to) != DEFAULT_TARGETS or ends not in (".tflite", ".onnx"):
+def own_targets(format_: str, to: Sequence[str]) -> Sequence[str]:
+    """What was asked for, or of the default what a source of this format can become."""
+    if tuple(to) != DEFAULT_TARGETS or format_ not in ("tflite", "onnx"):
         return to
-    own = [target for target in to if target.endswith(ends)]
-    log(f"{model.name} becomes {' and '.join(own)}: no other format is made of {ends} files")
+    own = [target for target in to if target.endswith(f".{format_}")]
+    log(f"the source becomes {' and '.join(own)}: no other format is made of {format_}")
     return own

@@ -82,13 +82,16 @@ class Conversion:
     """
 
     def __init__(self, model: Path, config: ConversionConfig) -> None:
-        self.targets = [Target.parse(text) for text in own_targets(model, config.to)]
+        for text in config.to:
+            Target.parse(text)  # says now what is none
         self._config = config
         self._file = model.name
         out = model.parent if config.out is None else config.out
         files.check_out(out, is_folder=True)
         self.folder = Path(out)
         self._source_model: SourceModel = open_model(model, config.source)
+        own = own_targets(self._source_model.format, config.to)
+        self.targets = [Target.parse(text) for text in own]
         self._check_names(self._source_model.source.metadata.name)
         self._check_calibration()
         # What was fitted to the source's answers does not fit those of what is made of it.

@@ -82,17 +82,26 @@ def find_head(
             f"{file} answers with the shape {(1, *scores.shape[1:])}, but there are "
             f"{len(labels)} labels. {expected}"
         )
-    if not np.isfinite(scores).all():
-        raise ConversionError(
-            f"{file} answers some pictures with what is no number. Check --input-range, --mean and "
-            "--std, or the model itself."
-        )
+    check_numbers(scores, file)
     _refuse_multiples(scores, file)
     if logits:
         _refuse_probabilities(scores, file)
     else:
         check_probabilities(scores, file)
     return Head(logits, single)
+
+
+def check_numbers(scores: Float32Array, file: str | Path) -> None:
+    """Refuses scores that are infinite or no numbers.
+
+    Raises:
+        ConversionError: There are such.
+    """
+    if not np.isfinite(scores).all():
+        raise ConversionError(
+            f"{file} answers some pictures with what is no number. Check --input-range, --mean and "
+            "--std, or the model itself."
+        )
 
 
 def check_probabilities(scores: Float32Array, file: str | Path) -> None:

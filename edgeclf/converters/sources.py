@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import FileGraph, Graph, Source, TensorFlowGraph
 from edgeclf.converters.channels import count_of, from_rgb_in_tensorflow
@@ -26,7 +24,7 @@ from edgeclf.converters.readers.keras import read_keras
 from edgeclf.converters.readers.onnx import read_onnx
 from edgeclf.converters.readers.saved_model import read_saved_model
 from edgeclf.converters.readers.tflite import read_tflite
-from edgeclf.converters.scores import Head, check_probabilities, find_head
+from edgeclf.converters.scores import Head, check_numbers, check_probabilities, find_head
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
@@ -141,7 +139,8 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
     head = find_head(scores_for(probe_pictures(metadata.image)), labels, logits=logits, file=path)
 
     def answers(images: UInt8Array) -> Float32Array:
-        scores = _finite(scores_for(images), path)
+        scores = scores_for(images)
+        check_numbers(scores, path)
         if not logits:
             check_probabilities(scores, path)
         return head.apply(scores)
@@ -203,15 +202,6 @@ def _input_size(
     if asked is not None and asked != size:
         raise OptionError(f"{path} takes {size[0]}x{size[1]} pixels, not {asked[0]}x{asked[1]}.")
     return size
-
-
-def _finite(scores: Float32Array, path: Path) -> Float32Array:
-    if not np.isfinite(scores).all():
-        raise ConversionError(
-            f"{path} answers an image with scores that are no finite numbers. Compare what it "
-            "expects of its input with --input-range, --mean and --std; or its training failed."
-        )
-    return scores
 
 
 def _advice_on_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> str:

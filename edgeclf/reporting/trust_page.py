@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeclf.errors import OptionError
 from edgeclf.reporting import text
 from edgeclf.reporting.html import page_environment
 from edgeclf.reporting.tables import Cell, Table, make_table, markdown_document
 from edgeclf.reporting.trust_findings import Finding, findings, photos, share_of, wrong
 from edgeclf.reporting.trust_plots import draw_plots
+from edgeclf.system import files
 from edgeclf.system.words import counted
 from edgeclf.trust.record import SCHEMA
 
@@ -34,17 +33,7 @@ def read_record(path: Path) -> dict[str, Any]:
         OptionError: The file cannot be read, or is no such record.
     """
     hint = "Expected the NAME.trust.json that 'edgeclf calibrate' wrote."
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise OptionError(f"Cannot read {path}: {exc.strerror}. {hint}") from exc
-    except ValueError as exc:
-        raise OptionError(f"{path} is not JSON: {exc}. {hint}") from exc
-    schema = record.get("schema") if isinstance(record, dict) else None
-    if schema != SCHEMA:
-        raise OptionError(f"{path} has the schema {schema!r}, not {SCHEMA!r}. {hint}")
-    if not record.get("results"):
-        raise OptionError(f"{path} holds no results. {hint}")
+    record = files.read_record(path, SCHEMA, "results", hint)
     found = {
         file: [dataclasses.asdict(each) for each in findings(result)]
         for file, result in record["results"].items()
@@ -152,8 +141,8 @@ def _sentences(record: Record) -> Iterator[str]:
         for finding in _findings(record, file):
             if finding.holds is False:
                 failing.setdefault(_TOPICS[finding.topic].lower(), []).append(file)
-    for topic, files in failing.items():
-        names = "any file" if len(files) == len(results) > 1 else ", ".join(files)
+    for topic, affected in failing.items():
+        names = "any file" if len(affected) == len(results) > 1 else ", ".join(affected)
         yield f"Do not rely on {topic} of {names}: see below why."
     if not failing:
         yield "Nothing was found not to hold."

@@ -129,6 +129,32 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
+def read_record(path: Path, schema: str, part: str, hint: str) -> dict[str, Any]:
+    """Reads a JSON record that says its schema and holds something under `part`.
+
+    Args:
+        path: The file.
+        schema: What its ``schema`` must be.
+        part: The member that must not be empty.
+        hint: What was expected, and who writes it.
+
+    Raises:
+        OptionError: It cannot be read, or is no such record.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise OptionError(f"Cannot read {path}: {exc.strerror}. {hint}") from exc
+    except ValueError as exc:
+        raise OptionError(f"{path} is not JSON: {exc}. {hint}") from exc
+    own = record.get("schema") if isinstance(record, dict) else None
+    if own != schema:
+        raise OptionError(f"{path} has the schema {own!r}, not {schema!r}. {hint}")
+    if not record.get(part):
+        raise OptionError(f"{path} holds no {part}. {hint}")
+    return dict(record)
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(each) for key, each in value.items()}

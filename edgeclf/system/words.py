@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any, TextIO
 
@@ -31,6 +30,8 @@ def _is_byte(letter: str) -> bool:
 
 def json_line(document: Any, stream: TextIO | None) -> str:
     """JSON on one line, with its letters as they are where a stream can have them."""
+    import json  # not for `--help`, which it would slow
+
     text = json.dumps(document, ensure_ascii=False)
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")

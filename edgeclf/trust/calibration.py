@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,13 +126,13 @@ def calibrate_artifact(
     artifact, metadata = classifier.artifact, classifier.artifact.metadata
     photos.check(metadata, rate)
     known, unknown = photos.known, photos.unknown
-    answers = _ask(classifier, known, photos.cache)
+    answers = _ask_photos(classifier, known, photos.cache)
     fitted = halves(known)
-    strangers = None if unknown is None else _ask(classifier, unknown, photos.cache)
+    strangers = None if unknown is None else _ask_photos(classifier, unknown, photos.cache)
     strangers_fitted = None if unknown is None else halves(unknown)
     trained = None
     if photos.trained is not None and classifier.gives_features:
-        trained = _ask(classifier, photos.trained, photos.cache)
+        trained = _ask_photos(classifier, photos.trained, photos.cache)
     trust = fit_trust(
         answers.subset(fitted),
         _part(strangers, strangers_fitted),
@@ -183,8 +183,18 @@ def held_out_reference(
     return reference.histograms(values, top1, answers.probabilities.shape[1])
 
 
-def _ask(classifier: Classifier, photos: Photos, cache: Path) -> Answers:
-    images = cache_photos(photos, classifier.artifact.metadata.image, cache)
+def ask(
+    classifier: Classifier,
+    images: Sequence[UInt8Array] | UInt8Array,
+    targets: npt.NDArray[np.int64],
+) -> Answers:
+    """A file's answers to images of its input size, with pooled features where it gives them.
+
+    Args:
+        classifier: The file.
+        images: uint8 [N, H, W, 3], or as many [H, W, 3].
+        targets: int64 [N], -1 where there is none.
+    """
     rows, pooled = [], []
     for start in range(0, len(images), _BATCH_SIZE):
         batch = np.ascontiguousarray(images[start : start + _BATCH_SIZE])
@@ -194,8 +204,12 @@ def _ask(classifier: Classifier, photos: Photos, cache: Path) -> Answers:
         else:
             probabilities = classifier.probabilities(batch)
         rows.append(probabilities)
-    found = np.concatenate(pooled) if pooled else None
-    return Answers(photos.targets, np.concatenate(rows), found)
+    return Answers(targets, np.concatenate(rows), np.concatenate(pooled) if pooled else None)
+
+
+def _ask_photos(classifier: Classifier, photos: Photos, cache: Path) -> Answers:
+    images = cache_photos(photos, classifier.artifact.metadata.image, cache)
+    return ask(classifier, images, photos.targets)
 
 
 def _part(answers: Answers | None, chosen: npt.NDArray[np.bool_] | None) -> Answers | None:

@@ -152,10 +152,10 @@ def test_existing_tflite_with_logits_and_imagenet_normalisation(
 def test_what_a_file_cannot_become_is_not_among_its_default_targets(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert own_targets(Path("m.tflite"), DEFAULT_TARGETS) == ["fp32.tflite", "int8.tflite"]
-    assert "m.tflite becomes fp32.tflite and int8.tflite" in capsys.readouterr().err
-    assert own_targets(Path("m.keras"), DEFAULT_TARGETS) == DEFAULT_TARGETS
-    assert own_targets(Path("m.tflite"), ["fp32.onnx"]) == ["fp32.onnx"]  # which is then refused
+    assert own_targets("tflite", DEFAULT_TARGETS) == ["fp32.tflite", "int8.tflite"]
+    assert "becomes fp32.tflite and int8.tflite" in capsys.readouterr().err
+    assert own_targets("keras", DEFAULT_TARGETS) == DEFAULT_TARGETS
+    assert own_targets("tflite", ["fp32.onnx"]) == ["fp32.onnx"]  # which is then refused
 
 
 def test_a_model_no_better_than_chance_is_remarked(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeclf.errors import OptionError
+from edgeclf.system import files
 from edgeclf.system.words import counted
 
 SCHEMA = "edgeclf.benchmark/2"
@@ -23,20 +22,8 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
         OptionError: The file cannot be read, is no benchmark result of this version, or holds no
             rows.
     """
-    path = Path(path)
     hint = "Expected the JSON file that 'edgeclf benchmark' wrote."
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise OptionError(f"Cannot read {path}: {exc.strerror}. {hint}") from exc
-    except ValueError as exc:
-        raise OptionError(f"{path} is not JSON: {exc}. {hint}") from exc
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise OptionError(f"{path} has the schema {schema!r}, not {SCHEMA!r}. {hint}")
-    if not results.get("rows"):
-        raise OptionError(f"{path} holds no rows. {hint}")
-    return dict(results)
+    return files.read_record(Path(path), SCHEMA, "rows", hint)
 
 
 def total(row: Row) -> Mapping[str, Any] | None:
