@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         OptionError,
         QualityGateError,
         RuntimeLoadError,
+        ServiceError,
         TrainingError,
         VerificationError,
     )
@@ -87,6 +88,7 @@ __all__ = [
     "QualityGateError",
     "RuntimeLoadError",
     "Score",
+    "ServiceError",
     "SourceSpec",
     "Timing",
     "TrainingConfig",

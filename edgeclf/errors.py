@@ -13,7 +13,8 @@
     ├── ConversionError           a model cannot be converted
     │   └── QualityGateError      it can, but the result answers differently
     ├── VerificationError         an artifact does not repeat its certified answers
-    └── MeasurementError          a figure could not be measured
+    ├── MeasurementError          a figure could not be measured
+    └── ServiceError              a service cannot start, load, switch or answer as asked
 
 Each message says what was received, what was expected and what to do.
 """
@@ -120,6 +121,10 @@ class VerificationError(EdgeclfError):
 
 class MeasurementError(EdgeclfError):
     """A figure could not be measured, with the reason."""
+
+
+class ServiceError(EdgeclfError):
+    """A service cannot start, load a model, switch to it, or answer as asked."""
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Builds what is released: the sdist, the device's wheel and the workstation's wheel.
+"""Builds what is released: the sdist and the wheels of device, workstation and server.
 
     python tools/build_dist.py dist
 
-In a checkout the extras name the folder `workstation/`, so that installing from it needs no index.
-A release names the version instead; everything is built from a copy of the sources in which that
-one line is changed.
+In a checkout the extras name the folders `workstation/` and `server/`, so that installing from it
+needs no index. A release names the version instead; everything is built from a copy of the sources
+in which those lines are changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-IN_CHECKOUT = "edgeclf-workstation @ {root:uri}/workstation"
+PARTS = ("workstation", "server")
 
 
 def build(*words: object) -> None:
@@ -36,12 +36,15 @@ def main() -> int:
         copy = Path(folder) / archive.name.removesuffix(".tar.gz")
         project = (copy / "pyproject.toml").read_text()
         match = re.search(r'^version = "(.+)"', project, re.MULTILINE)
-        if match is None or IN_CHECKOUT not in project:
-            raise SystemExit(f"pyproject.toml lacks a version or the line {IN_CHECKOUT!r}")
-        released = project.replace(IN_CHECKOUT, f"edgeclf-workstation=={match[1]}")
-        (copy / "pyproject.toml").write_text(released)
+        for part in PARTS:
+            in_checkout = f"edgeclf-{part} @ {{root:uri}}/{part}"
+            if match is None or in_checkout not in project:
+                raise SystemExit(f"pyproject.toml lacks a version or the line {in_checkout!r}")
+            project = project.replace(in_checkout, f"edgeclf-{part}=={match[1]}")
+        (copy / "pyproject.toml").write_text(project)
         build("--outdir", out, copy)
-        build("--wheel", "--outdir", out, copy / "workstation")
+        for part in PARTS:
+            build("--wheel", "--outdir", out, copy / part)
     return 0
 
 

@@ -16,6 +16,7 @@ DEVICE_LIMIT_BYTES = 300_000
 NEEDED_IN_WHEELS = {
     "device": {"__init__.py", "py.typed", "verify.py", "image/__init__.py", "runtimes/litert.py"},
     "workstation": {"train.py", "converters/tflite.py", "reporting/template.html.j2"},
+    "server": {"serve.py", "service/server.py", "monitoring/metrics.py"},
 }
 NEEDED_IN_SDIST = {
     "pyproject.toml",
@@ -30,11 +31,13 @@ NEEDED_IN_SDIST = {
     "tools/hatch_build.py",
     "tools/wheels.py",
     "workstation/pyproject.toml",
+    "server/pyproject.toml",
 }
 LINKS = {
     "converters": "edgeclf/converters",
     "runtimes": "edgeclf/runtimes",
     "workstation/LICENSE": "../LICENSE",
+    "server/LICENSE": "../LICENSE",
 }
 
 

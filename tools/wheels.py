@@ -16,7 +16,7 @@ FOLDERS = {
         "options", "networks", "comparison", "converters", "reporting", "training", "registry",
         "publishing",
     ),
-    "server": ("service", "monitoring", "bulk"),
+    "server": ("monitoring", "service", "bulk"),
     "web": ("web",),
 }  # fmt: skip
 DEVICE = "device"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -18,6 +17,7 @@ from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import ImageError, InferenceError, OptionError
 from edgeclf.image import ImageSource, UInt8Array
 from edgeclf.inference.confidence import Confidence, Unknown
+from edgeclf.inference.forks import mark_after_fork
 from edgeclf.inference.pictures import Pictures, Prepared, several
 from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
 from edgeclf.inference.streaming import newest
@@ -104,8 +104,8 @@ class Classifier:
         elif probe:
             raise OptionError("probe needs a runtime's name; an object is already loaded here.")
         self._runtime = runtime
-        self._forked = False
-        _LIVE.add(self)
+        self.forked = False  # set in a child of this process
+        mark_after_fork(self)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -183,10 +183,28 @@ class Classifier:
     ) -> Iterator[Prediction | Failure]:
         inputs = self._pictures.prepare_ahead(images)
         while batch := list(islice(inputs, batch_size)):
-            good = [prepared for prepared in batch if isinstance(prepared, Prepared)]
-            answers = self._predictions(good, unknown)
-            for prepared in batch:
-                yield next(answers) if isinstance(prepared, Prepared) else Failure(prepared)
+            yield from self._answers(batch, unknown)
+
+    def _answers(
+        self, batch: Iterable[Prepared | ImageError], unknown: Unknown
+    ) -> Iterator[Prediction | Failure]:
+        """Those to pictures that the engine gets at once, where they could be prepared."""
+        batch = list(batch)
+        good = [prepared for prepared in batch if isinstance(prepared, Prepared)]
+        answers = self._predictions(good, unknown)
+        for prepared in batch:
+            yield next(answers) if isinstance(prepared, Prepared) else Failure(prepared)
+
+    def classify_together(
+        self, images: Sequence[ImageSource], *, unknown: Unknown = "flag"
+    ) -> list[Prediction | Failure]:
+        """Classifies a few pictures by one run of the engine, all in the calling thread.
+
+        For callers with threads of their own; `classify_batch`, whose arguments, answers and
+        errors are the same, decodes on all CPUs.
+        """
+        self._check_unknown(unknown)
+        return list(self._answers(self._pictures.prepare_all(images), unknown))
 
     def stream(
         self, frames: Iterable[ImageSource], *, unknown: Unknown = "flag"
@@ -301,7 +319,7 @@ class Classifier:
 
     def close(self) -> None:
         """Frees the model; the classifier cannot be used afterwards."""
-        if not self._forked:  # the engine's threads are not here: it would wait for them
+        if not self.forked:  # the engine's threads are not here: it would wait for them
             self._runtime.close()
 
     def _run(self, tensors: UInt8Array) -> Float32Array:
@@ -309,7 +327,7 @@ class Classifier:
         return self._runtime.run(tensors)
 
     def _check_process(self) -> None:
-        if self._forked:
+        if self.forked:
             raise InferenceError(
                 "This classifier was loaded before the process was forked, and its engine's "
                 "threads did not come along. Build the Classifier in the child (with gunicorn: in "
@@ -378,23 +396,3 @@ class Classifier:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-_LIVE: weakref.WeakSet[Classifier] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """In a forked child: marks what it inherited, and keeps it from ever being freed.
-
-    Freeing an engine waits for its threads, which a fork does not copy; ONNX Runtime then hangs as
-    the child ends.
-    """
-    import ctypes
-
-    for classifier in _LIVE:
-        classifier._forked = True
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(classifier._runtime))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

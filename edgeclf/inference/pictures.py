@@ -63,7 +63,8 @@ class Pictures:
         end = perf_counter()
         return Prepared(tensor, (decoded_at - start) * 1e3, (end - decoded_at) * 1e3)
 
-    def _prepare_group(self, images: list[ImageSource]) -> list[Prepared | ImageError]:
+    def prepare_all(self, images: Iterable[ImageSource]) -> list[Prepared | ImageError]:
+        """Several pictures, one after another; why not, where one cannot be read."""
         prepared: list[Prepared | ImageError] = []
         for image in images:
             try:
@@ -88,7 +89,7 @@ class Pictures:
         try:
             while True:
                 while len(pending) <= 2 * workers and (group := list(islice(source, size))):
-                    pending.append(pool.submit(self._prepare_group, group))
+                    pending.append(pool.submit(self.prepare_all, group))
                     size = min(2 * size, _GROUP_SIZE)
                 if not pending:
                     return

@@ -1,0 +1,117 @@
+"""The figures of a service, as Prometheus reads them.
+
+Names follow its conventions: base units, `_total` for what only grows, and no label whose values a
+client chooses: an address that no model answers to counts as ``other``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STAGES = ("queue", "decode", "preprocess", "inference")
+
+
+class Metrics:
+    """What is counted and timed, in a registry of its own: two services in a process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self.registry.register(collector)
+        self.requests = Counter(
+            "edgeclf_requests", "Requests by route and HTTP status", ("route", "status"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.request_seconds = Histogram(
+            "edgeclf_request_seconds", "From a request's first byte to its answer's last",
+            ("route",), buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.refused = Counter(
+            "edgeclf_refused", "Requests and pictures that got no answer, by the reason's code",
+            ("code",), registry=self.registry,
+        )  # fmt: skip
+        self.pictures = Counter(
+            "edgeclf_pictures", "Pictures that were answered",
+            ("model", "version"), registry=self.registry,
+        )  # fmt: skip
+        self.stage_seconds = Histogram(
+            "edgeclf_stage_seconds", "Seconds that a picture spent in each stage",
+            ("stage",), buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.waiting = Gauge(
+            "edgeclf_pictures_in_service", "Pictures that wait or are being answered",
+            registry=self.registry,
+        )  # fmt: skip
+        self.model_info = Gauge(
+            "edgeclf_model_info", "1 for each version that is loaded",
+            ("model", "version", "sha256", "precision", "runtime", "state"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.certificate_passed = Gauge(
+            "edgeclf_certificate_passed", "Whether the last replay of the certificate held",
+            ("model", "version"), registry=self.registry,
+        )  # fmt: skip
+        self.certificate_timestamp = Gauge(
+            "edgeclf_certificate_timestamp_seconds", "When that was, in seconds since 1970",
+            ("model", "version"), registry=self.registry,
+        )  # fmt: skip
+        self._requests: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._answered: dict[tuple[str, str], Counter] = {}
+        self._stages = tuple(self.stage_seconds.labels(stage) for stage in _STAGES)
+
+    def observe_stages(self, milliseconds: Sequence[float]) -> None:
+        """Times one picture.
+
+        Args:
+            milliseconds: In queue, decoding, preprocessing and inference.
+        """
+        for stage, value in zip(self._stages, milliseconds, strict=True):
+            if math.isfinite(value):
+                stage.observe(value / 1e3)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Counts and times a request.
+
+        Args:
+            route: The route's pattern, not the address that was asked for.
+            status: Of the answer.
+            seconds: That it took.
+        """
+        cached = self._requests.get((route, status))
+        if cached is None:
+            cached = self._requests[route, status] = (
+                self.requests.labels(route, str(status)),
+                self.request_seconds.labels(route),
+            )
+        cached[0].inc()
+        cached[1].observe(seconds)
+
+    def answered(self, model: str, version: str) -> None:
+        """Counts a picture that a version has answered."""
+        counter = self._answered.get((model, version))
+        if counter is None:
+            counter = self._answered[model, version] = self.pictures.labels(model, version)
+        counter.inc()
+
+    def proof(self, model: str, version: str, passed: bool, at: float) -> None:
+        """Notes the replay of a certificate, and when it was, in seconds since 1970."""
+        self.certificate_passed.labels(model, version).set(passed)
+        self.certificate_timestamp.labels(model, version).set(at)
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus's text format."""
+        return generate_latest(self.registry)

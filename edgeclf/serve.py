@@ -1,0 +1,83 @@
+"""`edgeclf serve`: artifacts behind a port."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, get_args
+
+from edgeclf.errors import MissingDependencyError, OptionError
+from edgeclf.service.config import LOOPBACK, ServiceConfig
+from edgeclf.system.device import Device
+
+if TYPE_CHECKING:
+    from edgeclf.service.server import Source
+
+_DEFAULTS = ServiceConfig()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("files", nargs="*", metavar="[NAME[:VERSION]=]FILE",
+                        help="artifacts; by default the file says name and version")  # fmt: skip
+    parser.add_argument("--models", metavar="DIR",
+                        help="a folder of artifacts, or of MODEL/VERSION/FILE")  # fmt: skip
+    parser.add_argument("--host", default=_DEFAULTS.host,
+                        help=f"where to listen (default: {_DEFAULTS.host})")  # fmt: skip
+    parser.add_argument("--port", type=int, default=_DEFAULTS.port,
+                        help=f"0 for any free one (default: {_DEFAULTS.port})")  # fmt: skip
+    parser.add_argument("--runtime", default="auto",
+                        help="default: what fits file and machine")  # fmt: skip
+    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    work = parser.add_argument_group("work")
+    work.add_argument("--threads", type=int, default=_DEFAULTS.threads,
+                      help=f"of one engine (default: {_DEFAULTS.threads})")  # fmt: skip
+    work.add_argument("--workers", type=int,
+                      help="that decode and answer (default: CPUs divided by threads)")  # fmt: skip
+    work.add_argument("--queue", type=int, default=_DEFAULTS.queue, metavar="N",
+                      help=f"pictures that may wait (default: {_DEFAULTS.queue})")  # fmt: skip
+    work.add_argument("--deadline-s", type=float, default=_DEFAULTS.deadline_s, metavar="S",
+                      help=f"for an answer (default: {_DEFAULTS.deadline_s:g})")  # fmt: skip
+    work.add_argument("--drain-s", type=float, default=_DEFAULTS.drain_s, metavar="S",
+                      help="to go on after SIGTERM, not ready any more "
+                      f"(default: {_DEFAULTS.drain_s:g})")  # fmt: skip
+    proof = parser.add_argument_group("proof")
+    proof.add_argument("--replay-minutes", type=float, default=_DEFAULTS.replay_minutes,
+                       metavar="M", help="between two replays of each certificate "
+                       f"(default: {_DEFAULTS.replay_minutes:g})")  # fmt: skip
+    proof.add_argument("--unverified", action="store_true",
+                       help="serve files that have no certificate too")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb on parsed arguments; returns the exit code."""
+    names = {each.name for each in dataclasses.fields(ServiceConfig)}
+    config = ServiceConfig(**{k: v for k, v in vars(args).items() if k in names})
+    if config.host not in LOOPBACK:
+        raise OptionError(
+            f"--host is {config.host}, which others can reach, and nothing says who may ask."
+        )
+    try:
+        from edgeclf.service.server import run_service
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError(exc.name or "starlette", "serve", "'edgeclf serve'") from exc
+    run_service(_sources(args), config)
+    return 0
+
+
+def _sources(args: argparse.Namespace) -> list[Source]:
+    from edgeclf.service.loading import artifacts_in, named
+
+    sources = [named(word) for word in args.files]
+    if args.models is not None:
+        sources += [(str(p), name, number) for p, name, number in artifacts_in(args.models)]
+    if not sources:
+        raise OptionError("Nothing to serve; give an artifact, or a folder of them with --models.")
+    return sources
+
+
+if __name__ == "__main__":
+    from edgeclf.cli import main
+
+    raise SystemExit(main(["serve", *sys.argv[1:]]))

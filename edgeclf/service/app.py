@@ -1,0 +1,74 @@
+"""The routes of a service, as one ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Route, Router
+
+from edgeclf.service.asgi import Application, Receive, Scope, Send
+from edgeclf.service.classify_route import ClassifyRoute
+from edgeclf.service.front import Front
+from edgeclf.service.health import HealthRoutes
+from edgeclf.service.problem import Problem
+from edgeclf.service.service import Service
+
+_MODEL = "/v1/models/{model}"
+_VERSION = _MODEL + "/versions/{version}"
+
+
+def build_app(service: Service) -> Application:
+    """An application that answers for a service."""
+    classify, health = ClassifyRoute(service), HealthRoutes(service)
+    routes = [
+        _route("/classify", classify, "POST"),
+        _route(_MODEL + "/classify", classify, "POST"),
+        _route(_VERSION + "/classify", classify, "POST"),
+        _route("/healthz/live", health.live),
+        _route("/healthz/ready", health.ready),
+        _route("/metrics", health.metrics),
+    ]
+    # A Router alone: what Starlette's application adds, errors in one form, Front does for less.
+    return Front(_Routes(routes), service)
+
+
+def _route(path: str, endpoint: Application, *methods: str) -> Route:
+    return Route(path, _Endpoint(path, endpoint), methods=methods or ("GET",))
+
+
+class _Endpoint:
+    """A route as an ASGI application that Starlette does not wrap, with the name it counts by."""
+
+    def __init__(self, path: str, application: Application) -> None:
+        self._path = path
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["edgeclf.route"] = self._path
+        await self._application(scope, receive, send)
+
+
+class _Routes(Router):
+    """Says in one form that there is no such route, or not with that method."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        super().__init__(routes, redirect_slashes=False, default=_no_route)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["app"] = self  # so that Starlette raises for a wrong method, and answers nothing
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as exc:
+            allowed = (exc.headers or {}).get("Allow", "")
+            raise Problem(
+                exc.status_code, "bad_method",
+                f"{scope['method']} is not what {scope['path']} takes; expected {allowed}.",
+            ) from None  # fmt: skip
+
+
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    raise Problem(
+        404, "no_route",
+        f"There is no {scope['path']} here. POST a picture to /classify, or see /docs.",
+    )  # fmt: skip

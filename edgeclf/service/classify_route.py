@@ -1,0 +1,74 @@
+"""`POST /classify`: pictures in, answers out."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from edgeclf.service.answers import answer_entry, version_entry
+from edgeclf.service.asgi import Receive, Scope, Send, header, read_body, respond_json
+from edgeclf.service.intake import Wanted, read_pictures, read_wanted
+from edgeclf.service.pool import Answered
+from edgeclf.service.problem import Problem
+from edgeclf.service.service import Service
+
+
+class ClassifyRoute:
+    """The route, for each address that leads to it.
+
+    Args:
+        service: What answers.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        service, config = self._service, self._service.config
+        start = perf_counter()
+        place = scope.get("path_params") or {}
+        name, number = place.get("model"), place.get("version")
+        wanted = read_wanted(scope["query_string"])
+        service.catalog.find(name, number)
+        service.check_room()  # before a body is read that would only be thrown away
+        body = await read_body(scope, receive, config.max_body_bytes, config.body_timeout_s)
+        kind = header(scope, b"content-type") or b""
+        pictures = read_pictures(kind, body, config.max_pictures)
+        good = [content for content in pictures.contents if isinstance(content, bytes)]
+        version, answers = await service.answer(name, number, good, wanted, receive)
+        entries = _entries(pictures.contents, answers, wanted, service)
+        if not pictures.several:
+            (entry,) = entries
+            if isinstance(entry, Problem):
+                raise entry
+            document: dict[str, Any] = {**version_entry(version), **entry}
+        else:
+            named = zip(pictures.names, entries, strict=True)
+            document = {**version_entry(version), "answers": [_listed(*each) for each in named]}
+        document["request_id"] = scope["edgeclf.request_id"]
+        document.setdefault("timing", {})["total_ms"] = round((perf_counter() - start) * 1e3, 3)
+        await respond_json(send, document)
+
+
+def _entries(
+    contents: Any, answers: list[Answered], wanted: Wanted, service: Service
+) -> list[dict[str, Any] | Problem]:
+    """In the order of the pictures; those of one that has no answer is a problem."""
+    rest = iter(answers)
+    entries: list[dict[str, Any] | Problem] = []
+    for content in contents:
+        try:
+            if isinstance(content, Problem):
+                raise content
+            entries.append(answer_entry(next(rest), wanted))
+        except Problem as problem:
+            service.metrics.refused.labels(problem.code).inc()
+            entries.append(problem)
+    return entries
+
+
+def _listed(name: str | None, entry: dict[str, Any] | Problem) -> dict[str, Any]:
+    if isinstance(entry, Problem):
+        entry = entry.entry()
+    return entry if name is None else {"name": name, **entry}

@@ -1,0 +1,82 @@
+"""What every request passes before its route: a name of its own, and a refusal in one form."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from time import perf_counter
+
+from edgeclf.errors import EdgeclfError
+from edgeclf.service.asgi import (
+    Application,
+    Gone,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    header,
+    respond_problem,
+)
+from edgeclf.service.problem import Problem
+from edgeclf.service.service import Service
+
+_LOG = logging.getLogger("edgeclf.service")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_TRACE = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")  # W3C Trace Context
+
+
+class Front:
+    """The outermost application.
+
+    Args:
+        application: What is behind it.
+        service: Whose requests are counted.
+    """
+
+    def __init__(self, application: Application, service: Service) -> None:
+        self._application = application
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, whatever happens behind."""
+        if scope["type"] != "http":
+            return
+        start = perf_counter()
+        given = header(scope, b"x-request-id")
+        known = given is not None and _REQUEST_ID.fullmatch(given)
+        request_id = given if known and given is not None else os.urandom(16).hex().encode()
+        scope["edgeclf.request_id"] = request_id.decode()
+        headers: Headers = [(b"x-request-id", request_id)]
+        trace = header(scope, b"traceparent")
+        if trace is not None and (parts := _TRACE.fullmatch(trace)):
+            own = b"-".join((b"00", parts[1], os.urandom(8).hex().encode(), parts[3]))
+            headers.append((b"traceparent", own))
+        if self._service.draining:
+            headers.append((b"connection", b"close"))
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_named)
+        except Gone:
+            status = 499  # as nginx says it; nobody reads it
+        except EdgeclfError as exc:
+            problem = Problem.of(exc)
+            self._service.metrics.refused.labels(problem.code).inc()
+            if not status:
+                await respond_problem(send_named, problem)
+        except Exception:
+            _LOG.exception("request %s failed", scope["edgeclf.request_id"])
+            if not status:
+                sorry = Problem(500, "failed", "The service failed; its log has this request's id.")
+                await respond_problem(send_named, sorry)
+        route = scope.get("edgeclf.route", "other")
+        self._service.metrics.request(route, status, perf_counter() - start)

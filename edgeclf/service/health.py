@@ -1,0 +1,38 @@
+"""Whether the process lives, whether it can answer, and its figures: from memory, at any load."""
+
+from __future__ import annotations
+
+from edgeclf.monitoring.metrics import CONTENT_TYPE
+from edgeclf.service.asgi import Receive, Scope, Send, respond, respond_json
+from edgeclf.service.service import Service
+
+
+class HealthRoutes:
+    """Liveness, readiness and metrics.
+
+    Args:
+        service: Whose they are.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """200 as long as the loop turns; load and models do not matter."""
+        await respond_json(send, {"live": True})
+
+    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """200 once every model has replayed its certificate here; else 503 with what failed."""
+        problems = self._service.problems()
+        proofs = [
+            {"model": v.model, "version": v.number, "sha256": v.sha256, "state": v.state,
+             "certificate": None if v.proof is None else v.proof.text}
+            for v in self._service.catalog
+        ]  # fmt: skip
+        document = {"ready": not problems, "problems": problems, "versions": proofs}
+        await respond_json(send, document, 503 if problems else 200)
+
+    async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything, for Prometheus."""
+        text = self._service.metrics.exposition()
+        await respond(send, 200, text, content_type=CONTENT_TYPE.encode())

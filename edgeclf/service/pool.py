@@ -1,0 +1,248 @@
+"""A fixed number of threads that answer pictures, and a bounded queue before them.
+
+One thread takes a picture the whole way, from bytes to prediction, with an engine of its own: no
+hand-over between decoding and inference, and never more threads at work than CPUs. All counting is
+done on the event loop's thread, so nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.errors import EdgeclfError, InferenceError
+from edgeclf.inference.confidence import Unknown
+from edgeclf.inference.prediction import Prediction
+from edgeclf.service.problem import Problem
+
+if TYPE_CHECKING:
+    from edgeclf.image import ImageSource
+    from edgeclf.inference.classifier import Classifier
+    from edgeclf.service.catalog import Version
+
+_SMOOTHING = 0.1  # share of the newest picture in the mean time that one takes
+
+Extra = Callable[["Classifier", "ImageSource", Prediction], Any]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of one picture.
+
+    Attributes:
+        result: The prediction, or why there is none.
+        queue_ms: How long it waited.
+        extra: What the job's `extra` gave; None without one.
+    """
+
+    result: Prediction | EdgeclfError
+    queue_ms: float
+    extra: Any = None
+
+
+class Job:
+    """One picture for one version, on its way to a worker and back."""
+
+    __slots__ = ("deadline", "extra", "future", "image", "queued", "unknown", "version")
+
+    def __init__(
+        self,
+        version: Version,
+        image: ImageSource,
+        future: asyncio.Future[Answered],
+        deadline: float,
+        unknown: Unknown,
+        extra: Extra | None,
+    ) -> None:
+        self.version = version
+        self.image = image
+        self.future = future
+        self.deadline = deadline
+        self.unknown = unknown
+        self.extra = extra
+        self.queued = monotonic()
+
+
+class Pool:
+    """The workers.
+
+    Args:
+        workers: How many; worker i uses engine i of whatever version it is asked for.
+        capacity: Pictures that may wait or be answered at once.
+        settled: Called on the loop's thread for each picture that is done with, whatever came.
+    """
+
+    def __init__(self, workers: int, capacity: int, settled: Callable[[Version], None]) -> None:
+        self.workers = workers
+        self.capacity = capacity
+        self.pending = 0
+        self.mean_s = 0.005  # that one picture takes a worker
+        self._settled = settled
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Starts the workers; called on the loop that asks them."""
+        self._loop = asyncio.get_running_loop()
+        for index in range(self.workers):
+            thread = threading.Thread(
+                target=self._work, args=(index,), name=f"edgeclf-worker-{index}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Lets each worker finish what it has, and ends it."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def submit(
+        self,
+        version: Version,
+        images: Sequence[ImageSource],
+        *,
+        deadline: float,
+        unknown: Unknown = "flag",
+        extra: Extra | None = None,
+    ) -> list[asyncio.Future[Answered]]:
+        """Queues the pictures of a request: all of them, or none.
+
+        Args:
+            version: Who answers.
+            images: As for `Classifier.classify`.
+            deadline: By `time.monotonic`; a picture that no worker has taken by then is dropped.
+            unknown: As for `Classifier.classify`.
+            extra: Called by the worker on what it answered.
+
+        Raises:
+            Problem: They do not fit into the queue.
+        """
+        self.check_room(len(images))
+        loop = self._loop
+        assert loop is not None
+        futures = [loop.create_future() for _ in images]
+        self.pending += len(images)
+        version.in_flight += len(images)
+        for image, future in zip(images, futures, strict=True):
+            self._jobs.put(Job(version, image, future, deadline, unknown, extra))
+        return futures
+
+    def check_room(self, count: int) -> None:
+        """Refuses pictures for which there is no room; see `submit`."""
+        if self.pending + count > self.capacity:
+            raise Problem(
+                503,
+                "busy",
+                f"{self.pending} pictures are in the service and {self.capacity} fit; {count} more "
+                "do not. Ask again in a while, or slower.",
+                retry_after_s=self.wait_s(),
+            )
+
+    def wait_s(self) -> float:
+        """How long a picture that comes now would wait, by what the last ones took."""
+        return self.pending * self.mean_s / self.workers
+
+    def _work(self, index: int) -> None:
+        jobs = self._jobs
+        while (job := jobs.get()) is not None:
+            group = [job]
+            while len(group) < job.version.batch:
+                try:
+                    waiting = jobs.get_nowait()
+                except Empty:
+                    break
+                if waiting is None:  # the end, which must still be seen
+                    jobs.put(None)
+                    break
+                group.append(waiting)
+            self._answer(index, group)
+
+    def _answer(self, index: int, jobs: list[Job]) -> None:
+        """Answers jobs that were taken together, of one version at a time."""
+        now = monotonic()
+        answers: list[tuple[Job, Answered]] = []
+        live = []
+        for job in jobs:
+            if job.future.done() or job.deadline <= now:  # nobody waits for it any more
+                waited_s = now - job.queued
+                answers.append((job, Answered(_too_late(waited_s), waited_s * 1e3)))
+            else:
+                live.append(job)
+        while live:
+            version, unknown = live[0].version, live[0].unknown
+            together = [j for j in live if j.version is version and j.unknown == unknown]
+            live = [j for j in live if not (j.version is version and j.unknown == unknown)]
+            results = _ask(version.engines[index], together, unknown)
+            for job, result in zip(together, results, strict=True):
+                answers.append((job, _with_extra(job, result, now, version.engines[index])))
+        spent = (monotonic() - now) / len(jobs)
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, answers, spent)
+        except RuntimeError:  # the loop has been closed: nobody waits any more
+            return
+
+    def _deliver(self, answers: list[tuple[Job, Answered]], spent_s: float) -> None:
+        self.pending -= len(answers)
+        if spent_s > 1e-5:  # what was dropped says nothing of what a picture takes
+            self.mean_s += _SMOOTHING * (spent_s - self.mean_s)
+        for job, answered in answers:
+            job.version.in_flight -= 1
+            if not job.future.done():
+                job.future.set_result(answered)
+            self._settled(job.version)
+
+
+def _ask(
+    engine: Classifier, jobs: Sequence[Job], unknown: Unknown
+) -> Sequence[Prediction | EdgeclfError]:
+    """An answer for each job; whatever goes wrong is one, as a worker must not end."""
+    try:
+        if len(jobs) == 1:
+            return [engine.classify(jobs[0].image, unknown=unknown)]
+        results = engine.classify_together([job.image for job in jobs], unknown=unknown)
+        return [r if isinstance(r, Prediction) else r.error for r in results]
+    except EdgeclfError as exc:
+        return [exc] * len(jobs)
+    except Exception as exc:  # a plugin's runtime, or memory that ran out
+        return [InferenceError(f"The engine failed: {type(exc).__name__}")] * len(jobs)
+
+
+def _with_extra(
+    job: Job, result: Prediction | EdgeclfError, taken: float, engine: Classifier
+) -> Answered:
+    waited_ms = (taken - job.queued) * 1e3
+    if job.extra is None or not isinstance(result, Prediction):
+        return Answered(result, waited_ms)
+    try:
+        return Answered(result, waited_ms, job.extra(engine, job.image, result))
+    except EdgeclfError as exc:
+        return Answered(exc, waited_ms)
+    except Exception as exc:
+        return Answered(InferenceError(f"The engine failed: {type(exc).__name__}"), waited_ms)
+
+
+def expire(futures: Sequence[asyncio.Future[Answered]], limit_s: float) -> None:
+    """Ends the wait for pictures that have not been answered by their deadline."""
+    for future in futures:
+        if not future.done():
+            future.set_result(Answered(_too_late(limit_s), limit_s * 1e3))
+
+
+def _too_late(waited_s: float) -> Problem:
+    return Problem(
+        503,
+        "deadline_exceeded",
+        f"The picture had no answer after {waited_s * 1e3:.0f} ms, which was its deadline. Ask "
+        "again in a while, slower, or with a later deadline (timeout_ms).",
+        retry_after_s=1,
+    )

@@ -1,0 +1,155 @@
+"""The process of a service: it listens, loads, says when it is ready, and stops in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import socket
+import sys
+from collections.abc import Generator, Sequence
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from edgeclf.errors import EdgeclfError, ServiceError
+from edgeclf.service.app import build_app
+from edgeclf.service.config import ServiceConfig
+from edgeclf.service.protocol import limited_protocol
+from edgeclf.service.service import Service
+from edgeclf.system.progress import log
+from edgeclf.system.words import counted
+
+_BACKLOG = 2048
+_MALLOPT_ARENA_MAX = -8  # malloc.h
+_ARENAS = 2
+_GRACE_S = 5.0  # beyond the deadline, for answers on their way
+
+Source = tuple[str, "str | None", "str | None"]
+
+
+def run_service(sources: Sequence[Source], config: ServiceConfig) -> None:
+    """Serves artifacts until a signal ends it.
+
+    SIGTERM: not ready at once, goes on for `drain_s`, answers what it has, ends. SIGINT (Ctrl-C)
+    or a second signal: ends without going on.
+
+    Args:
+        sources: Path, model and version of each artifact; the last two None where the file says it.
+        config: How it runs.
+
+    Raises:
+        ServiceError: It cannot listen there.
+        EdgeclfError: An artifact cannot be served.
+    """
+    _limit_arenas()
+    with _listening(config) as listener:
+        uvloop.run(_main(sources, config, listener))
+
+
+async def _main(sources: Sequence[Source], config: ServiceConfig, listener: socket.socket) -> None:
+    start = perf_counter()
+    service = Service(config)
+    service.start()
+    server = _Server(service)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    failure: EdgeclfError | None = None
+    try:
+        for path, model, number in sources:
+            version = await service.load(path, model, number)
+            assert version.proof is not None
+            log(f"edgeclf: {version.model} {version.number} ({path}): {version.proof.text}")
+        if not server.should_exit:
+            host, port = listener.getsockname()[:2]
+            where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            log(
+                f"edgeclf: ready at {where} after {perf_counter() - start:.1f} s; "
+                f"{counted(config.worker_count, 'worker')}, "
+                f"{counted(config.threads, 'thread')} each"
+            )
+    except EdgeclfError as exc:
+        failure = exc
+        server.should_exit = True
+    await serving
+    await service.close()
+    if failure is not None:
+        raise failure
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our order of stopping, and an exit status of 0 for it."""
+
+    def __init__(self, service: Service) -> None:
+        config = service.config
+        super().__init__(uvicorn.Config(
+            build_app(service),
+            http=limited_protocol(config.max_connections, config.header_timeout_s),
+            loop="uvloop",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=round(config.deadline_s + _GRACE_S),
+        ))  # fmt: skip
+        self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handles signals while it serves, and does not raise them again afterwards."""
+        self._loop = asyncio.get_running_loop()
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {each: signal.signal(each, self.handle_exit) for each in handled}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM drains; anything after it, or Ctrl-C, ends."""
+        if sig == signal.SIGTERM and not self._service.draining and self._loop is not None:
+            self._service.draining = True
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, self._service.config.drain_s, self._exit
+            )
+            return
+        if self._service.draining and self.should_exit:
+            self.force_exit = True
+        self._service.draining = True
+        self._exit()
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+@contextlib.contextmanager
+def _listening(config: ServiceConfig) -> Generator[socket.socket, None, None]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as exc:
+            raise ServiceError(
+                f"Cannot listen at {config.host}, port {config.port}: {exc.strerror}. Choose "
+                "another --port (0 for any free one), or end what uses it."
+            ) from exc
+        listener.setblocking(False)
+        yield listener
+
+
+def _limit_arenas() -> None:
+    """Keeps glibc from an arena for each thread, between which memory is never given back."""
+    if not sys.platform.startswith("linux"):
+        return
+    libc: Any = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # another C library
+        libc.mallopt(_MALLOPT_ARENA_MAX, _ARENAS)

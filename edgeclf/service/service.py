@@ -1,0 +1,210 @@
+"""The service itself: what is served, who answers, and what is known of both. HTTP is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic
+
+from edgeclf.errors import EdgeclfError
+from edgeclf.image import ImageSource
+from edgeclf.monitoring.metrics import Metrics
+from edgeclf.service.asgi import Gone, Receive
+from edgeclf.service.catalog import Catalog, Version
+from edgeclf.service.config import ServiceConfig
+from edgeclf.service.intake import Wanted
+from edgeclf.service.loading import load_engines, prove, read_version
+from edgeclf.service.pool import Answered, Extra, Pool, expire
+
+
+class Service:
+    """Models that answer pictures, from `start` to `close`; used on one event loop's thread.
+
+    Args:
+        config: How it runs.
+    """
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self.catalog = Catalog()
+        self.metrics = Metrics()
+        self.pool = Pool(config.worker_count, config.capacity, self._settled)
+        self.draining = False
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-loader")
+        self._replaying: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts workers and the replay of certificates."""
+        self.pool.start()
+        self._replaying = asyncio.get_running_loop().create_task(self._replay_forever())
+
+    async def close(self) -> None:
+        """Ends the workers once they have answered what they took, and frees the models."""
+        if self._replaying is not None:
+            self._replaying.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._replaying
+        await asyncio.to_thread(self.pool.stop)
+        for version in list(self.catalog):
+            version.free()
+        self._loader.shutdown(wait=True)
+
+    async def load(
+        self,
+        path: str | os.PathLike[str],
+        model: str | None = None,
+        number: str | None = None,
+    ) -> Version:
+        """Reads, loads and proves an artifact in the loader's thread, and lets it answer.
+
+        Args:
+            path: Of the artifact.
+            model: The name that it is served under; by default what the file says.
+            number: The version's, likewise.
+
+        Raises:
+            EdgeclfError: It cannot be served; what was served goes on.
+        """
+        loop = asyncio.get_running_loop()
+        version = await loop.run_in_executor(self._loader, read_version, path, model, number)
+        self.catalog.add(version)
+        version.reason = "it is loaded and replays its certificate"
+        try:
+            await loop.run_in_executor(self._loader, load_engines, version, self.config)
+        except EdgeclfError as exc:
+            version.state, version.reason = "failed", str(exc)
+            raise
+        version.state, version.reason = "ready", ""
+        self._note_proof(version)
+        before = self.catalog.switch(version)
+        if before is not None:
+            self.retire(before)
+        return version
+
+    def retire(self, version: Version) -> None:
+        """Lets a version answer what it has, and then frees it."""
+        version.state, version.reason = "draining", "another version answers now"
+        self._settled(version)
+
+    def _settled(self, version: Version) -> None:
+        if version.state == "draining" and version.in_flight == 0:
+            version.state = "unloaded"
+            self._loader.submit(version.free)
+
+    def check_room(self) -> None:
+        """Refuses a request for which there is no room, before anything is read of it.
+
+        Raises:
+            Problem: 503, with when to ask again.
+        """
+        self.pool.check_room(1)
+
+    async def answer(
+        self,
+        name: str | None,
+        number: str | None,
+        images: Sequence[ImageSource],
+        wanted: Wanted,
+        receive: Receive,
+        extra: Extra | None = None,
+    ) -> tuple[Version, list[Answered]]:
+        """Answers the pictures of one request.
+
+        Args:
+            name: Of the model; None for the only one.
+            number: Of its version; None for the one that is current.
+            images: As for `Classifier.classify`.
+            wanted: What is asked of the answer.
+            receive: Tells when the client goes; what it asked is then dropped.
+            extra: Called by the worker on what it answered.
+
+        Returns:
+            Who answered, and an answer for each picture, in order.
+
+        Raises:
+            Problem: No such model, it is not ready, or there is no room.
+            Gone: The client left.
+        """
+        version = self.catalog.find(name, number)
+        version.used_at = now = monotonic()
+        limit_s = self.config.deadline_s
+        if wanted.timeout_s is not None:
+            limit_s = min(limit_s, wanted.timeout_s)
+        waits = self.pool.pending >= self.pool.workers
+        futures = self.pool.submit(
+            version, images, deadline=now + limit_s, unknown=wanted.unknown, extra=extra
+        )
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(limit_s, expire, futures, limit_s)
+        # Watching for a client that leaves costs a task: only where there is work to be saved.
+        watch = loop.create_task(_until_gone(receive, futures)) if waits else None
+        try:
+            answers = [await future for future in futures]
+        except asyncio.CancelledError:
+            if watch is not None and watch.done() and not watch.cancelled():
+                raise Gone from None
+            raise
+        finally:
+            timer.cancel()
+            if watch is not None:
+                watch.cancel()
+        for answered in answers:
+            self._note(version, answered)
+        return version, answers
+
+    def _note(self, version: Version, answered: Answered) -> None:
+        result = answered.result
+        if isinstance(result, EdgeclfError):
+            return
+        timing = result.timing
+        self.metrics.observe_stages(
+            (answered.queue_ms, timing.decode_ms, timing.preprocess_ms, timing.inference_ms)
+        )
+        self.metrics.answered(version.model, version.number)
+
+    async def replay(self, version: Version) -> None:
+        """Replays a version's certificate between requests; one that fails stops answering."""
+        loop = asyncio.get_running_loop()
+        engines = version.engines
+        try:
+            version.proof = await loop.run_in_executor(
+                self._loader, prove, version.artifact, engines, self.config
+            )
+        except EdgeclfError as exc:
+            if version.engines is engines and version.state == "ready":
+                version.state = "failed"
+                version.reason = f"its certificate does not hold here any more: {exc}"
+                version.fail_proof(str(exc))
+        else:
+            if version.engines is engines and version.state == "failed":
+                version.state, version.reason = "ready", ""
+        self._note_proof(version)
+
+    async def _replay_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.replay_minutes * 60)
+            for version in list(self.catalog):
+                if version.engines and version.state in ("ready", "failed"):
+                    await self.replay(version)
+
+    def _note_proof(self, version: Version) -> None:
+        if version.proof is not None and version.proof.passed is not None:
+            self.metrics.proof(version.model, version.number, version.proof.passed,
+                               version.proof.at)  # fmt: skip
+
+    def problems(self) -> list[dict[str, object]]:
+        """What keeps it from being ready; nothing if it is."""
+        if self.draining:
+            return [{"model": None, "version": None, "state": "draining",
+                     "reason": "the service is being stopped"}]  # fmt: skip
+        return self.catalog.problems()
+
+
+async def _until_gone(receive: Receive, futures: Sequence[asyncio.Future[Answered]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    for future in futures:
+        future.cancel()
