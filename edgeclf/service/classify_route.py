@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -37,13 +38,16 @@ class ClassifyRoute:
         pictures = read_pictures(kind, body, config.max_pictures)
         good = [content for content in pictures.contents if isinstance(content, bytes)]
         version, answers = await service.answer(name, number, good, wanted, receive)
-        entries = _entries(pictures.contents, answers, wanted, service)
+        entries = _entries(pictures.contents, answers, wanted)
         if not pictures.several:
             (entry,) = entries
             if isinstance(entry, Problem):
                 raise entry
             document: dict[str, Any] = {**version_entry(version), **entry}
         else:
+            for entry in entries:
+                if isinstance(entry, Problem):
+                    service.metrics.refused.labels(entry.code).inc()
             named = zip(pictures.names, entries, strict=True)
             document = {**version_entry(version), "answers": [_listed(*each) for each in named]}
         document["request_id"] = scope["edgeclf.request_id"]
@@ -52,7 +56,7 @@ class ClassifyRoute:
 
 
 def _entries(
-    contents: Any, answers: list[Answered], wanted: Wanted, service: Service
+    contents: Sequence[bytes | Problem], answers: list[Answered], wanted: Wanted
 ) -> list[dict[str, Any] | Problem]:
     """In the order of the pictures; those of one that has no answer is a problem."""
     rest = iter(answers)
@@ -63,7 +67,6 @@ def _entries(
                 raise content
             entries.append(answer_entry(next(rest), wanted))
         except Problem as problem:
-            service.metrics.refused.labels(problem.code).inc()
             entries.append(problem)
     return entries
 

@@ -1,0 +1,154 @@
+"""Services for the tests: artifacts that the fake runtime answers, and what serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from edgeclf import Classifier, ImageSpec, Metadata
+from edgeclf.artifact import Artifact, save_artifact, seal_artifact
+from edgeclf.runtimes.fake import FakeRuntime
+from edgeclf.service.app import build_app
+from edgeclf.service.config import ServiceConfig
+from edgeclf.service.service import Service
+from edgeclf.trust.certificate import make_certificate
+from support.pictures import save
+
+START_S = 60
+_ADDRESS = re.compile(r"ready at (http://\S+) ")
+
+
+def artifact(
+    name: str = "shades",
+    version: str = "1",
+    labels: Sequence[str] = ("dark", "middle", "bright"),
+    **metadata: Any,
+) -> Artifact:
+    """A sealed artifact whose certificate the fake runtime repeats."""
+    plain = Metadata(name, tuple(labels), ImageSpec(32, 32), version=version, **metadata)
+    bare = Artifact("onnx", plain, b"")
+    runtime = FakeRuntime(bare)
+    images = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (20, 128, 240)])
+    rows = runtime.run(images)
+    with Classifier(bare, runtime=runtime) as classifier:
+        certificate = make_certificate(classifier, runtime.run, images, (rows, rows))
+    return seal_artifact(b"", dataclasses.replace(plain, certificate=certificate))
+
+
+def write(folder: Path, made: Artifact, file: str | None = None) -> Path:
+    """Stores an artifact as users have it."""
+    metadata = made.metadata
+    path = folder / (file or f"{metadata.name}.{metadata.version}.fp32.onnx")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = save_artifact(made, path).path
+    assert found is not None
+    return found
+
+
+def shade(level: int, size: tuple[int, int] = (48, 64)) -> bytes:
+    """A plain picture as a file's bytes: 20 is dark, 128 middle, 240 bright."""
+    return save(np.full((*size, 3), level, np.uint8), "JPEG")
+
+
+@contextmanager
+def client(*paths: Path, **config: Any) -> Iterator[httpx.Client]:
+    """A client of a service in this process, on a loop in a thread of its own; no sockets."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    service = Service(ServiceConfig(runtime="fake", **config))
+
+    async def start() -> None:
+        service.start()
+        for path in paths:
+            await service.load(path)
+
+    def wait(coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_S)
+
+    try:
+        wait(start())
+        transport = _Transport(httpx.ASGITransport(build_app(service)), loop)  # type: ignore[arg-type]
+        with httpx.Client(transport=transport, base_url="http://service", timeout=START_S) as made:
+            made.service = service  # type: ignore[attr-defined]
+            yield made
+    finally:
+        wait(service.close())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class _Transport(httpx.BaseTransport):
+    def __init__(self, inner: httpx.ASGITransport, loop: asyncio.AbstractEventLoop) -> None:
+        self._inner = inner
+        self._loop = loop
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        async def answer() -> httpx.Response:
+            asynchronous = httpx.Request(
+                request.method, request.url, headers=request.headers, content=request.read()
+            )
+            response = await self._inner.handle_async_request(asynchronous)
+            content = await response.aread()
+            return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(START_S)
+
+
+@dataclasses.dataclass
+class Running:
+    """A process that serves, and its address."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str]
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal and waits for the process's end; its exit code."""
+        self.process.send_signal(sig)
+        return self.process.wait(START_S)
+
+
+@contextmanager
+def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[Running]:
+    """Runs `edgeclf serve` on a free port, from the moment that it is ready."""
+    command = [sys.executable, "-m", "edgeclf", "serve", "--port", "0", *map(str, words)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+    ) as process:
+        watchdog = threading.Timer(START_S, process.kill)
+        watchdog.start()
+        lines: list[str] = []
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                lines.append(line.rstrip())
+                if found := _ADDRESS.search(line):
+                    break
+            else:
+                raise AssertionError(f"ended with {process.wait()}: {lines}")
+            watchdog.cancel()
+            reader = threading.Thread(target=_drain, args=(process.stderr, lines), daemon=True)
+            reader.start()
+            yield Running(process, found[1], lines)
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+def _drain(stream: Any, lines: list[str]) -> None:
+    lines.extend(line.rstrip() for line in stream)
