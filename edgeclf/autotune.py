@@ -17,10 +17,12 @@ from edgeclf.system.device import Device
 from edgeclf.system.words import counted
 
 if TYPE_CHECKING:
-    from edgeclf.measurement.jobs.inference import InferenceResult
+    from edgeclf.artifact import Format
+    from edgeclf.measurement.jobs.inference import InferenceJob, InferenceResult
 
 _ROUNDS = 3
 _SECONDS = 0.7  # of measuring, for each candidate in each round
+_BATCHES = (1, 4, 16)  # pictures in one call, of engines that take several
 # The usual runtime stays unless another is faster by more than this: less is noise, and the usual
 # one is what the artifact was certified on.
 _WORTH_IT = 0.95
@@ -57,6 +59,8 @@ class Tuning:
         reason: Why, in a sentence.
         candidates: All that were measured, fastest first, failures last.
         path: Where it is stored.
+        batch: Pictures that a service may answer by one call where so many wait; 1 where that
+            saves nothing.
     """
 
     runtime: str
@@ -64,6 +68,7 @@ class Tuning:
     reason: str
     candidates: tuple[Candidate, ...]
     path: Path
+    batch: int = 1
 
 
 def autotune(
@@ -123,16 +128,19 @@ def autotune(
         reasons = "; ".join(f"{c.runtime}: {c.error}" for c in measured)
         raise MeasurementError(f"No candidate runs {path.name} here. {reasons}")
     chosen, reason = _choose(working, usual)
+    batch, batch_ms = _worthwhile_batch(path, device, chosen, artifact.format)
     record = {
         "conditions": tuning_conditions(artifact, device),
         "runtime": chosen.runtime,
         "threads": chosen.threads,
         "reason": reason,
+        "batch": batch,
+        "ms_per_picture": batch_ms,
         "candidates": [dataclasses.asdict(candidate) for candidate in measured],
         "libraries": library_versions(RUNTIME_LIBRARIES),
     }
     files.write_json(where, record)
-    return Tuning(chosen.runtime, chosen.threads, reason, measured, where)
+    return Tuning(chosen.runtime, chosen.threads, reason, measured, where, batch)
 
 
 def _thread_counts(cpus: int) -> list[int]:
@@ -146,18 +154,8 @@ def _measure_all(
 ) -> tuple[Candidate, ...]:
     """Fastest first; those that failed last, with the reason."""
     from edgeclf.measurement.harness.interleave import measure_interleaved
-    from edgeclf.measurement.jobs.inference import InferenceJob
 
-    jobs = {
-        candidate: InferenceJob(
-            model=str(path.resolve()),
-            runtime=candidate.runtime,
-            device=device,
-            threads=candidate.threads,
-            seconds=_SECONDS,
-        )
-        for candidate in candidates
-    }
+    jobs = {candidate: _job(path, device, candidate) for candidate in candidates}
     results, errors = measure_interleaved(jobs, rounds=_ROUNDS, title=f"autotune {path.name}")
     measured = [
         dataclasses.replace(candidate, error=errors[candidate])
@@ -166,6 +164,39 @@ def _measure_all(
         for candidate in candidates
     ]
     return tuple(sorted(measured, key=lambda c: (c.p50_ms is None, c.p50_ms or 0.0)))
+
+
+def _job(path: Path, device: Device, candidate: Candidate, pictures: int = 1) -> InferenceJob:
+    from edgeclf.measurement.jobs.inference import InferenceJob
+
+    return InferenceJob(
+        model=str(path.resolve()),
+        runtime=candidate.runtime,
+        device=device,
+        threads=candidate.threads,
+        seconds=_SECONDS,
+        pictures=pictures,
+    )
+
+
+def _worthwhile_batch(
+    path: Path, device: Device, chosen: Candidate, format_: Format
+) -> tuple[int, dict[str, float]]:
+    """How many pictures a call of the chosen runtime should have, and what each then takes, in ms.
+
+    A `.tflite` file takes one at a time, so there is nothing to measure.
+    """
+    if format_ == "tflite":
+        return 1, {}
+    from edgeclf.measurement.harness.interleave import measure_interleaved
+
+    jobs = {count: _job(path, device, chosen, count) for count in _BATCHES}
+    results, _ = measure_interleaved(jobs, rounds=_ROUNDS, title=f"batches of {path.name}")
+    each = {count: _median(rounds) / count for count, rounds in results.items()}
+    best = min(each, key=each.__getitem__, default=1)
+    worth = each[best] < _WORTH_IT * each[1] if 1 in each else False
+    shares = {str(count): round(value, 4) for count, value in sorted(each.items())}
+    return (best if worth else 1), shares
 
 
 def _median(rounds: Sequence[InferenceResult]) -> float:
@@ -209,6 +240,8 @@ def run(args: argparse.Namespace) -> int:
         for c in tuning.candidates:
             result = f"{c.p50_ms:8.3f} ms" if c.p50_ms is not None else f"failed: {c.error}"
             print(f"{c.runtime:<14} {counted(c.threads, 'thread'):<10}  {result}")
+        if tuning.batch > 1:
+            print(f"where several wait, a service answers {tuning.batch} by one call")
         print(f"{tuning.reason}; stored in {tuning.path}")
     return 0
 

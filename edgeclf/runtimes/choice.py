@@ -22,7 +22,7 @@ from edgeclf.runtimes import (
 )
 from edgeclf.system.cpu import available_cpus, cpu_model
 
-TUNING_VERSION = 1
+TUNING_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class Choice:
         runtime: Its name.
         threads: Threads for one call; None for as many CPUs as the process may use.
         reason: Why this one, in a sentence.
+        batch: Pictures that are worth one call where several wait; 1 unless it was measured.
     """
 
     runtime: str
     threads: int | None
     reason: str
+    batch: int = 1
 
 
 def tuning_path(artifact_path: Path) -> Path:
@@ -85,7 +87,12 @@ def _tuned(artifact: Artifact, device: Device) -> tuple[Choice | None, str]:
         return None, ""
     try:
         record = json.loads(path.read_text())
-        choice = Choice(record["runtime"], int(record["threads"]), str(record["reason"]))
+        choice = Choice(
+            record["runtime"],
+            int(record["threads"]),
+            str(record["reason"]),
+            max(1, int(record["batch"])),
+        )
         conditions = record["conditions"]
     except (OSError, ValueError, KeyError, TypeError):
         return None, f"; {path.name} cannot be read and was passed over"

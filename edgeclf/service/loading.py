@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import ArtifactError, EdgeclfError, ServiceError
 from edgeclf.inference.classifier import Classifier
+from edgeclf.runtimes.choice import choose_runtime
 from edgeclf.service.catalog import Proof, Version
 from edgeclf.service.config import ServiceConfig
 from edgeclf.trust.certificate import replay
@@ -65,6 +66,8 @@ def load_engines(version: Version, config: ServiceConfig) -> None:
         raise
     version.engines = engines
     version.runtime = engines[0].describe()
+    if config.runtime == "auto":  # what was measured is of the runtime that it chose
+        version.batch = choose_runtime(version.artifact, config.device).batch
 
 
 def _engine(artifact: Artifact, config: ServiceConfig) -> Classifier:

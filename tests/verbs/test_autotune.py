@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import edgeclf
+from edgeclf.artifact import load_artifact
 from edgeclf.errors import MeasurementError, OptionError
 from edgeclf.inference.classifier import Classifier
+from edgeclf.runtimes.choice import choose_runtime
 
 
 def test_the_runtime_file_machine_and_tuning_agree_on(model_folder: Path, tmp_path: Path) -> None:
@@ -23,6 +26,11 @@ def test_the_runtime_file_machine_and_tuning_agree_on(model_folder: Path, tmp_pa
         assert info.threads == 1 and info.reason == tuning.reason
     with Classifier(path, threads=2) as classifier:
         assert classifier.describe().threads == 2, "what the caller says goes before the tuning"
+    record = json.loads(tuning.path.read_text())
+    each = {int(count): ms for count, ms in record["ms_per_picture"].items()}
+    assert set(each) == {1, 4, 16} and record["batch"] == tuning.batch
+    assert tuning.batch == (min(each, key=each.get) if min(each.values()) < 0.95 * each[1] else 1)
+    assert choose_runtime(load_artifact(path), "cpu").batch == tuning.batch
     path.write_bytes((model_folder / "mugs.fp32.onnx").read_bytes())
     with Classifier(path) as classifier:
         assert "is of another file" in classifier.describe().reason

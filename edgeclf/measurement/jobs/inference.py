@@ -38,16 +38,18 @@ class InferenceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceJob(ModelJob[InferenceResult]):
-    """Latency of the engine alone, on one picture that already is a tensor.
+    """Latency of the engine alone, on pictures that already are tensors.
 
     Attributes:
         seconds: How long to call it.
+        pictures: In one call.
     """
 
     kind: ClassVar[str] = "inference"
     result: ClassVar[type] = InferenceResult
 
     seconds: float
+    pictures: int = 1
 
     def run(self, started_s: float) -> InferenceResult:
         """See `Job.run`."""
@@ -55,7 +57,7 @@ class InferenceJob(ModelJob[InferenceResult]):
         from edgeclf.metrics.statistics import percentiles
 
         classifier = self.load()
-        tensor = random_pixels(classifier, 1)
+        tensor = random_pixels(classifier, self.pictures)
         for _ in range(_WARMUP_CALLS):
             classifier.probabilities(tensor)
         times_ms: list[float] = []
