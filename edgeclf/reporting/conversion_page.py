@@ -20,6 +20,8 @@ _EVALUATIONS = {
 }
 _MOST_CLASSES = 30
 _MOST_ANSWERS = 12  # for each artifact
+_MOST_LAYERS = 8  # likewise
+_LONGEST_NAME = 60  # letters; TensorFlow joins the names of all that it merged
 _VISIBLE = 0.001  # of a probability, 0..1; answers are written in per cent with one decimal
 
 
@@ -32,8 +34,9 @@ def to_markdown(conversion: Record) -> str:
     return markdown_document(
         f"Conversion: {conversion['source']['name']}",
         [_summary(conversion)],
-        [*_tables(conversion), *_layer_table(conversion)],
+        _tables(conversion),
         _facts(conversion),
+        _layer_table(conversion),
     )
 
 
@@ -250,15 +253,19 @@ def _answer_table(conversion: Record) -> list[Table]:
 
 
 def _layer_table(conversion: Record) -> list[Table]:
-    rows = []
+    rows, notes = [], []
     for name, result in conversion["results"].items():
-        layers = _list(result, "layer_errors")
+        found = _list(result, "layer_errors")
+        layers = found[:_MOST_LAYERS]
         errors = [layer["error"] for layer in layers]
         largest = max(filter(_is_number, errors), default=0) or 1
         for layer, error in zip(layers, errors, strict=True):
             bar = error / largest if _is_number(error) else None
-            place = (name, layer["tensor"], layer["operator"] or text.DASH)
+            place = (name, _shortened(layer["tensor"]), layer["operator"] or text.DASH)
             rows.append((*place, Cell(text.digits(error), bar=bar)))
+        if left_out := len(found) - len(layers):
+            file = f"{conversion['source']['name']}.conversion.json"
+            notes.append(f"{left_out} more of {name} are in {file}, with all names in full.")
     return make_table(
         "Layers that differ most",
         "Relative error: the root mean square of the difference between float and int8, over that "
@@ -267,7 +274,14 @@ def _layer_table(conversion: Record) -> list[Table]:
         ("Artifact", "Tensor", "Operator", "Relative error"),
         rows,
         4,
+        notes,
     )
+
+
+def _shortened(name: str) -> str:
+    """A name with its middle left out, where it is too long for a column."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _facts(conversion: Record) -> dict[str, str]:

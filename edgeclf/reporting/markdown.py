@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 
-# What makes markup of text: links, pictures and bare addresses, code, emphasis, formulas, cells; at
-# the start of a line a heading, a list or a rule.
+# What makes markup of text: links, pictures and bare addresses, tags and entities, code, emphasis,
+# formulas, cells; at the start of a line a heading, a list, a rule or a quotation.
 _MARKUP = re.compile(
-    r"[\\`*\[|~$]|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_|_(?![a-zA-Z\d])|^[#+=-]"
-    r"|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
+    r"[\\`*\[|~$]|<(?=[a-zA-Z/!?])|&(?=#|\w+;)|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_"
+    r"|_(?![a-zA-Z\d])|^[#+=>-]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
     re.ASCII,
 )
 # GitHub looks for addresses of mail, ``mailto:`` and ``xmpp:`` in what it has unescaped, by the @;
 # a word joiner before it, which has no width, ends the search.
 _MAIL = re.compile(r"(?<=[\w.+-])@(?=\w)")
+_JOINER = "\u2060"
 
 
 def markdown_table(
@@ -39,10 +39,12 @@ def markdown_table(
 
 
 def safe_text(value: str) -> str:
-    """Text that stays one line, and text, anywhere in Markdown: no link, no picture, no markup."""
-    line = html.escape(" ".join(value.split()), quote=False)
-    line = _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line)
-    return _MAIL.sub("&#8288;@", line)
+    """Text that stays one line, and text, anywhere in Markdown: no link, no picture, no markup.
+
+    Backslashes make it so, which also a reader without a renderer understands.
+    """
+    line = _MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(value.split()))
+    return _MAIL.sub(f"{_JOINER}@", line)
 
 
 def code_block(code: str, language: str) -> str:

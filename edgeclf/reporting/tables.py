@@ -73,14 +73,23 @@ def make_table(
 
 
 def markdown_document(
-    title: str, paragraphs: Iterable[str], tables: Iterable[Table], facts: Mapping[str, str]
+    title: str,
+    paragraphs: Iterable[str],
+    tables: Iterable[Table],
+    facts: Mapping[str, str],
+    details: Iterable[Table] = (),
 ) -> str:
-    """A report of tables: title, what was found, the tables, and the conditions as a list."""
-    parts = [f"# {safe_text(title)}", *map(safe_text, paragraphs)]
-    for table in tables:
-        parts += [f"## {safe_text(table.title)}", *table_parts(table)]
+    """A report of tables: title, what was found, the tables, the conditions as a list, details."""
     conditions = [f"- {safe_text(f'{name}: {fact}')}" for name, fact in facts.items()]
-    return "\n\n".join([*parts, "## Conditions", "\n".join(conditions)]) + "\n"
+    parts = [f"# {safe_text(title)}", *map(safe_text, paragraphs), *_sections(tables)]
+    parts += ["## Conditions", "\n".join(conditions), *_sections(details)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(tables: Iterable[Table]) -> Iterable[str]:
+    for table in tables:
+        yield f"## {safe_text(table.title)}"
+        yield from table_parts(table)
 
 
 def table_parts(table: Table) -> Iterable[str]:

@@ -206,7 +206,7 @@ def test_failures_are_shown_with_their_reason(conversion: dict[str, Any]) -> Non
     markdown, html = to_markdown(conversion), to_html(conversion)
     assert (
         "- pets.int8.onnx failed: it loses 5.00 points of top-1, where 1.00 may be lost\n"
-        "- pets.fp16.onnx failed: ConversionError: no such &lt;operator&gt; &#124; here"
+        "- pets.fp16.onnx failed: ConversionError: no such \\<operator> \\| here"
     ) in section(markdown, "Results")
     assert ">failed</span><small>it loses 5.00 points of top-1, where 1.00 may be lost<" in html
     assert f">failed</span><small>{ERROR.replace('<', '&lt;').replace('>', '&gt;')}<" in html
@@ -288,6 +288,20 @@ def test_layers_have_bars(conversion: dict[str, Any]) -> None:
     assert [row[1:] for row in rows] == [
         ["block_1/relu", "CONV_2D", "0.500"], ["block_2/relu", "–", "0.125"],
     ]  # fmt: skip
+
+
+def test_layers_come_last_and_are_few(conversion: dict[str, Any]) -> None:
+    long = f"{'a' * 40};{'b' * 40}"
+    conversion["results"]["pets.int8.tflite"]["layer_errors"] = [
+        {"tensor": long, "operator": "CONV_2D", "error": 1 / n} for n in range(1, 21)
+    ]
+    page = to_markdown(conversion)
+    assert page.index("## Conditions") < page.index("## Layers that differ most")
+    _, *rows = cells(page, "Layers that differ most")
+    assert len(rows) == 8 and rows[0][1] == f"{'a' * 30}…{'b' * 30}"
+    assert page.endswith(
+        "- 12 more of pets.int8.tflite are in pets.conversion.json, with all names in full.\n"
+    )
 
 
 def test_conditions(conversion: dict[str, Any]) -> None:
