@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from edgeclf.errors import MeasurementError, OptionError
+from edgeclf.system.arguments import add_device
 from edgeclf.system.device import Device
 from edgeclf.system.words import counted
 
@@ -226,7 +227,7 @@ def _choose(working: Sequence[Candidate], usual: Candidate) -> tuple[Candidate, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="+", help="artifacts: .tflite, .onnx or .keras")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    add_device(parser)
     parser.add_argument("--runtimes", nargs="+", metavar="NAME",
                         help="default: the installed ones that take the file")  # fmt: skip
     parser.add_argument("--threads", nargs="+", type=int, metavar="N",

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import OptionError
 from edgeclf.measurement.matrix.gates import add_gate_arguments, check_gates, gates_from
 from edgeclf.measurement.matrix.recommendation import add_limit_arguments, limits_from
+from edgeclf.system.arguments import add_device
 from edgeclf.system.device import Device
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="default: the CPUs this process may use")  # fmt: skip
     parser.add_argument("--batch", nargs="+", type=int, metavar="N", default=[1],
                         help="pictures in one call (default: 1)")  # fmt: skip
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    add_device(parser)
     parser.add_argument("--arrivals", type=float, metavar="RATE",
                         help="also measure an open stream of RATE requests a second")  # fmt: skip
     parser.add_argument("--out", metavar="FILE",

@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MissingDependencyError
+from edgeclf.system.arguments import add_device, add_runtime
 from edgeclf.system.device import Device
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "from what is known; more is recognised then")  # fmt: skip
     parser.add_argument("--rate", type=float, default=_RATE, metavar="SHARE", help="known "
                         "pictures that may be called unknown (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    add_runtime(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:

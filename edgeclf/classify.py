@@ -6,9 +6,10 @@ import argparse
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from edgeclf.errors import OptionError
+from edgeclf.system.arguments import add_device, add_runtime
 from edgeclf.system.device import Device
 from edgeclf.system.words import json_line, printable
 
@@ -61,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an artifact: .tflite, .onnx or .keras")
     parser.add_argument("images", nargs="+", metavar="image",
                         help="photos, and folders of them")  # fmt: skip
-    parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    add_runtime(parser)
+    add_device(parser)
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--top", type=int, default=3, help="classes to show (default: 3)")
     parser.add_argument("--allow", nargs="+", metavar="LABEL", help="only these classes")

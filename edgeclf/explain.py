@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import ImageError, OptionError
+from edgeclf.system.arguments import add_runtime
 from edgeclf.system.words import printable
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passes", type=int, default=_PASSES, metavar="N", help="images to run at "
                         f"most where one is not enough (default: {_PASSES})")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of random masks (default: 0)")
-    parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
+    add_runtime(parser)
     parser.add_argument("--check", action="store_true", help="measure on the photos of --data how "
                         "far the maps can be believed")  # fmt: skip
     parser.add_argument("--data", metavar="DIR", help="photos in one folder a class, or a CSV")

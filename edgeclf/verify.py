@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import EdgeclfError, VerificationError
+from edgeclf.system.arguments import add_runtime
 from edgeclf.system.words import json_line, printable
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _to_json(model: str, result: Verification | EdgeclfError) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="+", help="artifacts that 'edgeclf convert' wrote")
-    parser.add_argument("--runtime", default="auto", help="default: the file format's usual one")
+    add_runtime(parser)
     parser.add_argument("--data", metavar="DIR", help="photos to measure the accuracy on, in one "
                         "folder a class or a CSV")  # fmt: skip
     parser.add_argument("--isolated", action="store_true", help="load each model in a child "

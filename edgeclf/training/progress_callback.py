@@ -15,7 +15,7 @@ class ProgressCallback(keras.callbacks.Callback):
 
     Args:
         title: What is being trained.
-        metric: Name of the metric shown beside the loss.
+        metric: Keras' name of the accuracy shown beside the loss.
     """
 
     def __init__(self, title: str, metric: str = "accuracy") -> None:
@@ -44,7 +44,7 @@ class ProgressCallback(keras.callbacks.Callback):
             )
         note = f"epoch {self._epoch}  loss {loss:.3f}"
         if self._metric in logs:
-            note += f"  {self._metric} {logs[self._metric]:.3f}"
+            note += f"  accuracy {logs[self._metric]:.3f}"
         self._progress.advance(note=note)
 
     def on_train_end(self, logs: Any = None) -> None:

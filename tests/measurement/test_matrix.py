@@ -30,12 +30,13 @@ from edgeclf.measurement.jobs.memory import MemoryJob, MemoryResult
 from edgeclf.measurement.jobs.profile import ProfileJob
 from edgeclf.measurement.jobs.start import StartJob, StartResult
 from edgeclf.measurement.matrix import rows
-from edgeclf.measurement.matrix.cases import BenchmarkMatrix, plan_cases
+from edgeclf.measurement.matrix.cases import BenchmarkCase, BenchmarkMatrix, plan_cases
 from edgeclf.measurement.matrix.resume import finished_rows
 from edgeclf.measurement.matrix.rows import QUICK
 from edgeclf.measurement.probes.page_cache import Dropped
 from edgeclf.metrics.statistics import Percentiles
 from edgeclf.runtimes import RuntimeInfo
+from edgeclf.runtimes.fake import fake_artifact
 from support import REPOSITORY
 
 LABELS = ("dark", "light")
@@ -492,3 +493,11 @@ def _names(value: Any) -> set[str]:
         return set()
     below = [v for k, v in value.items() if k not in ("environment", "sampling_plan")]
     return set(value).union(*map(_names, below))
+
+
+def test_a_row_in_words_while_it_is_measured() -> None:
+    artifact = fake_artifact(["a", "b"])
+    case = BenchmarkCase(artifact, "m.int8.tflite", "litert", None, 1)
+    assert str(case) == "m.int8.tflite on litert" and case.id == "m.int8.tflite|litert|tauto|b1"
+    case = BenchmarkCase(artifact, "m.int8.tflite", "litert", 4, 8)
+    assert str(case) == "m.int8.tflite on litert, 4 threads, batch 8"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeclf.artifact import Artifact
 from edgeclf.errors import OptionError
 from edgeclf.runtimes import DEFAULT_RUNTIME, takes_format
+from edgeclf.system.words import counted
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class BenchmarkCase:
         """The row's name: ``mugs.int8.tflite|litert|t4|b1``, or ``tauto`` without a number."""
         threads = "auto" if self.threads is None else self.threads
         return f"{self.file}|{self.runtime}|t{threads}|b{self.batch}"
+
+    def __str__(self) -> str:
+        parts = [f"{self.file} on {self.runtime}"]
+        parts += [] if self.threads is None else [counted(self.threads, "thread")]
+        return ", ".join([*parts, *([f"batch {self.batch}"] if self.batch > 1 else [])])
 
 
 def plan_cases(

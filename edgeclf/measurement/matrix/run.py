@@ -13,7 +13,7 @@ from edgeclf.datasets.validation import find_photos_for
 from edgeclf.measurement.matrix.cases import BenchmarkCase, BenchmarkMatrix, plan_cases
 from edgeclf.measurement.matrix.resume import finished_rows, row_key
 from edgeclf.measurement.matrix.rows import PUBLISHED, QUICK, CaseRunner, SamplingPlan
-from edgeclf.measurement.matrix.schema import SCHEMA
+from edgeclf.measurement.matrix.schema import SCHEMA, row_name
 from edgeclf.runtimes import Device
 from edgeclf.system import files
 from edgeclf.system.environment import environment
@@ -83,7 +83,7 @@ def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict
     progress = Progress("benchmark", sum(_cost(case) for case in missing))
     try:
         for case in missing:
-            progress.show(note=case.id)
+            progress.show(note=str(case))
             row = runner.make(case)
             rows[case.id] = {**row, "date": found["date"], "key": keys[case.id]}
             write()
@@ -100,12 +100,12 @@ def measure_matrix(request: BenchmarkRequest, out: Path, *, fresh: bool) -> dict
 def _remark(row: Mapping[str, Any]) -> None:
     """Says what is wrong with a row, if anything is."""
     if row["error"]:
-        log(f"{row['id']} failed: {row['error']}")
+        log(f"{row_name(row)} failed: {row['error']}")
         return
     if not row["latency"]["stable"]:
-        log(f"{row['id']} is unstable: its last medians differ by more than 10 %")
+        log(f"{row_name(row)} is unstable: its last medians differ by more than 10 %")
     if row["throttled"]:
-        log(f"{row['id']} was throttled: the processor slowed down while it was measured")
+        log(f"{row_name(row)} was throttled: the processor slowed down while it was measured")
 
 
 def _sources(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
