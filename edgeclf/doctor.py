@@ -9,12 +9,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from edgeclf.system.arguments import add_device
 from edgeclf.system.device import Device
+from edgeclf.system.int8 import int8_advice
 
-# Processor features with which int8 arithmetic is several times as fast as float.
-_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 _SECONDS = 1.0
 
 
@@ -149,13 +149,7 @@ def _remarks(environment: dict[str, Any]) -> list[str]:
             f"This process may use {available} of {machine} CPUs (affinity or cgroup quota); "
             "that is the default for threads."
         )
-    flags = _INT8_FLAGS.intersection(environment["cpu_flags"])
-    remarks.append(
-        f"int8 is fast here: the CPU has {', '.join(sorted(flags))}."
-        if flags
-        else "This CPU has no instructions for int8 sums (VNNI, dot product): int8 saves memory "
-        "here, and may not be faster than fp32. Measure both."
-    )
+    remarks.append(int8_advice(environment["cpu_flags"]))
     if _has_nvidia_card() and "onnxruntime-gpu" not in environment["libraries"]:
         remarks.append(
             "There is an NVIDIA card, and onnxruntime-gpu is not installed: "
@@ -200,8 +194,7 @@ def _measure(path: Path, runtime: str, device: Device) -> ModelCheck:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("models", nargs="*", help="artifacts to run for a second each")
-    parser.add_argument("--device", choices=get_args(Device), default="cpu",
-                        help="where they must run")  # fmt: skip
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
 
 

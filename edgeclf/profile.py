@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.system.cpu_time import was_busy
 from edgeclf.system.words import counted, printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ _SCHEMA = "edgeclf.profile/1"
 _SECONDS = 3.0
 _TOP = 15
 _AGREEMENT = 1.25  # a sum of operators further from the whole call than this is told
-_QUIET = 0.9  # and so are fewer CPUs than this for each thread
 _FEW_PARTS = 2  # of the graph on the fast path: one, or one on each side of something else
 _RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 _METHOD = (
@@ -222,7 +222,7 @@ def _sentences(operators: Sequence[Operator], found: ProfileResult) -> Iterator[
         if noted:
             yield f"{words}: {len(noted)}, {_share(noted):.1%} of the time."
     yield from _against_peak(operators, plain_ms, found.peaks)
-    if cpus_left is not None and cpus_left < _QUIET * threads:
+    if cpus_left is not None and was_busy(cpus_left, threads):
         yield (
             f"The machine was busy: {cpus_left:.1f} CPUs were left for "
             f"{counted(threads, 'thread')}. Measure again when it is quiet."
@@ -281,7 +281,8 @@ def _by_type(operators: Iterable[Operator]) -> list[tuple[str, float, list[Opera
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("model", metavar="FILE", help="a .tflite or .onnx file")
-    parser.add_argument("--runtime", help="litert for .tflite, onnxruntime for .onnx: the default")
+    parser.add_argument("--runtime", metavar="NAME", help="whose profiler: litert for .tflite and "
+                        "onnxruntime for .onnx, which is the default")  # fmt: skip
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--seconds", type=float, default=_SECONDS,
                         help="how long to call the model (default: %(default)g)")  # fmt: skip

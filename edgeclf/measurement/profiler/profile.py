@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -14,6 +13,7 @@ import numpy as np
 
 from edgeclf.measurement.profiler import roofline
 from edgeclf.measurement.profiler.trace import Arithmetic, Profiler, Step, Trace, quiet_means
+from edgeclf.system.cpu_time import cpu_clock, cpus_left
 
 _WARMUP_CALLS = 10
 _ROUNDS = 4  # of calls without and with the profiler, in turns
@@ -43,9 +43,9 @@ def measure_profile(model: str, runtime: str, *, threads: int, seconds: float) -
         The fields of `edgeclf.measurement.jobs.profile.ProfileResult`.
     """
     profiler = _open(runtime, Path(model).read_bytes(), threads)
-    before = _cpu_clock()
+    before = cpu_clock()
     plain, profiled, trace = _run_in_turns(profiler, seconds)
-    cpus_left = _cpus_left(before, _cpu_clock())
+    left = cpus_left(before, cpu_clock())
     times_ms = quiet_means(trace.times_us) / 1e3
     peaks = measure_peaks({s.arithmetic for s in trace.steps}, threads)
     return {
@@ -57,7 +57,7 @@ def measure_profile(model: str, runtime: str, *, threads: int, seconds: float) -
             "threads": threads,
         },
         "calls": len(trace.times_us),
-        "cpus_left": cpus_left,
+        "cpus_left": left,
         "latency_ms": {
             "plain": _quiet(plain),
             "profiled": _quiet(profiled),
@@ -169,24 +169,6 @@ def _run_in_turns(profiler: Profiler, seconds: float) -> tuple[list[float], list
         profiled += _time(profiler.call_profiled, share)
     recorded = profiler.trace()
     return plain, profiled, Trace(recorded.steps, recorded.times_us[_WARMUP_CALLS:])
-
-
-def _cpu_clock() -> tuple[float, float] | None:
-    """(wall clock, CPU time that was this process's or nobody's) in seconds; None beside Linux."""
-    try:
-        fields = Path("/proc/stat").read_text().split(maxsplit=6)
-    except OSError:
-        return None
-    idle = (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")  # and waiting for disks
-    return time.monotonic(), idle + sum(os.times()[:2])
-
-
-def _cpus_left(
-    before: tuple[float, float] | None, after: tuple[float, float] | None
-) -> float | None:
-    if before is None or after is None:
-        return None
-    return (after[1] - before[1]) / (after[0] - before[0])
 
 
 def _time(call: Callable[[], None], seconds: float) -> list[float]:
