@@ -96,8 +96,7 @@ def compare(
     from edgeclf.reporting.html import write_pages
     from edgeclf.system import files
 
-    folder = Path(out) if out is not None else Path(students[0]).parent
-    files.check_out(folder, is_folder=True)
+    folder = files.out_folder(out, Path(students[0]).parent)
     artifacts = [load_artifact(path) for path in (teacher, *students)]
     photos = find_photos_for(artifacts, data, partial=True)
     answers = measured.all_answers(artifacts, photos, threads)

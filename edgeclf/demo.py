@@ -53,12 +53,11 @@ def demo(
         ```
     """
     from edgeclf.report import report
-    from edgeclf.system.files import check_out
+    from edgeclf.system.files import out_folder
     from edgeclf.system.progress import log
     from edgeclf.training.stages import Stages
 
-    plan = _Plan(Path(data), Path(out), quick)
-    check_out(plan.out, is_folder=True)
+    plan = _Plan(Path(data), out_folder(out), quick)
     for folder in (plan.train, plan.evaluation):
         if not folder.is_dir():
             raise DataError(

@@ -78,8 +78,7 @@ def _write_trust(paths: Sequence[StrPath], out: StrPath | None) -> Path:
 
     source = Path(paths[0])
     record = read_record(source)
-    target = (source.parent if out is None else Path(out)) / source.name
-    files.check_out(target.parent, is_folder=True)
+    target = files.out_folder(out, source.parent) / source.name
     texts = [render(record) for render in (to_html, to_markdown)]
     for suffix, content in zip((".html", ".md"), texts, strict=True):
         files.write_text(target.with_suffix(suffix), content)
@@ -99,8 +98,7 @@ def _write(
     from edgeclf.reporting.devices import group_by_device
     from edgeclf.reporting.summary import summarize
 
-    page = (Path(paths[0]).parent if out is None else Path(out)) / "report.html"
-    files.check_out(page.parent, is_folder=True)
+    page = files.out_folder(out, Path(paths[0]).parent) / "report.html"
     devices = group_by_device(map(read_results, paths))
     summaries = tuple(summarize(device.results, limits) for device in devices)
     # All of it is rendered before the first file is written, so the four stay one set.

@@ -132,6 +132,8 @@ class Kind:
             number = Integral if self.item is int else Real
             is_number = not isinstance(item, bool) and isinstance(item, number)
             return is_number and math.isfinite(item)
+        if self.is_path and item == "":  # the current folder for Path, and an unset variable's
+            return False
         return isinstance(item, (os.PathLike, str) if self.is_path else self.item)
 
     def __str__(self) -> str:
@@ -140,7 +142,7 @@ class Kind:
             return f"{', '.join(others)} or {last}" if others else last
         if self.is_nested:
             return f"a {self.item.__name__}"
-        one = "a path" if self.is_path else _WORDS[self.item]
+        one = "a path that is not empty" if self.is_path else _WORDS[self.item]
         several = f"{_WORDS[self.item].partition(' ')[2]}s"
         if not self.lengths:
             return f"a sequence of {several}"

@@ -86,6 +86,21 @@ def check_out(path: str | os.PathLike[str], *, is_folder: bool = False) -> None:
         ) from exc
 
 
+def out_folder(out: str | os.PathLike[str] | None, usual: Path = Path()) -> Path:
+    """The folder that results go to, if it can be written to.
+
+    Args:
+        out: What was asked for, as it was given: of an empty text, `Path` makes the current folder.
+        usual: The folder without that.
+
+    Raises:
+        OptionError: As of `check_out`.
+    """
+    folder = usual if out is None else out
+    check_out(folder, is_folder=True)
+    return Path(folder)
+
+
 def _exists(path: Path) -> bool:
     """Whether there is a file, folder or link; raises where there cannot be one."""
     try:

@@ -71,8 +71,7 @@ def open_training_data(
     resolved = root.resolve()
     stem = resolved.stem if table else resolved.name
     name = resolved.parent.name if stem in _SPLIT_NAMES else stem
-    folder = Path(out) if out is not None else Path("runs") / name
-    files.check_out(folder, is_folder=True)
+    folder = files.out_folder(out, Path("runs") / name)
 
     photos = find_photos(root, split="train")
     if evaluation is None:

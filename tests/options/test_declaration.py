@@ -98,6 +98,7 @@ def parsed(*words: str) -> Shot:
         ({"names": ["a", 1]}, "names is .*; expected a sequence of texts"),
         ({"flash": 1}, "flash is 1; expected True or False"),
         ({"file": 3}, "file is 3; expected a path"),
+        ({"file": ""}, "file is ''; expected a path that is not empty"),
         ({"lens": {}}, r"lens is \{\}; expected a Lens"),
     ],
 )

@@ -69,6 +69,26 @@ def test_every_verb_refuses_an_odd_out_before_its_work(
     assert sorted(here.rglob("*")) == before and Path("file").read_text() == "kept"
 
 
+ARGUMENTS: dict[str, list[object]] = {
+    "train": ["gone"],
+    "distill": ["teacher.onnx", "gone"],
+    "convert": ["gone.keras"],
+    "compare": ["gone.tflite", ["gone.onnx"], "gone"],
+    "report": ["gone.json"],
+    "demo": ["gone"],
+    "benchmark": [["gone.tflite"], None],
+    "profile": ["gone.tflite"],
+}
+
+
+@pytest.mark.parametrize("verb", [optional.verb(verb) for verb in ARGUMENTS])
+def test_no_function_takes_an_empty_out_for_the_current_folder(verb: str, here: Path) -> None:
+    before = sorted(here.rglob("*"))
+    with pytest.raises(OptionError, match=r"Nothing can be written to|out is '';.* not empty"):
+        getattr(import_verb(verb), verb)(*ARGUMENTS[verb], out="")
+    assert sorted(here.rglob("*")) == before
+
+
 def test_every_verb_with_an_out_is_tried() -> None:
     called = {name.partition(" ")[0] for name in (*TO_FOLDER, *TO_FILE)}
     for name in VERBS:
