@@ -3,8 +3,8 @@
 LiteRT and TensorFlow write some lines with no setting to stop them: LiteRT when it makes its first
 XNNPACK delegate (its logger has no interface in Python), TensorFlow while its libraries are loaded,
 before it looks at ``TF_CPP_MIN_LOG_LEVEL``. They go to file descriptor 2 itself, past `sys.stderr`,
-so that is where they are caught: for the import or the first model only, as each comes once a
-process.
+so that is where they are caught: until the import or the first model has brought them, as each
+comes once a process.
 
 The descriptor belongs to the whole process. One caller at a time has it, and what other threads
 write meanwhile is passed on as soon as the block ends: late, and not lost, unless the engine ends
@@ -38,11 +38,16 @@ _heard: set[str] = set()
 
 
 class _Printed:
-    """What was written to standard error in a block."""
+    """What was written to standard error in a block.
+
+    Attributes:
+        advised: Whether there was advice among it; also where nobody reads it.
+    """
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
         self._taken = 0
+        self.advised = descriptor is None
 
     def take(self) -> str:
         """What is no advice of all that is new, on one line, for an error; it is not passed on."""
@@ -54,7 +59,9 @@ class _Printed:
         content = os.pread(self._descriptor, _MOST_BYTES, self._taken)
         self._taken += len(content)
         lines = content.decode(errors="replace").splitlines(keepends=True)
-        return "".join(line for line in lines if not _ADVICE.match(line))
+        kept = [line for line in lines if not _ADVICE.match(line)]
+        self.advised |= len(kept) < len(lines)
+        return "".join(kept)
 
     def pass_on(self) -> None:
         """Writes what is no advice and was not taken where it was meant to go."""
@@ -65,7 +72,7 @@ class _Printed:
 
 @contextlib.contextmanager
 def first_words_of(engine: str) -> Iterator[None]:
-    """Holds back the advice that an engine prints in this block, until a block has gone well.
+    """Holds back the advice that an engine prints in this block, until one has brought some.
 
     Args:
         engine: What prints it once.
@@ -86,7 +93,8 @@ def first_words_of(engine: str) -> Iterator[None]:
                 if said := printed.take():
                     raise RuntimeError(f"{exc} {said}".strip()) from exc
                 raise
-        _heard.add(engine)
+        if printed.advised:
+            _heard.add(engine)
 
 
 @contextlib.contextmanager

@@ -62,6 +62,16 @@ def test_an_error_that_means_something_stays(
     assert caught.value is error and capfd.readouterr().err == "ERROR: node 4\n"
 
 
+def test_a_block_without_advice_leaves_the_next_to_bring_it(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with first_words_of(ENGINE):
+        say("ERROR: of a file\n")
+    with first_words_of(ENGINE):
+        say(ADVICE)
+    assert capfd.readouterr().err == "ERROR: of a file\n"
+
+
 def test_only_the_first_words_are_held_back(capfd: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         with first_words_of(ENGINE):
