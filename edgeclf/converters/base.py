@@ -208,6 +208,8 @@ class Converter(Protocol):
     Attributes:
         format: The engine format of what it writes.
         precisions: What it can be asked for.
+        takes_quantized: Whether it takes over a source that is quantised already, see
+            `Source.quantized`, as it is. Without the attribute it is never given one.
     """
 
     format: ClassVar[Format]

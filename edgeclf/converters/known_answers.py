@@ -88,7 +88,7 @@ def check_known_answers(
     found = probabilities(source_spec)
     wrong = np.flatnonzero(found.argmax(axis=1) != targets)
     for path, row in zip(paths, found, strict=True):
-        log(f"  {path.name}: {metadata.labels[row.argmax()]} ({row.max():.3f})")
+        log(f"  {path}: {metadata.labels[row.argmax()]} ({row.max():.3f})")
     if not len(wrong):
         return
     index = int(wrong[0])

@@ -8,6 +8,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from edgeclf.converters.source_spec import (
+    ID_COLUMNS,
+    LABEL_COLUMNS,
+    LABEL_KEYS,
+    NAME_COLUMNS,
+)
 from edgeclf.datasets.labels import (
     EXPECTED,
     WHOLE,
@@ -22,15 +28,9 @@ from edgeclf.datasets.labels import (
 from edgeclf.datasets.manifest import is_table
 from edgeclf.errors import DataError, OptionError, listed
 
-_IDS = ("id", "index", "idx", "class_id", "class_index", "class_idx", "label_id", "label_index",
-        "label_idx", "category_id")  # fmt: skip
-_NAMES = ("name", "class_name", "label_name", "category_name", "display_name", "label", "class",
-          "category", "names", "labels", "classes", "")  # fmt: skip
-_KEYS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names",
-         "categories")  # fmt: skip
 _EXPECTED = (
-    f"{EXPECTED}; a CSV with the columns id and name; or JSON, a list of names or a map between "
-    "names and ids"
+    f"{EXPECTED}; a table with {LABEL_COLUMNS}; or JSON: a list of names, a map between names and "
+    f"ids, or a document that holds one as {', '.join(LABEL_KEYS)}"
 )
 
 
@@ -81,7 +81,9 @@ def _of_table(file: Path, rows: list[tuple[int, list[str]]], word: str = "line")
     if not rows:
         raise OptionError(f"{file} is empty; expected {_EXPECTED}.")
     header = [field.lower().replace(" ", "_") for field in rows[0][1]]
-    headless = any(map(WHOLE.fullmatch, header)) or (len(header) == 1 and header[0] not in _NAMES)
+    headless = any(map(WHOLE.fullmatch, header)) or (
+        len(header) == 1 and header[0] not in (*NAME_COLUMNS, "")
+    )
     body = rows if headless else rows[1:]
     id_, name = _columns(file, header, headless, [fields for _, fields in body])
     for number, fields in body:
@@ -109,14 +111,14 @@ def _columns(
     if headless:
         ids, names = [], [1, 0][-len(header) :] if len(header) < 3 else []
     else:
-        ids = [header.index(word) for word in _IDS if word in header]
-        names = [header.index(word) for word in _NAMES if word in header]
+        ids = [header.index(word) for word in ID_COLUMNS if word in header]
+        names = [header.index(word) for word in (*NAME_COLUMNS, "") if word in header]
         names = [column for column in names if header[column] or column in whole]
     names.sort(key=whole.__contains__)
     if not ids and len(names) > 1 and names[-1] in whole:  # "label,name": one has the numbers
         ids = [names.pop()]
     if not names or (not ids and len(header) > 1):
-        raise OptionError(f"{file} has the columns {listed(header)}; expected id and name.")
+        raise OptionError(f"{file} has the columns {listed(header)}; expected {LABEL_COLUMNS}.")
     return (ids[0] if ids else None), names[0]
 
 
@@ -132,7 +134,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _of_json(file: Path, value: Any) -> list[Entry]:
     if isinstance(value, dict):
-        for key in _KEYS:
+        for key in LABEL_KEYS:
             if isinstance(value.get(key), list | dict):
                 return _of_json(file, value[key])
         return _of_map(file, value)
@@ -152,9 +154,14 @@ def _of_json(file: Path, value: Any) -> list[Entry]:
 def _of_map(file: Path, value: dict[str, Any]) -> list[Entry]:
     """The classes of a map from name to id, or from id to name; of both, ids are the values."""
     ids = [str(each) if _is_whole(each) else each for each in value.values()]
+    are_ids = [isinstance(each, str) and WHOLE.fullmatch(each) for each in ids]
+    if value and not all(are_ids) and not any(map(WHOLE.fullmatch, value)):
+        raise OptionError(
+            f"{file} is a document with the keys {listed(value, shown=5)}, of which none is "
+            f"known and none an id; expected {_EXPECTED}."
+        )
     if all(_is_whole(each) for each in value.values()) or (
-        all(isinstance(each, str) and WHOLE.fullmatch(each) for each in ids)
-        and not all(map(WHOLE.fullmatch, value))
+        all(are_ids) and not all(map(WHOLE.fullmatch, value))
     ):
         return [Entry(f"id {id_}", name, id_) for name, id_ in zip(value, ids, strict=True)]
     return [Entry(f"id {id_}", _name(file, each), id_) for id_, each in value.items()]

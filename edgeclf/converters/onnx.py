@@ -46,6 +46,7 @@ class OnnxConverter:
 
     format: ClassVar[Format] = "onnx"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+    takes_quantized: ClassVar[bool] = True
 
     def __init__(self, source: Source) -> None:
         _import("onnx")

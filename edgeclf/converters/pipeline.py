@@ -20,6 +20,7 @@ from edgeclf.converters.endings import find_features
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import measured_arena_bytes, write_c_source
 from edgeclf.converters.gate import AnswerComparison, compare
+from edgeclf.converters.outputs import check_outputs, file_name
 from edgeclf.converters.record import (
     LIBRARIES,
     SCHEMA,
@@ -45,6 +46,7 @@ from edgeclf.inference.classifier import Classifier
 from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.system import files
+from edgeclf.system.cpu_time import cpu_clock, cpus_left
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import log, track
 from edgeclf.trust.certificate import make_certificate
@@ -86,13 +88,11 @@ class Conversion:
             Target.parse(text)  # says now what is none
         self._config = config
         self._file = model.name
-        out = model.parent if config.out is None else config.out
-        files.check_out(out, is_folder=True)
-        self.folder = Path(out)
+        self.folder = files.out_folder(config.out, model.parent)
         self._source_model: SourceModel = open_model(model, config.source)
         own = own_targets(self._source_model.format, config.to)
         self.targets = [Target.parse(text) for text in own]
-        self._check_names(self._source_model.source.metadata.name)
+        check_outputs(self.folder, self._source_model.source.metadata.name, self.targets, config)
         self._check_calibration()
         # What was fitted to the source's answers does not fit those of what is made of it.
         self._metadata = dataclasses.replace(self._source_model.source.metadata, trust=None)
@@ -111,15 +111,6 @@ class Conversion:
         self._answers = self._source_model.answers(self._evaluation.images)
         self._doubt_what_was_said()
         self._converters: dict[str, Converter] = {}
-
-    def _check_names(self, name: str) -> None:
-        """Refuses what would fail when results are written: names too long, folders called so."""
-        kinds = ("conversion", *(["trust"] if self._config.calibrate else []))
-        pages = [f"{kind}.{suffix}" for kind in kinds for suffix in ("json", "md", "html")]
-        sources = [f"{target.precision}.{suffix}" for target in self.targets for suffix in "hc"
-                   if self._config.c_array and target.precision == "int8-full"]  # fmt: skip
-        for ending in (*map(str, self.targets), *sources, *pages):
-            files.check_out(self.folder / f"{name}.{ending}")
 
     def _check_calibration(self) -> None:
         needs = [str(target) for target in self.targets if target.precision in CALIBRATED]
@@ -232,7 +223,14 @@ class Conversion:
                 "was made from."
             )
         if target.converter not in self._converters:
-            self._converters[target.converter] = find_converter(target.converter)(self._source)
+            made_by = find_converter(target.converter)
+            if quantized and not getattr(made_by, "takes_quantized", False):
+                raise ConversionError(
+                    f"{self._file} is quantised already: {quantized.scheme}. The converter "
+                    f"{target.converter} takes only models in float; convert the one that it was "
+                    "made from."
+                )
+            self._converters[target.converter] = made_by(self._source)
         converter = self._converters[target.converter]
         if not quantized and target.precision not in converter.precisions:
             raise ConversionError(
@@ -324,9 +322,7 @@ class Conversion:
             )
         # A fallback may have another precision than was asked for; the file's name tells the truth.
         written = dataclasses.replace(target, precision=attempt.recipe.precision)
-        format_ = self._converters[target.converter].format
-        suffix = "" if target.converter == format_ else f".{format_}"
-        path = self.folder / f"{self._metadata.name}.{written}{suffix}"
+        path = self.folder / file_name(self._metadata.name, written)
         artifact = seal_artifact(content, metadata)
         if self._trust is not None:
             artifact = calibrated(artifact, self._trust, path)
@@ -348,6 +344,7 @@ def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
     """
     start = time.monotonic()
     conversion = Conversion(model, config)
+    clock = cpu_clock()
     artifacts: list[Artifact] = []
     results: dict[str, Any] = {}
     failures: list[str] = []
@@ -367,7 +364,7 @@ def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
             failures.append(f"{name} {comparison.verdict(conversion.evaluation_kind)}")
     report = {
         **conversion.report(), "seconds": time.monotonic() - start, "results": results,
-        "advice": advise(results),
+        "advice": advise(results, cpus_left(clock, cpu_clock())),
     }  # fmt: skip
     path = conversion.folder / f"{conversion.name}.conversion.json"
     files.write_json(path, report)

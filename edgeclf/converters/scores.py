@@ -19,6 +19,8 @@ from edgeclf.errors import ConversionError, OptionError
 from edgeclf.runtimes.base import Float32Array
 
 _TOLERANCE = 0.02  # of a probability, and of the sum of one image's
+_ONE = 1e-6  # how far a softmax of one value may be from 1
+_MIXED = 0.05  # of a probability, or of the largest score: beyond what rounding does
 _SAME_SUM = 0.005  # relative: of bytes whose sum is 254 to 256
 
 
@@ -56,7 +58,12 @@ class Head:
 
 
 def find_head(
-    scores: Float32Array, labels: Sequence[str], *, logits: bool, file: str | Path
+    scores: Float32Array,
+    labels: Sequence[str],
+    *,
+    logits: bool,
+    file: str | Path,
+    softmax: bool | None = None,
 ) -> Head:
     """Tells what a model answers, and whether that is what was said of it.
 
@@ -66,6 +73,7 @@ def find_head(
         labels: What the classes are called.
         logits: What was said of it.
         file: The model, for messages.
+        softmax: Whether a softmax makes them; None where that is not known.
 
     Raises:
         OptionError: The labels do not fit, or the scores are not what was said of them.
@@ -83,6 +91,7 @@ def find_head(
             f"{len(labels)} labels. {expected}"
         )
     check_numbers(scores, file)
+    _refuse_ones(scores, file, softmax)
     _refuse_multiples(scores, file)
     if logits:
         _refuse_probabilities(scores, file)
@@ -101,6 +110,27 @@ def check_numbers(scores: Float32Array, file: str | Path) -> None:
         raise ConversionError(
             f"{file} answers some pictures with what is no number. Check --input-range, --mean and "
             "--std, or the model itself."
+        )
+
+
+def check_alone(together: Float32Array, alone: Float32Array, file: str | Path) -> None:
+    """Refuses a model whose answer depends on the images that come with one, or on chance.
+
+    Args:
+        together: float32 [1, scores] of an image in a batch.
+        alone: float32 [1, scores] of the same image by itself.
+        file: The model, for messages.
+
+    Raises:
+        ConversionError: They differ.
+    """
+    change = float(np.abs(together - alone).max())
+    if change > _MIXED * max(1.0, float(np.abs(alone).max())):
+        raise ConversionError(
+            f"{file} answers a picture otherwise when others come with it, or every time: a score "
+            f"changes by {change:.3g}. It mixes the images of a batch, or draws numbers, as a "
+            "normalisation or dropout in training mode does. Export it for inference, in PyTorch "
+            "after model.eval()."
         )
 
 
@@ -136,6 +166,22 @@ def _refuse_probabilities(scores: Float32Array, file: str | Path) -> None:
             "logits."
         )
     raise _multi_label(scores, file)
+
+
+def _refuse_ones(scores: Float32Array, file: str | Path, softmax: bool | None) -> None:
+    """Refuses a softmax over an axis of one: of a batch of one image, or of the only score."""
+    if np.abs(scores - 1).max() > _ONE:
+        return
+    if scores.shape[1] > 1:
+        raise ConversionError(
+            f"{file} answers 1 for each label of every picture, as a softmax does over an axis of "
+            "one, such as that of the images. Export it with a softmax over the labels' axis."
+        )
+    if softmax:
+        raise ConversionError(
+            f"{file} answers 1 to every picture: it ends in a softmax over a single score, which "
+            "is always 1. Train it with a sigmoid for one score, or with a softmax over two."
+        )
 
 
 def _refuse_multiples(scores: Float32Array, file: str | Path) -> None:

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
 Channels = Literal["rgb", "bgr", "grey"]
 
+# What a label file may call its columns, and the list or map in a JSON document.
+ID_COLUMNS = ("id", "index", "idx", "class_id", "class_index", "class_idx", "label_id",
+              "label_index", "label_idx", "category_id")  # fmt: skip
+NAME_COLUMNS = ("name", "class_name", "label_name", "category_name", "display_name", "label",
+                "class", "category", "names", "labels", "classes")  # fmt: skip
+LABEL_KEYS = ("id2label", "label2id", "labels", "label_names", "classes", "class_names", "names",
+              "categories")  # fmt: skip
+LABEL_COLUMNS = (
+    f"a column of ids ({', '.join(ID_COLUMNS)}) and one of names ({', '.join(NAME_COLUMNS)})"
+)
+LABEL_FILE = (
+    f"a CSV with {LABEL_COLUMNS}, in any order; or JSON, such as class_indices.json or config.json"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Options):
@@ -29,8 +43,7 @@ class SourceSpec(Options):
 
     labels: str | os.PathLike[str] | None = option(
         None,
-        help="the file labels.txt, one name a line in the order of the output; a CSV with the "
-        "columns id and name in any order; or JSON, such as class_indices.json or config.json",
+        help=f"the file labels.txt, one name a line in the order of the output; {LABEL_FILE}",
         metavar="FILE",
     )
     input_range: tuple[float, float] = option(

@@ -24,8 +24,14 @@ from edgeclf.converters.readers.keras import read_keras
 from edgeclf.converters.readers.onnx import read_onnx
 from edgeclf.converters.readers.saved_model import read_saved_model
 from edgeclf.converters.readers.tflite import read_tflite
-from edgeclf.converters.scores import Head, check_numbers, check_probabilities, find_head
-from edgeclf.converters.source_spec import SourceSpec
+from edgeclf.converters.scores import (
+    Head,
+    check_alone,
+    check_numbers,
+    check_probabilities,
+    find_head,
+)
+from edgeclf.converters.source_spec import LABEL_FILE, SourceSpec
 from edgeclf.errors import ArtifactError, ConversionError, OptionError
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.runtimes.base import Float32Array
@@ -112,7 +118,7 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
     if source_spec.labels is None:
         raise OptionError(
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "
-            "line in the order of the output, or a CSV file with the columns id and name."
+            f"line in the order of the output; {LABEL_FILE}."
         )
     labels, sha256 = read_labels(source_spec.labels), _hash(path, model.files)
     if len(labels) == 1:
@@ -136,7 +142,14 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             return scores_of(model.predict, images, source_spec)
 
     # Says now what does not fit.
-    head = find_head(scores_for(probe_pictures(metadata.image)), labels, logits=logits, file=path)
+    pictures = probe_pictures(metadata.image)
+    scores = scores_for(pictures)
+    head = find_head(scores, labels, logits=logits, file=path, softmax=model.softmax)
+    quantized = isinstance(model.graph, FileGraph) and model.graph.quantized is not None
+    if not quantized:  # else images of a batch may share a scale
+        for index in (0, 1):  # the black one and the white, which differ most from the others
+            one = slice(index, index + 1)
+            check_alone(scores[one], scores_for(pictures[one]), path)
 
     def answers(images: UInt8Array) -> Float32Array:
         scores = scores_for(images)

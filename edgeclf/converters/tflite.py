@@ -45,6 +45,7 @@ class TFLiteConverter:
 
     format: ClassVar[Format] = "tflite"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "dynamic", "int8", "int8-full")
+    takes_quantized: ClassVar[bool] = True
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -14,7 +14,7 @@ import edgeclf
 from edgeclf import SourceSpec
 from edgeclf.converters.channels import LUMA
 from edgeclf.converters.known_answers import probe_pictures
-from edgeclf.converters.scores import Head, find_head
+from edgeclf.converters.scores import Head, check_alone, find_head
 from edgeclf.converters.sources import open_model
 from edgeclf.errors import ConversionError, OptionError
 from edgeclf.image import ImageSpec
@@ -242,12 +242,30 @@ def test_heads_that_are_what_was_said(given: Any, logits: bool, head: Head) -> N
           for total in (0.5, 100, 255) for said in (False, True)),
         (scores([230, 26], [51, 203]), True, ConversionError, "probabilities times 255"),
         (SUMMING.T, False, ConversionError, r"softmax over axis 0.*over the last axis"),
+        *((scores([1, 1, 1], [1, 1, 1]), said, ConversionError, "over an axis of one.*labels' axis")
+          for said in (False, True)),
     ],
 )  # fmt: skip
 def test_heads_that_are_not(given: Any, logits: bool, error: type, message: str) -> None:
     labels = ["a", "b", "c"] if given.shape[1] == 3 else ["a", "b"]
     with pytest.raises(error, match=message):
         find_head(given, labels, logits=logits, file="m.onnx")
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_a_softmax_of_one_score_is_refused(logits: bool) -> None:
+    ones = scores([1.0], [1.0])
+    with pytest.raises(ConversionError, match=r"softmax over a single score.*Train it with a sig"):
+        find_head(ones, ["a", "b"], logits=logits, file="m.onnx", softmax=True)
+    for softmax in (False, None):  # a sigmoid that is sure of all
+        assert find_head(ones, ["a", "b"], logits=False, file="m", softmax=softmax).single
+
+
+def test_an_answer_that_depends_on_other_pictures_is_refused() -> None:
+    with pytest.raises(ConversionError, match=r"changes by 0\.1\. It mixes the images of a batch"):
+        check_alone(scores([0.6, 0.4]), scores([0.5, 0.5]), "m.onnx")
+    check_alone(scores([0.6, 0.4]), scores([0.57, 0.43]), "m.onnx")
+    check_alone(scores([60.0, 40.0]), scores([58.0, 40.0]), "m.onnx")  # of logits, relative
 
 
 def test_one_score_needs_two_labels() -> None:
@@ -288,7 +306,7 @@ def test_a_known_photo_finds_wrong_channels(
     with pytest.raises(OptionError, match=r"answers 'blue' .*not 'red'\. With --channels bgr"):
         open_model(model, SourceSpec(**said))
     open_model(model, SourceSpec(**said, channels="bgr"))
-    assert "known.png: red" in capsys.readouterr().err
+    assert f"{photo}: red" in capsys.readouterr().err
 
 
 def test_known_photos_find_a_wrong_range(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,15 @@ from PIL import Image
 
 from edgeclf.converters.evaluation import find_any_photos
 from edgeclf.converters.labels import read_labels
+from edgeclf.converters.source_spec import (
+    ID_COLUMNS,
+    LABEL_COLUMNS,
+    LABEL_KEYS,
+    NAME_COLUMNS,
+    SourceSpec,
+)
 from edgeclf.errors import DataError, OptionError
+from support import REPOSITORY
 
 MakeFolder = Callable[..., Path]
 NAMES = ("tench", "crème brûlée", "cup")
@@ -111,7 +120,8 @@ def test_a_text_is_no_json_by_its_first_letter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("map.csv", "number,name\n0,a\n", "has the columns number, name; expected id and name"),
+        ("map.csv", "number,name\n0,a\n", "has the columns number, name; expected a column of ids "
+         r"\(id, .*, category_id\) and one of names \(name, .*, classes\)\."),
         ("map.csv", "id,name\n0,a\n2,b\n",
          r"not 0 to 1, each once, nor 1 to 2.*breaks the row is 2 in line 3"),
         ("map.csv", "id,name\n0,a\n1,b\n1,c\n", "breaks the row is 1 in line 4"),
@@ -135,8 +145,11 @@ def test_a_text_is_no_json_by_its_first_letter(tmp_path: Path) -> None:
         ("a.json", '{"a": 0, "b": 2}', "breaks the row is 2 in id 2"),
         ("a.json", '{"0": "a", "1": "b", "2": "a"}', "'a' in id 0 and id 2"),
         ("a.json", '{"0": "a", "1": null}', "no name in id 1"),
-        ("a.json", '{"cat": true, "dog": "x"}', "has true, which is no name and no id"),
+        ("a.json", '{"cat": true, "dog": "x"}',
+         "a document with the keys cat, dog, of which none is known"),
         ("a.json", '[true, "a"]', "has true, which is no name and no id"),
+        ("a.json", '{"version": 1.5, "data": ["a", "b"]}',
+         r"keys version, data, of which none is known.*one as id2label, .*, categories\."),
         ("a.json", '["a\\ud800", "b"]', r"has 'a\\ud800' in entry 1, which is not one line"),
         ("a.json", '["a", "b\\u001b[2J"]', r"has 'b\\x1b\[2J' in entry 2"),
         ("a.json", '["a\\nb", "c"]', r"has 'a\\nb' in entry 1"),
@@ -179,3 +192,12 @@ def test_folders_that_hold_no_photos_are_no_classes(tmp_path: Path) -> None:
 def test_calibration_by_the_models_classes_stays_even(make_folder: MakeFolder) -> None:
     photos = find_any_photos(make_folder(cat=2, dog=3), ("0 cat", "1 dog"), split="train")
     assert photos.labels == ("0 cat", "1 dog") and photos.targets.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_the_help_and_the_page_name_every_column() -> None:
+    page = (REPOSITORY / "docs" / "conversion.md").read_text(encoding="utf-8")
+    said = next(f for f in dataclasses.fields(SourceSpec) if f.name == "labels")
+    help_ = str(said.metadata)
+    assert all(f"`{name}`" in page for name in (*ID_COLUMNS, *NAME_COLUMNS))
+    assert LABEL_COLUMNS in help_ and all(name in help_ for name in (*ID_COLUMNS, *NAME_COLUMNS))
+    assert all(f"`{key}`" in page for key in LABEL_KEYS)

@@ -215,12 +215,12 @@ def test_a_batch_of_four(inner: bool, tmp_path: Path, spec: SourceSpec) -> None:
 
 
 def test_a_batch_that_the_model_counts_on(tmp_path: Path, spec: SourceSpec) -> None:
-    """It answers with the mean over the pictures that are asked together."""
-    mean = helper.make_node("ReduceMean", ["f"], ["mean"], axes=[0], keepdims=1)
-    add = helper.make_node("Add", ["f", "mean"], ["f2"])
+    """It adds four rows to the four pictures that it takes."""
+    add = helper.make_node("Add", ["f", "four"], ["f2"])
     first = nodes()
     first[4].input[0] = "f2"
-    made = model([*first[:4], mean, add, *first[4:]],
+    four = numpy_helper.from_array(np.zeros((4, 4), np.float32), "four")
+    made = model([*first[:4], add, *first[4:]], initializers=[*weights(), four],
                  inputs=[tensor("x", [4, 3, 8, 8])], outputs=[tensor("y", [4, 3])])  # fmt: skip
     with pytest.raises(ConversionError, match="takes 4 images at a time"):
         converted(opened(made, tmp_path, spec), "fp32")
@@ -387,6 +387,47 @@ class TestSeveralOutputs:
             opened(made, tmp_path, spec)
         made.graph.output.append(tensor("y", ["N", 3]))
         check(made, tmp_path, spec)
+
+
+def test_truth_values_as_input_are_named(tmp_path: Path, spec: SourceSpec) -> None:
+    made = model(
+        [helper.make_node("Cast", ["b"], ["x"], to=TensorProto.FLOAT), *nodes()],
+        inputs=[tensor("b", ["N", 3, SIZE, SIZE], TensorProto.BOOL)],
+    )
+    with pytest.raises(ConversionError, match=r"takes tensor\(bool\) as 'b'; expected images of"):
+        opened(made, tmp_path, spec)
+
+
+@pytest.mark.parametrize("batch", [1, 2, "N"])
+def test_a_softmax_over_the_images_is_named(
+    batch: int | str, tmp_path: Path, spec: SourceSpec
+) -> None:
+    *rest, last = nodes()
+    softmax = helper.make_node("Softmax", last.input, last.output, "softmax", axis=0)
+    made = model([*rest, softmax], inputs=[tensor("x", [batch, 3, SIZE, SIZE])],
+                 outputs=[tensor("y", [batch, CLASSES])])  # fmt: skip
+    for scores in ("probabilities", "logits"):
+        with pytest.raises(ConversionError, match=r"m\.onnx .*softmax"):
+            opened(made, tmp_path, dataclasses.replace(spec, scores=scores))
+
+
+@pytest.mark.parametrize("batch", [4, "N"])
+def test_a_normalisation_in_training_mode_is_named(
+    batch: int | str, tmp_path: Path, spec: SourceSpec
+) -> None:
+    convolution, *rest = nodes()
+    mean = helper.make_node("ReduceMean", ["c"], ["m"], axes=[0, 2, 3])
+    centred = helper.make_node("Sub", ["c", "m"], ["n"])
+    scaled = helper.make_node("Mul", ["n", "twenty"], ["s"])
+    relu = helper.make_node("Relu", ["s"], ["r"], "relu")
+    made = model(
+        [convolution, mean, centred, scaled, relu, *rest[1:]],
+        inputs=[tensor("x", [batch, 3, SIZE, SIZE])],
+        outputs=[tensor("y", [batch, CLASSES])],
+        initializers=[*weights(), numpy_helper.from_array(np.float32(20), "twenty")],
+    )
+    with pytest.raises(ConversionError, match=r"when others come with it.*model\.eval\(\)"):
+        opened(made, tmp_path, spec)
 
 
 def test_two_inputs_are_named(tmp_path: Path, spec: SourceSpec) -> None:

@@ -222,3 +222,12 @@ def test_a_closure_goes_on_and_stops_where_it_is_told(write_package: Callable[..
     assert [str(p.relative_to(package)) for p in sources_of("house.room.a", package=package)] == [
         "low.py", "room/__init__.py", "room/a.py", "room/table.json", "top.py",
     ]  # fmt: skip
+
+
+def test_the_page_on_architecture_lists_the_rooms_of_each_wheel() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `edgeclf(|-workstation)`[^|]*\| (.*) \|$", page, re.MULTILINE))
+    for suffix, wheel in (("", "device"), ("-workstation", "workstation")):
+        rooms = {path.name for path in wheels.contents(wheel) if path.is_dir()}
+        rooms |= {"errors", "verbs"} if wheel == "device" else set()
+        assert re.findall(r"`(\w+)`", rows[suffix]) == sorted(rooms, key=ORDER.index)

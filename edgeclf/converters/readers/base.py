@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from edgeclf.converters.labels import read_labels
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ConversionError, OptionError, mapped
 
+_NUMBERS = re.compile(r"(u?int|b?float)\d+")
 _WHOLE = 1e-3  # how far a value may be from the whole number it stands for
 
 
@@ -29,6 +31,7 @@ class ForeignModel:
         parameters: How many weights it has.
         format: What it was read from.
         files: What else of it lies beside its file, such as its weights.
+        softmax: Whether a softmax makes its scores; None where that is not known.
     """
 
     graph: Graph
@@ -37,6 +40,7 @@ class ForeignModel:
     parameters: int
     format: str
     files: Sequence[Path] = ()
+    softmax: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,24 @@ def only_input(names: Sequence[str], path: Path) -> None:
         raise ConversionError(
             f"{path} has {len(names)} inputs ({', '.join(names)}); an image classifier takes an "
             "image alone. Export it with the others as constants."
+        )
+
+
+def check_input_type(kind: str, tensor: str, path: Path) -> None:
+    """Refuses a model that takes no numbers: a photo made true and false is another picture.
+
+    Args:
+        kind: The type's name, as NumPy's: ``uint8``, ``bool``.
+        tensor: The input's name.
+        path: Of the model.
+
+    Raises:
+        ConversionError: It takes truth values, texts or complex numbers.
+    """
+    if not _NUMBERS.fullmatch(kind):
+        raise ConversionError(
+            f"{path} takes {kind} as {tensor!r}; expected images of numbers, such as float32 or "
+            "uint8. Export it with such an input."
         )
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf.converters.readers.base import ForeignModel, as_rows, choose_output, in_type
+from edgeclf.converters.readers.base import (
+    ForeignModel,
+    as_rows,
+    check_input_type,
+    choose_output,
+    in_type,
+)
 from edgeclf.converters.source_spec import SourceSpec
 
 
@@ -17,8 +23,10 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
     model = keras_source.load(path, trust=source_spec.trust)
     outputs = keras_source.outputs_of(model)
-    chosen = outputs.index(choose_output(outputs, path, source_spec))
+    output = choose_output(outputs, path, source_spec)
+    chosen = outputs.index(output)
     (given,) = model.inputs
+    check_input_type(given.dtype, given.name, path)
 
     def predict(images: Any) -> Any:
         values = in_type(images, np.dtype(given.dtype), path)
@@ -30,4 +38,5 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
         model.input_shape if source_spec.input_size else keras_source.input_shape(model),
         int(model.count_params()),
         path.suffix.strip("."),
+        softmax=output.softmax,
     )

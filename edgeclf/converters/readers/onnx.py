@@ -64,6 +64,7 @@ def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:
         parameter_count(model),
         "onnx",
         files,
+        chosen.softmax,
     )
 
 

@@ -14,6 +14,7 @@ from edgeclf.converters.readers.base import (
     Output,
     answering,
     as_rows,
+    check_input_type,
     choose_output,
     in_type,
     only_input,
@@ -30,13 +31,9 @@ _SIGNATURES = ("serving_default", "default", "image_classifier")
 
 def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
     """The folder of a SavedModel."""
-    from tensorflow.core.protobuf import saved_model_pb2
+    from edgeclf.networks.backend import tf  # before all else of TensorFlow, as it does so quietly
 
-    from edgeclf.networks.backend import tf
-
-    proto = saved_model_pb2.SavedModel()
-    with mapped(ArtifactError, f"{path} is no readable SavedModel"):
-        proto.ParseFromString((path / "saved_model.pb").read_bytes())
+    proto = _proto(path)
     unsafe = sorted(_UNSAFE_OPERATIONS & set(_operations(proto)))
     if unsafe and not source_spec.trust:
         raise ConversionError(
@@ -54,6 +51,7 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
     outputs = signature.structured_outputs
     only_input(list(inputs), path)
     ((input_name, spec),) = inputs.items()
+    check_input_type(spec.dtype.name, input_name, path)
     found = [Output(name, _sizes(output.shape)) for name, output in outputs.items()]
     output_name = choose_output(found, path, source_spec).name
 
@@ -70,6 +68,15 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
     graph = TensorFlowGraph(function, [loaded, *variables])
     return ForeignModel(graph, predict, _sizes(spec.shape), parameters, "saved_model")
+
+
+def _proto(path: Path) -> Any:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    with mapped(ArtifactError, f"{path} is no readable SavedModel"):
+        proto.ParseFromString((path / "saved_model.pb").read_bytes())
+    return proto
 
 
 def _sizes(shape: Any) -> tuple[int | None, ...]:

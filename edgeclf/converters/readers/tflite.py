@@ -16,6 +16,7 @@ from edgeclf.converters.readers.base import (
     Output,
     answering,
     as_rows,
+    check_input_type,
     choose_output,
     in_type,
     only_input,
@@ -39,11 +40,13 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     inputs, answers = interpreter.get_input_details(), interpreter.get_output_details()
     only_input([detail["name"] for detail in inputs], path)
     (given,) = inputs
+    check_input_type(np.dtype(given["dtype"]).name, given["name"], path)
     outputs = [
         Output(detail["name"], _sizes(detail), flatbuffer.made_by_softmax(content, index))
         for index, detail in enumerate(answers)
     ]
-    chosen = outputs.index(choose_output(outputs, path, source_spec))
+    output = choose_output(outputs, path, source_spec)
+    chosen = outputs.index(output)
     shape = _sizes(given)
     _check_range(given, path, source_spec)
     resized = _run_shape(shape, source_spec)
@@ -63,7 +66,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     )
     predict = _predictor(interpreter, library, given, answers[chosen], path, batch)
     parameters = flatbuffer.parameter_count(content)
-    return ForeignModel(graph, predict, shape, parameters, "tflite")
+    return ForeignModel(graph, predict, shape, parameters, "tflite", softmax=output.softmax)
 
 
 def _run_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[int | None, ...]:
