@@ -87,8 +87,9 @@ def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
 
 
 def log(message: str) -> None:
-    """Prints one line about what goes on, to stderr."""
-    _write(sys.stderr, f"{message}\n")
+    """Prints what goes on to stderr; names in it may be anything, and steer no terminal."""
+    lines = map(printable, message.split("\n"))
+    _write(sys.stderr, "\n".join(lines) + "\n")
 
 
 def print_every_letter() -> None:

@@ -86,8 +86,8 @@ def choose_output(outputs: Sequence[Output], path: Path, source_spec: SourceSpec
     classes = _classes(source_spec)
     score = "a score for each class" if classes is None else f"a score for each of {classes} labels"
     raise ConversionError(
-        f"{path} has the outputs {', '.join(map(str, outputs))}; expected just one of them to hold "
-        f"{score}, {source_spec.scores}. Export it with that one alone."
+        f"{path} has the outputs {', '.join(map(str, outputs)) or 'none'}; expected just one of "
+        f"them to hold {score}, {source_spec.scores}. Export it with that one alone."
     )
 
 

@@ -21,6 +21,7 @@ from edgeclf.converters.readers.base import (
     in_type,
     only_input,
 )
+from edgeclf.converters.readers.tflite_graph import check_graph, check_rank, check_scores
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ArtifactError, OptionError, mapped
 from edgeclf.runtimes.litert import LiteRTRuntime
@@ -35,6 +36,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     engine, library = LiteRTRuntime.import_engine()
     with mapped(ArtifactError, f"{library} cannot load {path}", _DAMAGED), first_words_of(library):
         engine.Interpreter(model_content=path.read_bytes())  # before anything else parses it
+        check_graph(path.read_bytes(), path)
         content = flatbuffer.with_own_names(path.read_bytes())
         interpreter: Any = engine.Interpreter(model_content=content)
     inputs, answers = interpreter.get_input_details(), interpreter.get_output_details()
@@ -47,7 +49,9 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     ]
     output = choose_output(outputs, path, source_spec)
     chosen = outputs.index(output)
+    check_scores(answers[chosen], path)
     shape = _sizes(given)
+    check_rank(shape, path)
     _check_range(given, path, source_spec)
     resized = _run_shape(shape, source_spec)
     batch = resized[0] or 1
@@ -71,8 +75,6 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
 def _run_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[int | None, ...]:
     """The shape to run with, where a size is open the one that was said; None without."""
-    if len(shape) != 4:
-        return tuple(shape)
     rows, columns = source_spec.input_size or (None, None)
     depth = count_of(source_spec.channels)
     said = (1, depth, rows, columns) if source_spec.layout == "nchw" else (1, rows, columns, depth)
