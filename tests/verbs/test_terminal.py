@@ -52,6 +52,32 @@ def test_convert_prints_nothing_but_its_own_lines(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def check_only_own_lines(source: Path, labels: Path, *to: str) -> None:
+    done = run("convert", source, "--labels", labels, "--out", source.parent / "out", "--to", *to)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith(OWN)] == []
+
+
+def test_a_tflite_from_elsewhere_prints_nothing_of_its_engine(tmp_path: Path) -> None:
+    from support import tflite_models
+
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    (tmp_path / "m.tflite").write_bytes(tflite_models.model())
+    check_only_own_lines(tmp_path / "m.tflite", tmp_path / "labels.txt", "fp32.tflite")
+
+
+def test_a_saved_model_prints_nothing_of_its_engine(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    keras.Model(image, layers.Dense(3, activation="softmax")(x)).export(tmp_path / "m")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    targets = ("fp32.tflite", "fp32.onnx")
+    check_only_own_lines(tmp_path / "m", tmp_path / "labels.txt", *targets)
+
+
 @pytest.fixture
 def named(tmp_path: Path) -> Path:
     """An artifact whose labels are no ASCII."""
