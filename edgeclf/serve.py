@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.service.config import LOOPBACK, ServiceConfig
-from edgeclf.system.device import Device
+from edgeclf.system.arguments import add_device, add_runtime
 
 if TYPE_CHECKING:
     from edgeclf.service.server import Source
@@ -27,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"where to listen (default: {_DEFAULTS.host})")  # fmt: skip
     parser.add_argument("--port", type=int, default=_DEFAULTS.port,
                         help=f"0 for any free one (default: {_DEFAULTS.port})")  # fmt: skip
-    parser.add_argument("--runtime", default="auto",
-                        help="default: what fits file and machine")  # fmt: skip
-    parser.add_argument("--device", choices=get_args(Device), default="cpu")
+    add_runtime(parser)
+    add_device(parser)
     work = parser.add_argument_group("work")
     work.add_argument("--threads", type=int, default=_DEFAULTS.threads,
                       help=f"of one engine (default: {_DEFAULTS.threads})")  # fmt: skip
