@@ -189,6 +189,28 @@ def test_a_quantised_model_is_named(labels: Path, tmp_path: Path) -> None:
         open_model(tmp_path / "m.keras", SourceSpec(labels=labels))
 
 
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_truth_values_are_no_picture_and_a_number_is_no_score(
+    kind: str, labels: Path, tmp_path: Path
+) -> None:
+    image = keras.Input((SIZE, SIZE, 3), dtype="bool", name="mask")
+    cast = layers.Rescaling(1.0)(image)
+    given = keras.Model(image, network()(cast))
+    plain = network()
+    answered = keras.Model(plain.inputs, keras.ops.argmax(plain.output, axis=-1, keepdims=True))
+    for model, message in (
+        (given, "takes bool as '.*mask.*'; expected images of numbers"),
+        (answered, r"answers int\d\d as .*; expected scores in a float type"),
+    ):
+        path = tmp_path / f"m{len(message)}{'.keras' if kind == 'keras' else ''}"
+        if kind == "keras":
+            model.save(path)
+        else:
+            model.export(path, verbose=False)
+        with pytest.raises(ConversionError, match=message):
+            open_model(path, SourceSpec(labels=labels))
+
+
 def test_a_model_that_was_never_called_is_named(labels: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="not yet been built"):
         keras.Sequential([layers.Conv2D(4, 3)]).save(tmp_path / "m.keras")

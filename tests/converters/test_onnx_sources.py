@@ -398,6 +398,17 @@ def test_truth_values_as_input_are_named(tmp_path: Path, spec: SourceSpec) -> No
         opened(made, tmp_path, spec)
 
 
+def test_the_number_of_a_label_is_no_score(tmp_path: Path, spec: SourceSpec) -> None:
+    """Of two labels it would pass for the probability of the second."""
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    made = model(
+        [*nodes(), helper.make_node("ArgMax", ["y"], ["best"], axis=1)],
+        outputs=[tensor("best", ["N", 1], TensorProto.INT64)],
+    )
+    with pytest.raises(ConversionError, match=r"answers int64 as 'best'; expected scores"):
+        opened(made, tmp_path, spec)
+
+
 @pytest.mark.parametrize("batch", [1, 2, "N"])
 def test_a_softmax_over_the_images_is_named(
     batch: int | str, tmp_path: Path, spec: SourceSpec

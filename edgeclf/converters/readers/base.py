@@ -17,6 +17,7 @@ from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import ConversionError, OptionError, mapped
 
 _NUMBERS = re.compile(r"(u?int|b?float)\d+")
+_SCORES = re.compile(r"b?float\d*|double|u?int(8|16)")  # integers of a quantised model
 _WHOLE = 1e-3  # how far a value may be from the whole number it stands for
 
 
@@ -129,6 +130,24 @@ def check_input_type(kind: str, tensor: str, path: Path) -> None:
         raise ConversionError(
             f"{path} takes {kind} as {tensor!r}; expected images of numbers, such as float32 or "
             "uint8. Export it with such an input."
+        )
+
+
+def check_output_type(kind: str, tensor: str, path: Path) -> None:
+    """Refuses a model that answers the number of a label, or truth values, instead of scores.
+
+    Args:
+        kind: The type's name, as NumPy's: ``int64``, ``bool``.
+        tensor: The output's name.
+        path: Of the model.
+
+    Raises:
+        ConversionError: It does; one of two labels would pass as a probability.
+    """
+    if not _SCORES.fullmatch(kind):
+        raise ConversionError(
+            f"{path} answers {kind} as {tensor!r}; expected scores in a float type. Export it "
+            "without what picks a label behind its scores, such as an argmax."
         )
 
 

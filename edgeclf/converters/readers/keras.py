@@ -11,6 +11,7 @@ from edgeclf.converters.readers.base import (
     ForeignModel,
     as_rows,
     check_input_type,
+    check_output_type,
     choose_output,
     in_type,
 )
@@ -26,6 +27,7 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     output = choose_output(outputs, path, source_spec)
     chosen = outputs.index(output)
     (given,) = model.inputs
+    check_output_type(model.outputs[chosen].dtype, output.name, path)
     check_input_type(given.dtype, given.name, path)
 
     def predict(images: Any) -> Any:

@@ -22,6 +22,7 @@ from edgeclf.converters.readers.base import (
     Output,
     answering,
     as_rows,
+    check_output_type,
     choose_output,
     fits,
     in_type,
@@ -49,6 +50,8 @@ def read_onnx(path: Path, source_spec: SourceSpec) -> ForeignModel:
     only_input([each.name for each in inputs], path)
     _check_input(session, path)
     chosen = choose_output(_outputs(session, model, path, source_spec), path, source_spec)
+    (kind,) = (each.type for each in session.get_outputs() if each.name == chosen.name)
+    check_output_type(kind[len("tensor(") : -1], chosen.name, path)
     graph = FileGraph(
         "onnx",
         model.SerializeToString(),

@@ -15,6 +15,7 @@ from edgeclf.converters.readers.base import (
     answering,
     as_rows,
     check_input_type,
+    check_output_type,
     choose_output,
     in_type,
     only_input,
@@ -54,6 +55,7 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
     check_input_type(spec.dtype.name, input_name, path)
     found = [Output(name, _sizes(output.shape)) for name, output in outputs.items()]
     output_name = choose_output(found, path, source_spec).name
+    check_output_type(outputs[output_name].dtype.name, output_name, path)
 
     def function(image: Any) -> Any:
         inputs_by_name = {input_name: tf.cast(image, spec.dtype)}
