@@ -71,6 +71,13 @@ class AnswerComparison:
         return f"loses {self.drop:.1%} of top-1"
 
 
+def remedy(kind: str, tolerance: float) -> tuple[str, str]:
+    """How much may be lost on images of a kind, and what to do where it is more, in words."""
+    if kind == "generated":
+        return f"{GENERATED_CHANGE}", "give photos by --evaluation, on which answers are compared"
+    return f"{tolerance:.1%}", "take other calibration photos, or allow more with --tolerance"
+
+
 def compare(
     source: Probabilities,
     artifact: Probabilities,

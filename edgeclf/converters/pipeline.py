@@ -19,7 +19,7 @@ from edgeclf.converters.config import ConversionConfig, own_targets
 from edgeclf.converters.endings import find_features
 from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import measured_arena_bytes, write_c_source
-from edgeclf.converters.gate import AnswerComparison, compare
+from edgeclf.converters.gate import AnswerComparison, compare, remedy
 from edgeclf.converters.outputs import check_outputs, file_name
 from edgeclf.converters.record import (
     LIBRARIES,
@@ -373,9 +373,10 @@ def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
     if failures and only_errors:
         error = ConversionError("; ".join(failures))
     elif failures:
+        allowed, advice = remedy(conversion.evaluation_kind, config.tolerance)
         error = QualityGateError(
-            f"{'; '.join(failures)} (allowed: {config.tolerance:.1%}) and was not written. {path} "
-            "holds what was tried; take other calibration photos, or allow more with --tolerance."
+            f"{'; '.join(failures)} (allowed: {allowed}) and was not written. {path} holds what "
+            f"was tried; {advice}."
         )
     return ConversionResult(tuple(artifacts), report, path, error)
 

@@ -160,3 +160,14 @@ def test_a_refused_file_leaves_nothing_and_its_names_steer_no_terminal(
     printed = capsys.readouterr().err
     assert r"the operators \x1b[2JMine" in printed and "\x1b" not in printed
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_where_nothing_was_answered_but_generated_pictures_photos_are_asked_for(
+    write: Callable[[Change], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(lambda *_: None)
+    words = ["--labels", str(tmp_path / "labels.txt"), "--to", "dynamic.tflite", "--tolerance", "1"]
+    assert main(["convert", str(path), *words]) == 1
+    printed = capsys.readouterr().err
+    assert "on generated pictures (allowed: 0.02)" in printed
+    assert "give photos by --evaluation" in printed and "--tolerance" not in printed
