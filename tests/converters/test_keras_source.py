@@ -197,7 +197,7 @@ def test_truth_values_are_no_picture_and_a_number_is_no_score(
     cast = layers.Rescaling(1.0)(image)
     given = keras.Model(image, network()(cast))
     plain = network()
-    answered = keras.Model(plain.inputs, keras.ops.argmax(plain.output, axis=-1, keepdims=True))
+    answered = keras.Model(plain.inputs, keras.ops.argmax(plain.outputs[0], axis=-1, keepdims=True))
     for model, message in (
         (given, "takes bool as '.*mask.*'; expected images of numbers"),
         (answered, r"answers int\d\d as .*; expected scores in a float type"),
