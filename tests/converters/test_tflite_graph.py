@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeclf import SourceSpec
+from edgeclf import Classifier, SourceSpec
+from edgeclf.artifact import seal_artifact
 from edgeclf.cli import main
+from edgeclf.converters import find_converter
 from edgeclf.converters.sources import open_model
 from edgeclf.errors import ConversionError
 
@@ -171,3 +174,49 @@ def test_where_nothing_was_answered_but_generated_pictures_photos_are_asked_for(
     printed = capsys.readouterr().err
     assert "on generated pictures (allowed: 0.02)" in printed
     assert "give photos by --evaluation" in printed and "--tolerance" not in printed
+
+
+def answering_in(shape: tuple[int, ...], *, logits: bool) -> Change:
+    """Answers its scores in another shape."""
+
+    def change(_: Any, graph: Any, editor: Editor) -> None:
+        if logits:
+            graph.operators.pop()
+        scores = place(graph, "logits" if logits else "probabilities")
+        answer = editor.tensor("answer", KINDS.FLOAT32, shape)
+        sizes = editor.constant("sizes", np.array(shape, "<i4"))
+        editor.last("RESHAPE", schema.ReshapeOptionsT(), [scores, sizes], answer)
+        graph.outputs = [answer]
+        editor.sign("image", "answer")
+
+    return change
+
+
+@pytest.mark.parametrize("precision", ["fp32", "dynamic", "int8", "int8-full"])
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 1, 1, 3), (1, 3, 1, 1)])
+@pytest.mark.parametrize("logits", [False, True])
+def test_scores_in_every_shape_become_rows(
+    shape: tuple[int, ...],
+    logits: bool,
+    precision: Any,
+    write: Callable[[Change], Path],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("litert_quantizer", reason="needs edgeclf[convert]")
+    scores: Any = "logits" if logits else "probabilities"
+    spec = SourceSpec(labels=tmp_path / "labels.txt", scores=scores)
+    source = open_model(write(answering_in(shape, logits=logits)), spec)
+    images = np.random.default_rng(0).integers(0, 256, (6, *tflite_models.SIZE, 3), np.uint8)
+    images[:3] //= np.array([1, 2, 4], np.uint8)
+    images[3:, ..., 0] //= 5
+    expected = source.answers(images)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    converter = find_converter("tflite")(dataclasses.replace(source.source, calibration=images))
+    content = converter.convert(converter.recipes(precision)[0]).content
+    metadata = dataclasses.replace(source.source.metadata, precision=precision)
+    (answer,) = unpack(content).subgraphs[0].outputs
+    assert [*unpack(content).subgraphs[0].tensors[answer].shape] == [1, 3]
+    with Classifier(seal_artifact(content, metadata)) as classifier:
+        found = classifier.probabilities(images)
+    tolerance = {"fp32": 1e-5}.get(precision, 0.05)
+    assert np.abs(found - expected).max() < tolerance

@@ -17,15 +17,21 @@ from edgeclf.converters.source_spec import Channels
 
 
 def add_head(editor: Editor, graph: Any, head: Head) -> None:
-    """Puts what makes probabilities of the only output's scores behind it."""
+    """Puts what makes probabilities [1, classes] of the only output's scores behind it."""
     scores = graph.outputs[0]
     shape = list(map(int, graph.tensors[scores].shape))
+    rows = [1, int(np.prod(shape))]
 
     def append(operator: str, options: Any, inputs: list[int], shape: list[int]) -> int:
         answer = editor.tensor(f"scores_{operator.lower()}", schema().TensorType.FLOAT32, shape)
         editor.last(operator, options, inputs, answer)
         return answer
 
+    if shape != rows:  # as [1, 1, 1, C], or [C] of a model that answers its first image alone
+        wanted = editor.constant("scores_rows", np.array([-1, rows[1]], "<i4"))
+        options = schema().ReshapeOptionsT()
+        options.newShape = [-1, rows[1]]
+        shape, scores = rows, append("RESHAPE", options, [scores, wanted], rows)
     if head.single:
         if head.logits:
             scores = append("LOGISTIC", None, [scores], shape)

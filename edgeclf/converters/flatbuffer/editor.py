@@ -70,7 +70,8 @@ class Editor:
                 return index
         code = schema().OperatorCodeT()
         code.builtinCode = builtin
-        code.version = 2  # of QUANTIZE: the kernels that go from one integer type to another
+        # Of QUANTIZE, 2 has the kernels from one integer type to another; RESHAPE has one version.
+        code.version = 1 if builtin == schema().BuiltinOperator.RESHAPE else 2
         codes.append(code)
         return len(codes) - 1
 

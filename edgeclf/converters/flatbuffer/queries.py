@@ -5,7 +5,13 @@ from __future__ import annotations
 from edgeclf.converters.flatbuffer.tree import operator_name, text, unpack_graph
 
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_HEAD = ("SOFTMAX", "LOGISTIC", "SUB", "CONCATENATION")  # what makes probabilities of logits
+_HEAD = (
+    "SOFTMAX",
+    "LOGISTIC",
+    "SUB",
+    "CONCATENATION",
+    "RESHAPE",
+)  # what makes probabilities of logits
 
 
 def input_name(model: bytes) -> str:
