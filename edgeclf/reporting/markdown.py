@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# What makes markup of text: links, pictures and bare addresses, tags and entities, code, emphasis,
-# formulas, cells; at the start of a line a heading, a list, a rule or a quotation.
+# What makes markup of text: links, pictures and bare addresses, entities, code, emphasis, formulas,
+# cells; at the start of a line a heading, a list, a rule or a quotation.
 _MARKUP = re.compile(
-    r"[\\`*\[|~$]|<(?=[a-zA-Z/!?])|&(?=#|\w+;)|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_"
+    r"[\\`*\[|~$]|&(?=#|\w+;)|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_"
     r"|_(?![a-zA-Z\d])|^[#+=>-]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
     re.ASCII,
 )
 # GitHub looks for addresses of mail, ``mailto:`` and ``xmpp:`` in what it has unescaped, by the @;
-# a word joiner before it, which has no width, ends the search.
+# a word joiner before it, which has no width, ends the search. After a <, it leaves no tag to any
+# renderer, also to those that let no backslash stand before it.
 _MAIL = re.compile(r"(?<=[\w.+-])@(?=\w)")
+_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 _JOINER = "\u2060"
 
 
@@ -44,7 +46,7 @@ def safe_text(value: str) -> str:
     Backslashes make it so, which also a reader without a renderer understands.
     """
     line = _MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(value.split()))
-    return _MAIL.sub(f"{_JOINER}@", line)
+    return _TAG.sub(f"<{_JOINER}", _MAIL.sub(f"{_JOINER}@", line))
 
 
 def code_block(code: str, language: str) -> str:

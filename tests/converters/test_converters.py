@@ -243,7 +243,7 @@ def test_a_result_that_answers_differently_is_not_written(
     from edgeclf.converters.tflite import TFLiteConverter
 
     shutil.copy(model_folder / "mugs.keras", tmp_path)
-    (tmp_path / "mugs.fp32.tflite").write_bytes(b"from an earlier run")
+    shutil.copy(model_folder / "mugs.int8.tflite", tmp_path / "mugs.fp32.tflite")
 
     class Swapped(TFLiteConverter):
         def __init__(self, source: Source) -> None:

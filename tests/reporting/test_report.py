@@ -29,7 +29,7 @@ def test_all_four_files_are_written_and_tell_of_the_failure(
     ]  # fmt: skip
     html, markdown = page.read_text(), page.with_suffix(".md").read_text()
     assert "RuntimeLoadError: no such &lt;operator&gt; | here" in html
-    assert "RuntimeLoadError: no such \\<operator> \\| here" in markdown
+    assert "RuntimeLoadError: no such <\u2060operator> \\| here" in markdown
     document = json.loads(page.with_suffix(".json").read_text())
     assert document["schema"] == "edgeclf.report/2"
     (device,) = document["devices"]

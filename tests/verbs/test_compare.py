@@ -90,7 +90,7 @@ def test_files_tell_the_same_and_load_nothing(found: tuple[Any, dict[str, Any]])
     markdown = result.path.with_suffix(".md").read_text()
     html = result.path.with_suffix(".html").read_text()
     for words in result.sentences:
-        assert words in markdown.replace("\\<", "<")
+        assert words in markdown.replace("\u2060", "")
     for text in (markdown, html):
         assert "Teacher over student" in text and "mugs.int8.onnx" in text
     assert not re.search(r"(src|href)=\"(?!data:)", html) and "http" not in html
@@ -115,7 +115,7 @@ def disagreeing(found: tuple[Any, dict[str, Any]]) -> dict[str, Any]:
 def test_missing_ratios_are_explained(disagreeing: dict[str, Any]) -> None:
     html, markdown = to_html(disagreeing), to_markdown(disagreeing)
     assert "no ratio of multiply-adds: &lt;x&gt;: no &lt;b&gt;count&lt;/b&gt;." in html
-    assert r"no ratio of multiply-adds: \<x>: no \<b>count\</b>." in markdown
+    assert "no ratio of multiply-adds: <\u2060x>: no <\u2060b>count<\u2060/b>." in markdown
     for text in (html, markdown):
         assert "No latency ratio is given: no runtime for both." in text
 
