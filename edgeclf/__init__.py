@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.profile import profile
     from edgeclf.report import report
+    from edgeclf.serve import serve
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
@@ -110,6 +111,7 @@ __all__ = [
     "load_image",
     "profile",
     "report",
+    "serve",
     "train",
     "verify",
 ]

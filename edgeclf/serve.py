@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import MissingDependencyError, OptionError
@@ -57,23 +59,52 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             f"--host is {config.host}, which others can reach, and nothing says who may ask."
         )
+    serve(args.files, models=args.models, config=config)
+    return 0
+
+
+def _sources(
+    files: Sequence[str | os.PathLike[str]], models: str | os.PathLike[str] | None
+) -> list[Source]:
+    from edgeclf.service.loading import artifacts_in, named
+
+    sources = [named(os.fspath(word)) for word in files]
+    if models is not None:
+        sources += [(str(p), name, number) for p, name, number in artifacts_in(models)]
+    if not sources:
+        raise OptionError("Nothing to serve; give an artifact, or a folder of them with --models.")
+    return sources
+
+
+def serve(
+    files: Sequence[str | os.PathLike[str]] = (),
+    *,
+    models: str | os.PathLike[str] | None = None,
+    config: ServiceConfig | None = None,
+) -> None:
+    """Answers pictures over HTTP until a signal ends it; to be called in the main thread.
+
+    Args:
+        files: Artifacts, each as ``FILE``, ``NAME=FILE`` or ``NAME:VERSION=FILE``.
+        models: A folder of artifacts, or of ``MODEL/VERSION/FILE``.
+        config: How it runs; by default at 127.0.0.1, port 8080.
+
+    Raises:
+        OptionError: There is nothing to serve.
+        ServiceError: It cannot listen there.
+        EdgeclfError: An artifact cannot be served.
+        MissingDependencyError: The extra ``serve`` is not installed.
+
+    Examples:
+        ```python
+        edgeclf.serve(["birds.int8.tflite"])
+        ```
+    """
     try:
         from edgeclf.service.server import run_service
     except ModuleNotFoundError as exc:
         raise MissingDependencyError(exc.name or "starlette", "serve", "'edgeclf serve'") from exc
-    run_service(_sources(args), config)
-    return 0
-
-
-def _sources(args: argparse.Namespace) -> list[Source]:
-    from edgeclf.service.loading import artifacts_in, named
-
-    sources = [named(word) for word in args.files]
-    if args.models is not None:
-        sources += [(str(p), name, number) for p, name, number in artifacts_in(args.models)]
-    if not sources:
-        raise OptionError("Nothing to serve; give an artifact, or a folder of them with --models.")
-    return sources
+    run_service(_sources(files, models), config or ServiceConfig())
 
 
 if __name__ == "__main__":
