@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from edgeclf.errors import OptionError
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.device import Device
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+@lru_cache(maxsize=256)
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a host's name, can only be of this very machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +30,7 @@ class ServiceConfig:
     Attributes:
         host: Where it listens; anything but loopback needs a file of keys.
         port: Likewise; 0 for any free one.
+        keys: The file of keys; None lets every client on this machine in.
         runtime: A runtime's name, or ``auto`` for what fits file and machine.
         device: Where the engines run.
         threads: Threads of one engine.
@@ -41,6 +53,7 @@ class ServiceConfig:
 
     host: str = "127.0.0.1"
     port: int = 8080
+    keys: str | None = None
     runtime: str = "auto"
     device: Device = "cpu"
     threads: int = 1
@@ -67,6 +80,12 @@ class ServiceConfig:
                 raise OptionError(f"{each.name} is {value}; expected at least {lowest}.")
         if self.port > 65_535:
             raise OptionError(f"port is {self.port}; expected 0 to 65535.")
+        if self.keys is None and not is_loopback(self.host):
+            raise OptionError(
+                f"The host is {self.host}, which others can reach, and nothing says who may ask. "
+                "Make a key with 'edgeclf serve --new-key NAME --keys FILE' and serve with --keys "
+                "FILE, or listen at 127.0.0.1."
+            )
         cpus = available_cpus()
         if self.threads * self.worker_count > cpus:
             raise OptionError(

@@ -65,6 +65,7 @@ class Front:
             await send(message)
 
         try:
+            self._service.access.admit(scope)
             await self._application(scope, receive, send_named)
         except Gone:
             status = 499  # as nginx says it; nobody reads it

@@ -12,6 +12,7 @@ from time import monotonic
 from edgeclf.errors import EdgeclfError
 from edgeclf.image import ImageSource
 from edgeclf.monitoring.metrics import Metrics
+from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
 from edgeclf.service.catalog import Catalog, Version
 from edgeclf.service.config import ServiceConfig
@@ -25,10 +26,14 @@ class Service:
 
     Args:
         config: How it runs.
+
+    Raises:
+        ServiceError: Its file of keys cannot be read.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
+        self.access = Access(config.keys)
         self.catalog = Catalog()
         self.metrics = Metrics()
         self.pool = Pool(config.worker_count, config.capacity, self._settled)
