@@ -39,6 +39,7 @@ class ServiceConfig:
         queue: Pictures that may wait beside those that are answered.
         deadline_s: How long a picture may take; a client may ask for less.
         max_body_bytes: Of one request.
+        max_held_bytes: Of the bodies of all requests at once.
         max_pictures: In one request.
         max_connections: Open at once; the next one is answered 503.
         header_timeout_s: In which a request's line and headers must have come.
@@ -61,6 +62,7 @@ class ServiceConfig:
     queue: int = 64
     deadline_s: float = 10.0
     max_body_bytes: int = 32 * 2**20
+    max_held_bytes: int = 256 * 2**20
     max_pictures: int = 32
     max_connections: int = 1024
     header_timeout_s: float = 10.0
@@ -92,6 +94,11 @@ class ServiceConfig:
                 f"{self.worker_count} workers with {self.threads} threads each are "
                 f"{self.threads * self.worker_count} threads, and this process may use {cpus} CPUs "
                 "(by affinity and cgroup). Give fewer."
+            )
+        if self.max_body_bytes > self.max_held_bytes:
+            raise OptionError(
+                f"max_body_bytes is {self.max_body_bytes:,}, and all bodies together may take "
+                f"{self.max_held_bytes:,} (max_held_bytes); give more room."
             )
         if self.max_pictures > self.capacity:
             raise OptionError(

@@ -10,6 +10,7 @@ from time import perf_counter
 from edgeclf.errors import EdgeclfError
 from edgeclf.service.asgi import (
     Application,
+    Bodies,
     Gone,
     Headers,
     Message,
@@ -38,6 +39,7 @@ class Front:
     def __init__(self, application: Application, service: Service) -> None:
         self._application = application
         self._service = service
+        self._bodies = Bodies(service.config.max_held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens behind."""
@@ -48,6 +50,7 @@ class Front:
         known = given is not None and _REQUEST_ID.fullmatch(given)
         request_id = given if known and given is not None else os.urandom(16).hex().encode()
         scope["edgeclf.request_id"] = request_id.decode()
+        scope["edgeclf.bodies"] = self._bodies
         headers: Headers = [(b"x-request-id", request_id)]
         trace = header(scope, b"traceparent")
         if trace is not None and (parts := _TRACE.fullmatch(trace)):
@@ -79,5 +82,7 @@ class Front:
             if not status:
                 sorry = Problem(500, "failed", "The service failed; its log has this request's id.")
                 await respond_problem(send_named, sorry)
+        finally:
+            self._bodies.release(scope)
         route = scope.get("edgeclf.route", "other")
         self._service.metrics.request(route, status, perf_counter() - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import resource
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from edgeclf.system.words import counted
 _BACKLOG = 2048
 _MALLOPT_ARENA_MAX = -8  # malloc.h
 _ARENAS = 2
+_OWN_FILES = 256  # models, libraries, what is watched
 _GRACE_S = 5.0  # beyond the deadline, for answers on their way
 
 Source = tuple[str, "str | None", "str | None"]
@@ -47,6 +49,7 @@ def run_service(sources: Sequence[Source], config: ServiceConfig) -> None:
         EdgeclfError: An artifact cannot be served.
     """
     _limit_arenas()
+    _allow_connections(config.max_connections)
     with _listening(config) as listener:
         uvloop.run(_main(sources, config, listener))
 
@@ -87,11 +90,14 @@ class _Server(uvicorn.Server):
         config = service.config
         super().__init__(uvicorn.Config(
             build_app(service),
-            http=limited_protocol(config.max_connections, config.header_timeout_s),
+            http=limited_protocol(
+                config.max_connections, config.header_timeout_s, config.body_timeout_s
+            ),
             loop="uvloop",
             lifespan="off",
             ws="none",
             log_config=None,
+            log_level="error",  # what a client does wrong is counted, and fills no disk
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -144,6 +150,23 @@ def _listening(config: ServiceConfig) -> Generator[socket.socket, None, None]:
             ) from exc
         listener.setblocking(False)
         yield listener
+
+
+def _allow_connections(count: int) -> None:
+    """Lets the process open as many connections as it may have, beside its own files.
+
+    Raises:
+        ServiceError: The system does not.
+    """
+    needed = count + count // 8 + _OWN_FILES  # some more, which are told that there are too many
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise ServiceError(
+                f"{count} connections need {needed} open files, and this process may have {hard} "
+                "(ulimit -Hn). Raise that, or allow fewer connections."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _limit_arenas() -> None:
