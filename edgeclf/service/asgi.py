@@ -79,7 +79,7 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
     if declared is not None and int(declared) > most_bytes:  # llhttp lets nothing but digits pass
         raise _too_large(f"declares {int(declared):,} bytes", most_bytes)
     bodies: Bodies = scope["edgeclf.bodies"]
-    parts = []
+    parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()

@@ -80,7 +80,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._wait_for_headers()
         self._surplus_bytes += len(data)
         super().data_received(data)
-        if self._deaf:
+        if self._ended:
             return
         cycle = self.cycle
         if cycle is not None and cycle.more_body and not self._in_headers:

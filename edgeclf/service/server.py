@@ -58,7 +58,7 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
     start = perf_counter()
     service = Service(config)
     service.start()
-    server = _Server(service)
+    server = ServiceServer(service)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     failure: EdgeclfError | None = None
     try:
@@ -83,7 +83,7 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
         raise failure
 
 
-class _Server(uvicorn.Server):
+class ServiceServer(uvicorn.Server):
     """uvicorn's server with our order of stopping, and an exit status of 0 for it."""
 
     def __init__(self, service: Service) -> None:
