@@ -63,6 +63,8 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
     failure: EdgeclfError | None = None
     try:
         for path, model, number in sources:
+            if server.should_exit:
+                break
             version = await service.load(path, model, number)
             assert version.proof is not None
             log(f"edgeclf: {version.model} {version.number} ({path}): {version.proof.text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 import threading
 import time
@@ -20,7 +21,10 @@ from edgeclf.runtimes.fake import FakeRuntime
 from edgeclf.service.asgi import Bodies
 from edgeclf.service.intake import parse_json
 from edgeclf.service.problem import Problem
-from support.services import Listening, artifact, listening, shade, write
+from support.pictures import save
+from support.services import Listening, artifact, listening, received, shade, write
+
+LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +188,32 @@ def test_a_full_queue_refuses_soon_and_live_answers(
         assert {future.result().json()["label"] for future in futures} == {"dark"}
 
 
+def test_a_service_that_is_stopped_answers_what_it_has_taken(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(model, workers=1, drain_s=0.5) as served:
+        gate = Gate(served, monkeypatch)
+        idle = served.connect(LIVE)
+        assert b"200 OK" in idle.recv(65_536)
+        taken = served.connect(posted(shade(240)))
+        assert gate.entered.wait(10)
+        start = time.monotonic()
+        served.server.handle_exit(signal.SIGTERM, None)
+        with httpx.Client(base_url=served.url) as http:
+            eventually(lambda: http.get("/healthz/ready").status_code == 503)
+            waiting = served.connect(posted(shade(20)))  # balancers go on sending for a while
+            assert http.get("/healthz/live").headers["connection"] == "close"
+        assert received(idle) == b"" and time.monotonic() - start > 0.4
+        with pytest.raises(ConnectionRefusedError):
+            served.connect()
+        gate.open.set()
+        for made, label in ((taken, b'"bright"'), (waiting, b'"dark"')):
+            raw = received(made)
+            assert b"200 OK" in raw and label in raw and b"connection: close" in raw
+        for made in (idle, taken, waiting):
+            made.close()
+
+
 def test_bodies_of_all_requests_together_have_a_limit(model: Path) -> None:
     limits = {"max_body_bytes": 100_000, "max_held_bytes": 150_000}
     with listening(model, **limits) as served, httpx.Client(base_url=served.url) as http:
@@ -226,8 +256,6 @@ def test_a_picture_that_claims_to_be_huge_is_refused_undecoded(http: httpx.Clien
 @pytest.mark.parametrize("cut", [0.05, 0.3, 0.6, 0.9])
 def test_a_picture_that_was_cut_is_refused(http: httpx.Client, cut: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    from support.pictures import save
-
     whole = save(noise, "PNG")
     refused = http.post("/classify", content=whole[: int(len(whole) * cut)])
     assert (refused.status_code, refused.json()["code"]) == (422, "picture_refused")

@@ -117,6 +117,7 @@ def listening(*paths: Path, **config: Any) -> Iterator[Listening]:
     with _started(uvloop.new_event_loop, *paths, **config) as (service, wait):
         server = ServiceServer(service)
         server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
+        server._loop = wait(_running_loop())
         with socket.create_server(("127.0.0.1", 0)) as listener:
             serving = wait(_task(server.serve(sockets=[listener])))
             try:
