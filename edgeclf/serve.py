@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--drain-s", type=float, default=_DEFAULTS.drain_s, metavar="S",
                       help="to go on after SIGTERM, not ready any more "
                       f"(default: {_DEFAULTS.drain_s:g})")  # fmt: skip
+    parser.add_argument("--otel", action="store_true",
+                        help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
     keys = parser.add_argument_group("keys")
     keys.add_argument("--keys", metavar="FILE",
                       help="who may ask; needed for any --host but this machine")  # fmt: skip

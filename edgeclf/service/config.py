@@ -46,6 +46,7 @@ class ServiceConfig:
         body_timeout_s: In which its body must.
         drain_s: How long it goes on after SIGTERM while it says that it is not ready.
         replay_minutes: Between two replays of each certificate.
+        otel: Whether each request is told to OpenTelemetry, as its environment variables say.
         unverified: Whether files without a certificate are served.
 
     Raises:
@@ -69,6 +70,7 @@ class ServiceConfig:
     body_timeout_s: float = 30.0
     drain_s: float = 5.0
     replay_minutes: float = 10.0
+    otel: bool = False
     unverified: bool = False
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -52,8 +53,12 @@ class Front:
         scope["edgeclf.request_id"] = request_id.decode()
         scope["edgeclf.bodies"] = self._bodies
         headers: Headers = [(b"x-request-id", request_id)]
-        trace = header(scope, b"traceparent")
-        if trace is not None and (parts := _TRACE.fullmatch(trace)):
+        telemetry = self._service.telemetry
+        span = None
+        if telemetry is not None:
+            span = telemetry.begin(scope)
+            headers.append((b"traceparent", telemetry.traceparent(span)))
+        elif (given := header(scope, b"traceparent")) and (parts := _TRACE.fullmatch(given)):
             own = b"-".join((b"00", parts[1], os.urandom(8).hex().encode(), parts[3]))
             headers.append((b"traceparent", own))
         if self._service.draining:
@@ -72,6 +77,9 @@ class Front:
             await self._application(scope, receive, send_named)
         except Gone:
             status = 499  # as nginx says it; nobody reads it
+        except asyncio.CancelledError:  # the service ends, and has waited long enough
+            if not status:
+                await respond_problem(send_named, Problem(503, "ended", "The service has ended."))
         except EdgeclfError as exc:
             problem = Problem.of(exc)
             self._service.metrics.refused.labels(problem.code).inc()
@@ -85,4 +93,6 @@ class Front:
         finally:
             self._bodies.release(scope)
         route = scope.get("edgeclf.route", "other")
+        if telemetry is not None:
+            telemetry.end(span, scope["method"], route, status)
         self._service.metrics.request(route, status, perf_counter() - start)

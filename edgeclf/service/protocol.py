@@ -14,6 +14,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from edgeclf.service.config import ServiceConfig
 from edgeclf.service.problem import Problem
 
 _MOST_HEADER_BYTES = 64 * 2**10
@@ -28,9 +29,10 @@ _STALLED_S = 20.0  # in which a client must read something of a long answer
 class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    max_connections = 1024
-    header_timeout_s = 10.0
-    body_timeout_s = 30.0
+    max_connections: int
+    header_timeout_s: float
+    body_timeout_s: float
+    count_refusal: Callable[[str], None]
     _timer: asyncio.TimerHandle | None = None  # the one limit of time that applies now
     _stalled: asyncio.TimerHandle | None = None
     _active: Any = None  # the cycle that answers; `cycle` is the one that is being read
@@ -204,6 +206,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if cycle is not self._active or cycle.response_started:
                 self.transport.abort()
                 return
+        self.count_refusal(problem.code)
         body = problem.body()
         lines = [STATUS_LINE[problem.status], b"content-type: application/json\r\n"]
         lines += [b"%b: %b\r\n" % pair for pair in problem.headers()]
@@ -298,12 +301,18 @@ def _headers_too_large() -> Problem:
 
 
 def limited_protocol(
-    max_connections: int, header_timeout_s: float, body_timeout_s: float
+    config: ServiceConfig, count_refusal: Callable[[str], None]
 ) -> type[LimitedProtocol]:
-    """The protocol's class with these limits, as uvicorn wants a class."""
+    """The protocol's class with a service's limits, as uvicorn wants a class.
+
+    Args:
+        config: Says the limits.
+        count_refusal: Called with the code of each refusal.
+    """
     limits = {
-        "max_connections": max_connections,
-        "header_timeout_s": header_timeout_s,
-        "body_timeout_s": body_timeout_s,
+        "max_connections": config.max_connections,
+        "header_timeout_s": config.header_timeout_s,
+        "body_timeout_s": config.body_timeout_s,
+        "count_refusal": staticmethod(count_refusal),
     }
     return type("Protocol", (LimitedProtocol,), limits)

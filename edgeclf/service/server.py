@@ -89,12 +89,10 @@ class ServiceServer(uvicorn.Server):
     """uvicorn's server with our order of stopping, and an exit status of 0 for it."""
 
     def __init__(self, service: Service) -> None:
-        config = service.config
+        config, refused = service.config, service.metrics.refused
         super().__init__(uvicorn.Config(
             build_app(service),
-            http=limited_protocol(
-                config.max_connections, config.header_timeout_s, config.body_timeout_s
-            ),
+            http=limited_protocol(config, lambda code: refused.labels(code).inc()),
             loop="uvloop",
             lifespan="off",
             ws="none",

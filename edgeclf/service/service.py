@@ -19,6 +19,7 @@ from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
 from edgeclf.service.loading import load_engines, prove, read_version
 from edgeclf.service.pool import Answered, Extra, Pool, expire
+from edgeclf.service.telemetry import Telemetry
 
 
 class Service:
@@ -29,6 +30,7 @@ class Service:
 
     Raises:
         ServiceError: Its file of keys cannot be read.
+        MissingDependencyError: OpenTelemetry is wanted, and not installed.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -36,6 +38,7 @@ class Service:
         self.access = Access(config.keys)
         self.catalog = Catalog()
         self.metrics = Metrics()
+        self.telemetry = Telemetry() if config.otel else None
         self.pool = Pool(config.worker_count, config.capacity, self._settled)
         self.draining = False
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-loader")
@@ -56,6 +59,8 @@ class Service:
         for version in list(self.catalog):
             version.free()
         self._loader.shutdown(wait=True)
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
 
     async def load(
         self,
@@ -156,8 +161,10 @@ class Service:
             timer.cancel()
             if watch is not None:
                 watch.cancel()
-        for answered in answers:
+        for index, answered in enumerate(answers):
             self._note(version, answered)
+            if self.telemetry is not None:
+                self.telemetry.picture(version, now, index, answered)
         return version, answers
 
     def _note(self, version: Version, answered: Answered) -> None:

@@ -127,7 +127,10 @@ def only_error(raw: bytes) -> tuple[int, str]:
 def test_what_cannot_be_read_is_refused_once_and_the_connection_ends(
     served: Listening, sent: bytes, status: int, code: str
 ) -> None:
+    counted = served.service.metrics.refused.labels(code)._value.get
+    before = counted()
     assert only_error(served.ask(sent)) == (status, code)
+    assert counted() == before + 1
 
 
 def test_a_smuggled_request_is_no_request(served: Listening) -> None:
