@@ -149,14 +149,14 @@ class OddRequests:
 
     def _binary(self, rng: random.Random, number: int) -> tuple[str, bytes, dict[str, str]]:
         document = _tensors(rng)
-        sizes = (32 * 32 * 3, 0, 1, -1, 2**31, 2**64, 1.5, "7", None)
+        sizes = (32 * 32 * 3, 32 * 32 * 3, 32 * 32 * 3, 0, 1, -1, 2**31, 2**64, 1.5, "7", None)
         for tensor in document["inputs"]:
             tensor.pop("data", None)
             tensor["parameters"] = {"binary_data_size": rng.choice(sizes)}
         head = _written(_changed(rng, document) if rng.random() < 0.5 else document)
-        body = head + rng.randbytes(rng.choice((0, 1, 32 * 32 * 3, 4 * 32 * 32 * 3)))
+        body = head + rng.randbytes(rng.choice((32 * 32 * 3, 32 * 32 * 3, 0, 1, 4 * 32 * 32 * 3)))
         length = rng.choice((
-            len(head), len(head), len(head) - 1, len(head) + 1, 0, -1, len(body), len(body) + 1,
+            *[len(head)] * 8, len(head) - 1, len(head) + 1, 0, -1, len(body), len(body) + 1,
             2**31, 2**63, 2**64, "", "x", "1e3", "0x10", "٣",
         ))  # fmt: skip
         return "application/octet-stream", body, {"Inference-Header-Content-Length": str(length)}
@@ -167,13 +167,16 @@ def _tensors(rng: random.Random) -> dict[str, Any]:
         [1, 32, 32, 3], [2, 32, 32, 3], [1, 3, 32, 32], [0], [], [-1, 32, 32, 3], [1, 2**40, 1, 3],
         [2**62, 2**62], [1.5], ["1"], None, [1], [1, 32, 32, 4],
     ))  # fmt: skip
-    data: Any = rng.choice(
-        ([0] * 32 * 32 * 3, [], [256], [-1], ["a"], [None], 5, "", [[[]]], [1e99])
-    )
+    whole = [0] * 32 * 32 * 3
+    data: Any = rng.choice((whole, [], [256], [-1], ["a"], [None], 5, "", [[[]]], [1e99]))
     kind = rng.choice(_DATATYPES)
-    name = rng.choice(("image", "input", "", 5))
+    name = rng.choice(("image", "pixels", "", 5))
+    if rng.random() < 0.5:
+        name, shape, kind, data = "pixels", [1, 32, 32, 3], "UINT8", whole
     one = {"name": name, "shape": shape, "datatype": kind, "data": data}
-    document: dict[str, Any] = {"inputs": [dict(one) for _ in range(rng.choice((1, 1, 0, 2, 50)))]}
+    document: dict[str, Any] = {
+        "inputs": [dict(one) for _ in range(rng.choice((1, 1, 1, 1, 0, 2, 50)))]
+    }
     if rng.random() < 0.3:
         document["outputs"] = [{"name": rng.choice(("probabilities", "x", 1))}]
     if rng.random() < 0.3:
@@ -233,7 +236,7 @@ def _address(rng: random.Random, path: str) -> str:
 
 
 def _odd_headers(rng: random.Random) -> list[str]:
-    if rng.random() < 0.7:
+    if rng.random() < 0.85:
         return []
     return rng.choices((
         "X-Request-Id: a b", "X-Request-Id: " + "a" * 300, "traceparent: 00-zz-zz-01",

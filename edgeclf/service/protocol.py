@@ -201,9 +201,14 @@ class LimitedProtocol(HttpToolsProtocol):
             if not cycle.more_body:
                 self._end_after(cycle)
                 return
+            if cycle is not self._active:  # the last that waits, and no whole request
+                self.pipeline.popleft()
+                self.cycle = self.pipeline[0][0] if self.pipeline else self._active
+                self._end_after(self.cycle)
+                return
             cycle.disconnected = True
             cycle.message_event.set()
-            if cycle is not self._active or cycle.response_started:
+            if cycle.response_started:
                 self.transport.abort()
                 return
         self.count_refusal(problem.code)

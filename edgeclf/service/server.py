@@ -49,7 +49,7 @@ def run_service(sources: Sequence[Source], config: ServiceConfig) -> None:
         EdgeclfError: An artifact cannot be served.
     """
     _limit_arenas()
-    _allow_connections(config.max_connections)
+    allow_connections(config.max_connections)
     with _listening(config) as listener:
         uvloop.run(_main(sources, config, listener))
 
@@ -152,7 +152,7 @@ def _listening(config: ServiceConfig) -> Generator[socket.socket, None, None]:
         yield listener
 
 
-def _allow_connections(count: int) -> None:
+def allow_connections(count: int) -> None:
     """Lets the process open as many connections as it may have, beside its own files.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import signal
 import struct
 import threading
@@ -17,10 +19,13 @@ import numpy as np
 import pytest
 
 from edgeclf import Classifier
+from edgeclf.errors import ServiceError
 from edgeclf.runtimes.fake import FakeRuntime
 from edgeclf.service.asgi import Bodies
+from edgeclf.service.front import Front
 from edgeclf.service.intake import parse_json
 from edgeclf.service.problem import Problem
+from edgeclf.service.server import allow_connections
 from support.pictures import save
 from support.services import Listening, artifact, listening, received, shade, write
 
@@ -285,3 +290,31 @@ def test_a_fault_of_ours_is_one_sentence(
             "error": "The service failed; its log has this request's id.", "code": "failed",
         }  # fmt: skip
         assert http.post("/classify", content=shade(20)).json()["label"] == "dark"
+
+
+def test_a_request_that_the_end_of_the_service_cuts_off_is_told(served: Listening) -> None:
+    sent: list[Any] = []
+
+    async def cut_off(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    served.wait(Front(cut_off, served.service)(scope, cut_off, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 503 and b'"ended"' in sent[1]["body"]
+
+
+def test_a_process_may_open_as_many_connections_as_it_takes(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    for soft, hard in ((256, 4096), (4096, 4096), (resource.RLIM_INFINITY,) * 2):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limits=(soft, hard): limits)
+        allow_connections(1000)
+    assert asked == [(1381, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    with pytest.raises(ServiceError, match="1000 connections need 1381 open files"):
+        allow_connections(1000)

@@ -218,9 +218,24 @@ def test_requests_that_come_at_once_are_answered_in_order(served: Listening) -> 
     assert [d.get("label") for d in documents] == ["dark", "bright", "middle", "bright", None]
 
 
-def test_rubbish_after_a_request_takes_nothing_from_it(served: Listening) -> None:
-    ((status, document),) = answers(served.ask(whole(shade(240)) + b"rubbish\x00\r\n\r\n"))
-    assert (status, document["label"]) == (200, "bright")
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"rubbish\x00\r\n\r\n",
+        post("Transfer-Encoding: chunked", body=b"zz\r\n"),
+        post("Content-Length: 100", body=b"a"),
+        b"GET / HTTP/1.1\r\nHost",
+    ],
+)
+@pytest.mark.parametrize("whole_ones", [1, 3])
+def test_rubbish_after_a_request_takes_nothing_from_it(
+    served: Listening, rubbish: bytes, whole_ones: int
+) -> None:
+    found = answers(served.ask(whole(shade(240)) * whole_ones + rubbish))
+    labels = [document.get("label") for status, document in found if status == 200]
+    assert labels == ["bright"] * whole_ones
+    # What came too late to be told apart from the end may still be refused, after them.
+    assert all(status in (400, 408) for status, _ in found[whole_ones:])
 
 
 def test_no_more_requests_are_taken_at_once_than_a_few(served: Listening) -> None:

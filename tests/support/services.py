@@ -72,7 +72,9 @@ def client(*paths: Path, **config: Any) -> Iterator[httpx.Client]:
     with _started(asyncio.new_event_loop, *paths, **config) as (service, wait):
         loop = wait(_running_loop())
         transport = _Transport(httpx.ASGITransport(build_app(service)), loop)  # type: ignore[arg-type]
-        with httpx.Client(transport=transport, base_url="http://service", timeout=START_S) as made:
+        with httpx.Client(
+            transport=transport, base_url="http://127.0.0.1", timeout=START_S
+        ) as made:
             made.service = service  # type: ignore[attr-defined]
             yield made
 
