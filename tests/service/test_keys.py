@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edgeclf.cli import main
 from edgeclf.errors import OptionError, ServiceError
 from edgeclf.service import access
 from edgeclf.service.access import Access
@@ -253,3 +254,19 @@ def test_a_file_of_keys_that_cannot_be_read_is_said_at_the_start(file: Path) -> 
     with pytest.raises(ServiceError, match="Cannot read the file of keys"), client(keys=str(file)):
         pass
     assert not file.exists()
+
+
+def test_the_verb_prints_a_key_alone_and_refuses_a_host_without_one(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--new-key", "a", "--keys", str(file), "--role", "admin"]) == 0
+    key, said = capsys.readouterr()
+    assert find_key(read_keys(file), key.strip().encode()) is not None
+    assert "shown once" in said and key.strip() not in said
+    for words, reason in (
+        (["--new-key", "a"], "needs --keys FILE"),
+        (["--new-key", "a", "--keys", str(file)], "named 'a' already"),
+        (["model.onnx", "--host", "0.0.0.0"], "nothing says who may ask"),
+    ):
+        assert main(["serve", *words]) == 2
+        assert reason in capsys.readouterr().err
