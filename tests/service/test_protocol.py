@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(model: Path) -> Iterator[Listening]:
-    limits = {"header_timeout_s": 0.4, "body_timeout_s": 0.4, "max_body_bytes": MOST}
+    limits = {"header_timeout_s": 0.6, "body_timeout_s": 0.6, "max_body_bytes": MOST}
     with listening(model, max_connections=600, **limits) as made:
         yield made
 
@@ -307,7 +307,7 @@ def test_500_that_dribble_hinder_nobody_and_are_ended(served: Listening) -> None
                     before = time.monotonic()
                     assert http.get("/healthz/live").status_code == 200
                     waits.append(time.monotonic() - before)
-            assert sorted(waits)[len(waits) // 2] < 0.1
+            assert sorted(waits)[len(waits) // 2] < 0.25
             for each in slow:
                 each.settimeout(10)
                 assert b"408" in each.recv(65_536)
