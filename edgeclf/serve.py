@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import MissingDependencyError, OptionError
-from edgeclf.service.config import LOOPBACK, ServiceConfig
+from edgeclf.service.config import ServiceConfig
 from edgeclf.system.arguments import add_device, add_runtime
+from edgeclf.system.progress import log
 
 if TYPE_CHECKING:
     from edgeclf.service.server import Source
@@ -43,6 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--drain-s", type=float, default=_DEFAULTS.drain_s, metavar="S",
                       help="to go on after SIGTERM, not ready any more "
                       f"(default: {_DEFAULTS.drain_s:g})")  # fmt: skip
+    parser.add_argument("--otel", action="store_true",
+                        help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
+    keys = parser.add_argument_group("keys")
+    keys.add_argument("--keys", metavar="FILE",
+                      help="who may ask; needed for any --host but this machine")  # fmt: skip
+    keys.add_argument("--new-key", metavar="NAME",
+                      help="make a key, write its hash to the file, print it and end")  # fmt: skip
+    keys.add_argument("--role", choices=("classify", "admin"), default="classify",
+                      help="of the new key (default: classify)")  # fmt: skip
+    keys.add_argument("--rate", type=float, metavar="R",
+                      help="requests/s that the new key may make (default: any)")  # fmt: skip
     proof = parser.add_argument_group("proof")
     proof.add_argument("--replay-minutes", type=float, default=_DEFAULTS.replay_minutes,
                        metavar="M", help="between two replays of each certificate "
@@ -54,12 +66,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     names = {each.name for each in dataclasses.fields(ServiceConfig)}
+    if args.new_key is not None:
+        return _new_key(args)
     config = ServiceConfig(**{k: v for k, v in vars(args).items() if k in names})
-    if config.host not in LOOPBACK:
-        raise OptionError(
-            f"--host is {config.host}, which others can reach, and nothing says who may ask."
-        )
     serve(args.files, models=args.models, config=config)
+    return 0
+
+
+def _new_key(args: argparse.Namespace) -> int:
+    from edgeclf.service.keys import add_key
+
+    if args.keys is None:
+        raise OptionError("--new-key needs --keys FILE, where the key's hash is to be written.")
+    # The key alone on standard output, so that a script can take it.
+    print(add_key(args.keys, args.new_key, args.role, args.rate))
+    log(
+        f"edgeclf: this is the key of {args.new_key!r}, role {args.role}. It is shown once; "
+        f"{args.keys} holds its hash."
+    )
     return 0
 
 

@@ -64,6 +64,7 @@ class _Routes(Router):
             raise Problem(
                 exc.status_code, "bad_method",
                 f"{scope['method']} is not what {scope['path']} takes; expected {allowed}.",
+                headers=[(b"allow", allowed.encode())],
             ) from None  # fmt: skip
 
 

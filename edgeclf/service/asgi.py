@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
@@ -32,58 +31,68 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeout_s: float) -> bytes:
-    """The whole body of a request.
+class Bodies:
+    """How much of the requests' bodies is in memory, until each request has its answer.
+
+    Args:
+        most_bytes: Of all together.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.held_bytes = 0
+        self._most_bytes = most_bytes
+
+    def hold(self, scope: Scope, size: int) -> None:
+        """Notes that so many bytes of a request have come.
+
+        Raises:
+            Problem: 503, there is no room for them.
+        """
+        if self.held_bytes + size > self._most_bytes:
+            raise Problem(
+                503, "busy",
+                f"The bodies of all requests may take {self._most_bytes:,} bytes together, and "
+                "this one does not fit; ask again.",
+                retry_after_s=1, close=True,
+            )  # fmt: skip
+        self.held_bytes += size
+        scope["edgeclf.held"] = scope.get("edgeclf.held", 0) + size
+
+    def release(self, scope: Scope) -> None:
+        """Forgets a request's body."""
+        self.held_bytes -= scope.pop("edgeclf.held", 0)
+
+
+async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
+    """The whole body of a request; in what time it must come is the protocol's affair.
 
     Args:
         scope: The request's.
         receive: Likewise.
         most_bytes: Refused if the client declares more, or sends more.
-        timeout_s: In which it must have come.
 
     Raises:
-        Problem: 413 it is too large, 408 too slow, 400 its length is no number.
-        Gone: The client left.
+        Problem: 413 it is too large, 503 others take the room.
+        Gone: The client left, or was too slow.
     """
     declared = header(scope, b"content-length")
-    if declared is not None:
-        if not declared.isdigit():
-            raise Problem(400, "bad_request", "Content-Length is no number.", close=True)
-        if int(declared) > most_bytes:
-            raise _too_large(f"declares {int(declared):,} bytes", most_bytes)
-    message = await _first(receive, timeout_s) if declared is None else await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body = message.get("body", b"")
-        if len(body) > most_bytes:
-            raise _too_large("sends more", most_bytes)
-        return bytes(body)
-    try:
-        return await asyncio.wait_for(_rest(message, receive, most_bytes), timeout_s)
-    except asyncio.TimeoutError:
-        raise _too_slow(timeout_s) from None
-
-
-async def _first(receive: Receive, timeout_s: float) -> Message:
-    try:
-        return await asyncio.wait_for(receive(), timeout_s)
-    except asyncio.TimeoutError:
-        raise _too_slow(timeout_s) from None
-
-
-async def _rest(message: Message, receive: Receive, most_bytes: int) -> bytes:
-    parts = []
+    if declared is not None and int(declared) > most_bytes:  # llhttp lets nothing but digits pass
+        raise _too_large(f"declares {int(declared):,} bytes", most_bytes)
+    bodies: Bodies = scope["edgeclf.bodies"]
+    parts: list[bytes] = []
     size = 0
     while True:
+        message = await receive()
         if message["type"] != "http.request":
             raise Gone
         part = message.get("body", b"")
         size += len(part)
         if size > most_bytes:
             raise _too_large("sends more", most_bytes)
-        parts.append(part)
+        bodies.hold(scope, len(part))
         if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
+            return bytes(part) if not parts else b"".join([*parts, part])
+        parts.append(part)
 
 
 def _too_large(what: str, most_bytes: int) -> Problem:
@@ -91,14 +100,6 @@ def _too_large(what: str, most_bytes: int) -> Problem:
         413, "body_too_large",
         f"The request {what}; this service takes {most_bytes:,} bytes. Send smaller or fewer "
         "pictures: a photo need not be larger than twice the model's input.",
-        close=True,
-    )  # fmt: skip
-
-
-def _too_slow(timeout_s: float) -> Problem:
-    return Problem(
-        408, "body_too_slow",
-        f"The request's body had not come after {timeout_s:g} s. Send it again, smaller.",
         close=True,
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ class ClassifyRoute:
         wanted = read_wanted(scope["query_string"])
         service.catalog.find(name, number)
         service.check_room()  # before a body is read that would only be thrown away
-        body = await read_body(scope, receive, config.max_body_bytes, config.body_timeout_s)
+        body = await read_body(scope, receive, config.max_body_bytes)
         kind = header(scope, b"content-type") or b""
         pictures = read_pictures(kind, body, config.max_pictures)
         good = [content for content in pictures.contents if isinstance(content, bytes)]

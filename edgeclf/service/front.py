@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ from time import perf_counter
 from edgeclf.errors import EdgeclfError
 from edgeclf.service.asgi import (
     Application,
+    Bodies,
     Gone,
     Headers,
     Message,
@@ -38,6 +40,7 @@ class Front:
     def __init__(self, application: Application, service: Service) -> None:
         self._application = application
         self._service = service
+        self._bodies = Bodies(service.config.max_held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens behind."""
@@ -48,9 +51,14 @@ class Front:
         known = given is not None and _REQUEST_ID.fullmatch(given)
         request_id = given if known and given is not None else os.urandom(16).hex().encode()
         scope["edgeclf.request_id"] = request_id.decode()
+        scope["edgeclf.bodies"] = self._bodies
         headers: Headers = [(b"x-request-id", request_id)]
-        trace = header(scope, b"traceparent")
-        if trace is not None and (parts := _TRACE.fullmatch(trace)):
+        telemetry = self._service.telemetry
+        span = None
+        if telemetry is not None:
+            span = telemetry.begin(scope)
+            headers.append((b"traceparent", telemetry.traceparent(span)))
+        elif (given := header(scope, b"traceparent")) and (parts := _TRACE.fullmatch(given)):
             own = b"-".join((b"00", parts[1], os.urandom(8).hex().encode(), parts[3]))
             headers.append((b"traceparent", own))
         if self._service.draining:
@@ -65,9 +73,13 @@ class Front:
             await send(message)
 
         try:
+            self._service.access.admit(scope)
             await self._application(scope, receive, send_named)
         except Gone:
             status = 499  # as nginx says it; nobody reads it
+        except asyncio.CancelledError:  # the service ends, and has waited long enough
+            if not status:
+                await respond_problem(send_named, Problem(503, "ended", "The service has ended."))
         except EdgeclfError as exc:
             problem = Problem.of(exc)
             self._service.metrics.refused.labels(problem.code).inc()
@@ -78,5 +90,9 @@ class Front:
             if not status:
                 sorry = Problem(500, "failed", "The service failed; its log has this request's id.")
                 await respond_problem(send_named, sorry)
+        finally:
+            self._bodies.release(scope)
         route = scope.get("edgeclf.route", "other")
+        if telemetry is not None:
+            telemetry.end(span, scope["method"], route, status)
         self._service.metrics.request(route, status, perf_counter() - start)

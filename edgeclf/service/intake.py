@@ -22,6 +22,7 @@ _RAW_TYPES = (
     b"application/x-www-form-urlencoded",  # what curl --data-binary says of a photo
     b"",
 )
+_MOST_VALUES = 10_000  # of a request whose pictures are base64
 _SHAPE = '{"images": [{"b64": "..."}, ...]}'
 
 
@@ -188,7 +189,7 @@ def read_pictures(content_type: bytes, body: bytes, most: int) -> Pictures:
 
 
 def _entries(body: bytes, most: int) -> list[Any]:
-    document = parse_json(body)
+    document = parse_json(body, _MOST_VALUES)
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list) or not images:
         raise Problem(400, "bad_json", f"The JSON is not of the form {_SHAPE}.")
@@ -196,12 +197,23 @@ def _entries(body: bytes, most: int) -> list[Any]:
     return images
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, most_values: int = 2_000_000) -> Any:
     """Reads a body as JSON.
 
+    Args:
+        body: All of it.
+        most_values: Refused if it may hold more; a few bytes of text become a hundred in memory,
+            and reading them stops all else.
+
     Raises:
-        Problem: 400 it is none, or nested too deeply.
+        Problem: 400 it is none, or nested too deeply; 413 it holds too much.
     """
+    values = sum(body.count(mark) for mark in (b",", b"[", b"{"))
+    if values > most_values:
+        raise Problem(
+            413, "too_many_values",
+            f"The JSON holds about {values:,} values; this service takes {most_values:,}.",
+        )  # fmt: skip
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:

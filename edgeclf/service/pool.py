@@ -8,6 +8,7 @@ done on the event loop's thread, so nothing needs a lock.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
     from edgeclf.service.catalog import Version
 
+_LOG = logging.getLogger("edgeclf.service")
 _SMOOTHING = 0.1  # share of the newest picture in the mean time that one takes
 
 Extra = Callable[["Classifier", "ImageSource", Prediction], Any]
@@ -181,9 +183,9 @@ class Pool:
             version, unknown = live[0].version, live[0].unknown
             together = [j for j in live if j.version is version and j.unknown == unknown]
             live = [j for j in live if not (j.version is version and j.unknown == unknown)]
-            results = _ask(version.engines[index], together, unknown)
+            engine, results = _ask(version, index, together, unknown)
             for job, result in zip(together, results, strict=True):
-                answers.append((job, _with_extra(job, result, now, version.engines[index])))
+                answers.append((job, _with_extra(job, result, now, engine)))
         spent = (monotonic() - now) / len(jobs)
         assert self._loop is not None
         try:
@@ -203,32 +205,40 @@ class Pool:
 
 
 def _ask(
-    engine: Classifier, jobs: Sequence[Job], unknown: Unknown
-) -> Sequence[Prediction | EdgeclfError]:
+    version: Version, index: int, jobs: Sequence[Job], unknown: Unknown
+) -> tuple[Classifier | None, Sequence[Prediction | EdgeclfError]]:
     """An answer for each job; whatever goes wrong is one, as a worker must not end."""
+    engine = None
     try:
+        engine = version.engines[index]
         if len(jobs) == 1:
-            return [engine.classify(jobs[0].image, unknown=unknown)]
+            return engine, [engine.classify(jobs[0].image, unknown=unknown)]
         results = engine.classify_together([job.image for job in jobs], unknown=unknown)
-        return [r if isinstance(r, Prediction) else r.error for r in results]
+        return engine, [r if isinstance(r, Prediction) else r.error for r in results]
     except EdgeclfError as exc:
-        return [exc] * len(jobs)
-    except Exception as exc:  # a plugin's runtime, or memory that ran out
-        return [InferenceError(f"The engine failed: {type(exc).__name__}")] * len(jobs)
+        return engine, [exc] * len(jobs)
+    except BaseException as exc:  # a plugin's runtime, which may even try to end the process
+        return engine, [_failure(exc)] * len(jobs)
 
 
 def _with_extra(
-    job: Job, result: Prediction | EdgeclfError, taken: float, engine: Classifier
+    job: Job, result: Prediction | EdgeclfError, taken: float, engine: Classifier | None
 ) -> Answered:
     waited_ms = (taken - job.queued) * 1e3
-    if job.extra is None or not isinstance(result, Prediction):
+    if job.extra is None or engine is None or not isinstance(result, Prediction):
         return Answered(result, waited_ms)
     try:
         return Answered(result, waited_ms, job.extra(engine, job.image, result))
     except EdgeclfError as exc:
         return Answered(exc, waited_ms)
-    except Exception as exc:
-        return Answered(InferenceError(f"The engine failed: {type(exc).__name__}"), waited_ms)
+    except BaseException as exc:
+        return Answered(_failure(exc), waited_ms)
+
+
+def _failure(error: BaseException) -> InferenceError:
+    """What went wrong, in the log; the client learns that something did."""
+    _LOG.error("an engine failed", exc_info=error)
+    return InferenceError(f"The engine failed: {type(error).__name__}")
 
 
 def expire(futures: Sequence[asyncio.Future[Answered]], limit_s: float) -> None:

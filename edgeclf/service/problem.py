@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from edgeclf.errors import (
@@ -31,6 +32,7 @@ class Problem(ServiceError):  # noqa: N818 - a refusal is no fault
         message: For people: what was received, what was expected, what to do.
         retry_after_s: When it is worth to ask again; None where it is not.
         close: Whether the connection ends, as the rest of the body has not been read.
+        headers: What else the response's headers say.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Problem(ServiceError):  # noqa: N818 - a refusal is no fault
         *,
         retry_after_s: float | None = None,
         close: bool = False,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
         self.close = close
+        self._headers = tuple(headers)
 
     @classmethod
     def of(cls, error: EdgeclfError) -> Problem:
@@ -66,7 +70,7 @@ class Problem(ServiceError):  # noqa: N818 - a refusal is no fault
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What the response's headers say of it."""
-        headers = []
+        headers = list(self._headers)
         if self.retry_after_s is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(self.retry_after_s))).encode()))
         if self.close:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import resource
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from edgeclf.system.words import counted
 _BACKLOG = 2048
 _MALLOPT_ARENA_MAX = -8  # malloc.h
 _ARENAS = 2
+_OWN_FILES = 256  # models, libraries, what is watched
 _GRACE_S = 5.0  # beyond the deadline, for answers on their way
 
 Source = tuple[str, "str | None", "str | None"]
@@ -47,6 +49,7 @@ def run_service(sources: Sequence[Source], config: ServiceConfig) -> None:
         EdgeclfError: An artifact cannot be served.
     """
     _limit_arenas()
+    allow_connections(config.max_connections)
     with _listening(config) as listener:
         uvloop.run(_main(sources, config, listener))
 
@@ -55,11 +58,13 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
     start = perf_counter()
     service = Service(config)
     service.start()
-    server = _Server(service)
+    server = ServiceServer(service)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     failure: EdgeclfError | None = None
     try:
         for path, model, number in sources:
+            if server.should_exit:
+                break
             version = await service.load(path, model, number)
             assert version.proof is not None
             log(f"edgeclf: {version.model} {version.number} ({path}): {version.proof.text}")
@@ -80,18 +85,19 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
         raise failure
 
 
-class _Server(uvicorn.Server):
+class ServiceServer(uvicorn.Server):
     """uvicorn's server with our order of stopping, and an exit status of 0 for it."""
 
     def __init__(self, service: Service) -> None:
-        config = service.config
+        config, refused = service.config, service.metrics.refused
         super().__init__(uvicorn.Config(
             build_app(service),
-            http=limited_protocol(config.max_connections, config.header_timeout_s),
+            http=limited_protocol(config, lambda code: refused.labels(code).inc()),
             loop="uvloop",
             lifespan="off",
             ws="none",
             log_config=None,
+            log_level="error",  # what a client does wrong is counted, and fills no disk
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -144,6 +150,23 @@ def _listening(config: ServiceConfig) -> Generator[socket.socket, None, None]:
             ) from exc
         listener.setblocking(False)
         yield listener
+
+
+def allow_connections(count: int) -> None:
+    """Lets the process open as many connections as it may have, beside its own files.
+
+    Raises:
+        ServiceError: The system does not.
+    """
+    needed = count + count // 8 + _OWN_FILES  # some more, which are told that there are too many
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise ServiceError(
+                f"{count} connections need {needed} open files, and this process may have {hard} "
+                "(ulimit -Hn). Raise that, or allow fewer connections."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _limit_arenas() -> None:

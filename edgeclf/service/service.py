@@ -12,12 +12,14 @@ from time import monotonic
 from edgeclf.errors import EdgeclfError
 from edgeclf.image import ImageSource
 from edgeclf.monitoring.metrics import Metrics
+from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
 from edgeclf.service.catalog import Catalog, Version
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
 from edgeclf.service.loading import load_engines, prove, read_version
 from edgeclf.service.pool import Answered, Extra, Pool, expire
+from edgeclf.service.telemetry import Telemetry
 
 
 class Service:
@@ -25,12 +27,18 @@ class Service:
 
     Args:
         config: How it runs.
+
+    Raises:
+        ServiceError: Its file of keys cannot be read.
+        MissingDependencyError: OpenTelemetry is wanted, and not installed.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
+        self.access = Access(config.keys)
         self.catalog = Catalog()
         self.metrics = Metrics()
+        self.telemetry = Telemetry() if config.otel else None
         self.pool = Pool(config.worker_count, config.capacity, self._settled)
         self.draining = False
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-loader")
@@ -51,6 +59,8 @@ class Service:
         for version in list(self.catalog):
             version.free()
         self._loader.shutdown(wait=True)
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
 
     async def load(
         self,
@@ -151,8 +161,10 @@ class Service:
             timer.cancel()
             if watch is not None:
                 watch.cancel()
-        for answered in answers:
+        for index, answered in enumerate(answers):
             self._note(version, answered)
+            if self.telemetry is not None:
+                self.telemetry.picture(version, now, index, answered)
         return version, answers
 
     def _note(self, version: Version, answered: Answered) -> None:

@@ -18,10 +18,14 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """Gives a temporary path beside `path` and renames it into place when the block succeeds.
 
     When the block fails, or is interrupted, the temporary file goes and `path` is as it was.
+
+    Args:
+        path: What is written.
+        mode: Its permissions; by default those of any new file.
 
     Raises:
         OSError: It cannot be written; names `path`.
@@ -36,7 +40,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         # mkstemp makes the file private; an artifact is as readable as any new file.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
     except OSError as exc:
         if exc.filename in (None, name):  # a full disk has no name, and the temporary one is ours

@@ -7,22 +7,25 @@ import dataclasses
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import uvloop
 
 from edgeclf import Classifier, ImageSpec, Metadata
 from edgeclf.artifact import Artifact, save_artifact, seal_artifact
 from edgeclf.runtimes.fake import FakeRuntime
 from edgeclf.service.app import build_app
 from edgeclf.service.config import ServiceConfig
+from edgeclf.service.server import ServiceServer
 from edgeclf.service.service import Service
 from edgeclf.trust.certificate import make_certificate
 from support.pictures import save
@@ -66,30 +69,103 @@ def shade(level: int, size: tuple[int, int] = (48, 64)) -> bytes:
 @contextmanager
 def client(*paths: Path, **config: Any) -> Iterator[httpx.Client]:
     """A client of a service in this process, on a loop in a thread of its own; no sockets."""
-    loop = asyncio.new_event_loop()
+    with _started(asyncio.new_event_loop, *paths, **config) as (service, wait):
+        loop = wait(_running_loop())
+        transport = _Transport(httpx.ASGITransport(build_app(service)), loop)  # type: ignore[arg-type]
+        with httpx.Client(
+            transport=transport, base_url="http://127.0.0.1", timeout=START_S
+        ) as made:
+            made.service = service  # type: ignore[attr-defined]
+            yield made
+
+
+@dataclasses.dataclass
+class Listening:
+    """A service of this process behind a port; what it does may be changed while it runs."""
+
+    service: Service
+    server: ServiceServer
+    port: int
+    wait: Callable[[Coroutine[Any, Any, Any]], Any]
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self, sent: bytes = b"", timeout_s: float = 10) -> socket.socket:
+        """A connection, on which something has been sent."""
+        made = socket.create_connection(("127.0.0.1", self.port), timeout_s)
+        made.sendall(sent)
+        return made
+
+    def ask(self, sent: bytes) -> bytes:
+        """All that comes back for what was sent, until the service ends the connection."""
+        with self.connect(sent) as made:
+            return received(made)
+
+
+def received(made: socket.socket) -> bytes:
+    """All that comes until the other side ends the connection."""
+    parts = []
+    while part := made.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def listening(*paths: Path, **config: Any) -> Iterator[Listening]:
+    """A service behind a port, in a thread of this process: for what only sockets show."""
+    with _started(uvloop.new_event_loop, *paths, **config) as (service, wait):
+        server = ServiceServer(service)
+        server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
+        server._loop = wait(_running_loop())
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = wait(_task(server.serve(sockets=[listener])))
+            try:
+                yield Listening(service, server, listener.getsockname()[1], wait)
+            finally:
+                server.should_exit = True
+                wait(_result(serving))
+
+
+@contextmanager
+def _started(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], *paths: Path, **config: Any
+) -> Iterator[tuple[Service, Callable[[Coroutine[Any, Any, Any]], Any]]]:
+    service = Service(ServiceConfig(**{"runtime": "fake", **config}))
+    loop = make_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    service = Service(ServiceConfig(runtime="fake", **config))
 
     async def start() -> None:
         service.start()
         for path in paths:
             await service.load(path)
 
-    def wait(coroutine: Any) -> Any:
+    def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_S)
 
     try:
         wait(start())
-        transport = _Transport(httpx.ASGITransport(build_app(service)), loop)  # type: ignore[arg-type]
-        with httpx.Client(transport=transport, base_url="http://service", timeout=START_S) as made:
-            made.service = service  # type: ignore[attr-defined]
-            yield made
+        yield service, wait
     finally:
         wait(service.close())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def _task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.create_task(coroutine)
+
+
+async def _result(task: asyncio.Task[Any]) -> Any:
+    return await task
 
 
 class _Transport(httpx.BaseTransport):
