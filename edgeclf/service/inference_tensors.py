@@ -181,7 +181,7 @@ def _requested(
     found = []
     for entry in outputs:
         name = entry.get("name") if isinstance(entry, dict) else entry
-        if not isinstance(entry, dict) or name not in known:
+        if not isinstance(entry, dict) or not isinstance(name, str) or name not in known:
             raise _bad(f"There is no output {short(name)}; this model has {', '.join(known)}.")
         parameters = _object(entry, "parameters")
         classes = parameters.get("classification")
