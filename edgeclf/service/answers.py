@@ -41,7 +41,7 @@ def answer_entry(answered: Answered, wanted: Wanted) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "label": prediction.label,
         "top": [
-            {"index": s.index, "label": s.label, "probability": _finite(s.probability)}
+            {"index": s.index, "label": s.label, "probability": finite(s.probability)}
             for s in scores
         ],
         "confidence": _rounded(prediction.confidence),
@@ -71,11 +71,15 @@ def _set_of(prediction: Prediction, coverage: float) -> tuple[str, ...]:
 
 
 def _rounded(number: float | None) -> float | None:
-    return None if number is None else _finite(round(number, _DIGITS))
+    return None if number is None else finite(round(number, _DIGITS))
 
 
-def _finite(number: float) -> float:
-    """The number, which JSON must be able to say."""
+def finite(number: float) -> float:
+    """The number, which JSON must be able to say.
+
+    Raises:
+        Problem: 500 it is infinite or none.
+    """
     if not math.isfinite(number):
         raise Problem.of(InferenceError("The model returned values that are not finite numbers."))
     return number

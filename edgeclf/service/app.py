@@ -11,23 +11,40 @@ from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
 from edgeclf.service.front import Front
 from edgeclf.service.health import HealthRoutes
+from edgeclf.service.inference_protocol import InferenceProtocol
+from edgeclf.service.predict_route import PredictRoutes
 from edgeclf.service.problem import Problem
+from edgeclf.service.repository_routes import RepositoryRoutes
 from edgeclf.service.service import Service
 
 _MODEL = "/v1/models/{model}"
-_VERSION = _MODEL + "/versions/{version}"
 
 
 def build_app(service: Service) -> Application:
     """An application that answers for a service."""
     classify, health = ClassifyRoute(service), HealthRoutes(service)
+    protocol, repository = InferenceProtocol(service), RepositoryRoutes(service)
+    predict = PredictRoutes(service)
     routes = [
         _route("/classify", classify, "POST"),
-        _route(_MODEL + "/classify", classify, "POST"),
-        _route(_VERSION + "/classify", classify, "POST"),
+        *_at_version(_MODEL, "/classify", classify, "POST"),
+        _route("/", health.alive),
         _route("/healthz/live", health.live),
         _route("/healthz/ready", health.ready),
         _route("/metrics", health.metrics),
+        *_at_version("/v2/models/{model}", "/infer", protocol.infer, "POST"),
+        *_at_version("/v2/models/{model}", "", protocol.model),
+        *_at_version("/v2/models/{model}", "/ready", protocol.model_ready),
+        _route("/v2/health/live", health.live),
+        _route("/v2/health/ready", health.ready),
+        _route("/v2", protocol.server),
+        _route("/v2/repository/index", repository.index, "POST"),
+        _route("/v2/repository/models/{model}/load", repository.load, "POST"),
+        _route("/v2/repository/models/{model}/unload", repository.unload, "POST"),
+        *_at_version(_MODEL, ":predict", predict.predict, "POST"),
+        *_at_version(_MODEL, ":classify", predict.classify, "POST"),
+        *_at_version(_MODEL, "/metadata", predict.metadata),
+        *_at_version(_MODEL, "", predict.status),
     ]
     # A Router alone: what Starlette's application adds, errors in one form, Front does for less.
     return Front(_Routes(routes), service)
@@ -35,6 +52,14 @@ def build_app(service: Service) -> Application:
 
 def _route(path: str, endpoint: Application, *methods: str) -> Route:
     return Route(path, _Endpoint(path, endpoint), methods=methods or ("GET",))
+
+
+def _at_version(model: str, what: str, endpoint: Application, *methods: str) -> tuple[Route, Route]:
+    """A route of a model, and of one of its versions."""
+    return (
+        _route(model + what, endpoint, *methods),
+        _route(model + "/versions/{version}" + what, endpoint, *methods),
+    )
 
 
 class _Endpoint:

@@ -91,12 +91,12 @@ class Service:
         self._note_proof(version)
         before = self.catalog.switch(version)
         if before is not None:
-            self.retire(before)
+            self.retire(before, "another version answers now")
         return version
 
-    def retire(self, version: Version) -> None:
+    def retire(self, version: Version, why: str) -> None:
         """Lets a version answer what it has, and then frees it."""
-        version.state, version.reason = "draining", "another version answers now"
+        version.state, version.reason = "draining", why
         self._settled(version)
 
     def _settled(self, version: Version) -> None:
