@@ -55,10 +55,12 @@ if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
     from edgeclf.inference.prediction import Failure, Frame, Prediction, Score, Timing
     from edgeclf.inspect import inspect
+    from edgeclf.load import load
     from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.profile import profile
     from edgeclf.report import report
     from edgeclf.serve import serve
+    from edgeclf.service.load.config import LoadConfig
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
@@ -81,6 +83,7 @@ __all__ = [
     "ImageSpec",
     "InferenceError",
     "IntegrityError",
+    "LoadConfig",
     "MeasurementError",
     "Metadata",
     "MissingDependencyError",
@@ -107,6 +110,7 @@ __all__ = [
     "doctor",
     "explain",
     "inspect",
+    "load",
     "load_artifact",
     "load_image",
     "profile",
@@ -126,6 +130,7 @@ _MODULES = {
     "image": ("ImageSpec", "load_image"),
     "inference.classifier": ("Classifier",),
     "measurement.matrix.cases": ("BenchmarkMatrix",),
+    "service.load.config": ("LoadConfig",),
     "training.config": ("TrainingConfig",),
     "training.distillation_config": ("DistillationConfig",),
     "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
