@@ -1,4 +1,4 @@
-"""`edgeclf report`: what was measured as pages: benchmarks of devices, or calibrated files."""
+"""`edgeclf report`: what was measured as pages: benchmarks, calibrated files, load tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edgeclf.errors import OptionError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = "edgeclf.report/2"
 _SUFFIXES = (".html", ".md", ".csv", ".json")
 _TRUST = ".trust.json"
+_BEGINNING = 200  # letters of a file, among which is its schema
 
 StrPath = str | os.PathLike[str]
 
@@ -35,12 +37,12 @@ def report(
     """Writes what `edgeclf.benchmark` measured as ``report.html``, ``.md``, ``.csv``, ``.json``.
 
     A ``NAME.trust.json`` that `edgeclf.calibrate` wrote becomes ``NAME.trust.html`` and ``.md``,
-    and gets what was found and what to do.
+    and gets what was found and what to do; so does what ``edgeclf load`` wrote.
 
     Args:
         benchmark: The JSON file that `edgeclf.benchmark` wrote, or several: those of one CPU
             model and system are one device, and a file that was measured on several devices is
-            compared across them. Or one ``NAME.trust.json``.
+            compared across them. Or one ``NAME.trust.json``, or one load test.
         out: Folder for the files; by default the folder of the first one given.
         limits: What the recommended row has to keep; by default what the benchmark was given.
 
@@ -58,8 +60,8 @@ def report(
         ```
     """
     paths = [benchmark] if isinstance(benchmark, str | os.PathLike) else list(benchmark)
-    if any(map(_is_trust, paths)):
-        return _write_trust(paths, out)
+    if any(map(_has_own_page, paths)):
+        return _write_own(paths, out)
     return _write(paths, out, limits)[0]
 
 
@@ -67,19 +69,37 @@ def _is_trust(path: StrPath) -> bool:
     return Path(path).name.endswith(_TRUST)
 
 
-def _write_trust(paths: Sequence[StrPath], out: StrPath | None) -> Path:
-    """Writes the pages about calibrated files, and their findings into the JSON."""
+def _is_load(path: StrPath) -> bool:
+    from edgeclf.measurement.workloads import load_record
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            beginning = file.read(_BEGINNING)
+    except (OSError, UnicodeError):  # whoever reads it says why
+        return False
+    return f'"{load_record.SCHEMA}"' in beginning
+
+
+def _has_own_page(path: StrPath) -> bool:
+    return _is_trust(path) or _is_load(path)
+
+
+def _write_own(paths: Sequence[StrPath], out: StrPath | None) -> Path:
+    """Writes the pages about calibrated files or a load test, and their findings into the JSON."""
     if len(paths) > 1:
         raise OptionError(
-            f"{len(paths)} files were given, of which one is a *{_TRUST}; expected that alone, as "
-            "it has a page of its own."
+            f"{len(paths)} files were given, of which one is a *{_TRUST} or a load test; expected "
+            "that alone, as it has a page of its own."
         )
-    from edgeclf.reporting.trust_page import read_record, to_html, to_markdown
-
+    page: ModuleType
     source = Path(paths[0])
-    record = read_record(source)
+    if _is_trust(source):
+        from edgeclf.reporting import trust_page as page
+    else:
+        from edgeclf.reporting import load_page as page
+    record = page.read_record(source)
     target = files.out_folder(out, source.parent) / source.name
-    texts = [render(record) for render in (to_html, to_markdown)]
+    texts = [render(record) for render in (page.to_html, page.to_markdown)]
     for suffix, content in zip((".html", ".md"), texts, strict=True):
         files.write_text(target.with_suffix(suffix), content)
     files.write_json(target, record)
@@ -120,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="benchmark",
         help="JSON files that 'edgeclf benchmark' wrote, on one device or several; or one "
-        "NAME.trust.json that 'edgeclf calibrate' wrote",
+        "NAME.trust.json that 'edgeclf calibrate' wrote, or what 'edgeclf load' wrote",
     )
     parser.add_argument("--out", metavar="DIR", help="default: the folder of the first file")
     add_limit_arguments(parser)
@@ -129,8 +149,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     limits = limits_from(args)
-    if any(map(_is_trust, args.benchmarks)):
-        page = _write_trust(args.benchmarks, args.out)
+    if any(map(_has_own_page, args.benchmarks)):
+        page = _write_own(args.benchmarks, args.out)
         for suffix in (".html", ".md", ".json"):
             print(page.with_suffix(suffix))
         return 0
