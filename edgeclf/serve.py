@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeclf.service.server import Source
 
 _DEFAULTS = ServiceConfig()
+_OF_PLAN = ("rate", "p99_ms", "images", "profile")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     keys.add_argument("--role", choices=("classify", "admin"), default="classify",
                       help="of the new key (default: classify)")  # fmt: skip
     keys.add_argument("--rate", type=float, metavar="R",
-                      help="requests/s that the new key may make (default: any)")  # fmt: skip
+                      help="requests/s that the new key may make (default: any), or "
+                      "that --plan is for")  # fmt: skip
     proof = parser.add_argument_group("proof")
     proof.add_argument("--replay-minutes", type=float, default=_DEFAULTS.replay_minutes,
                        metavar="M", help="between two replays of each certificate "
                        f"(default: {_DEFAULTS.replay_minutes:g})")  # fmt: skip
     proof.add_argument("--unverified", action="store_true",
                        help="serve files that have no certificate too")  # fmt: skip
+    plan = parser.add_argument_group("plan")
+    plan.add_argument("--plan", action="store_true",
+                      help="serve nothing: say what --rate needs")  # fmt: skip
+    plan.add_argument("--p99-ms", type=float, metavar="MS",
+                      help="in which 99 of 100 must be answered")  # fmt: skip
+    plan.add_argument("--images", metavar="DIR",
+                      help="what will be sent, to measure with")  # fmt: skip
+    plan.add_argument("--profile", metavar="FILE",
+                      help="what 'edgeclf load' or 'benchmark' measured, instead")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,6 +80,11 @@ def run(args: argparse.Namespace) -> int:
     if args.new_key is not None:
         return _new_key(args)
     config = ServiceConfig(**{k: v for k, v in vars(args).items() if k in names})
+    if args.plan:
+        return _plan(args, config)
+    idle = [f"--{name.replace('_', '-')}" for name in _OF_PLAN if getattr(args, name) is not None]
+    if idle:
+        raise OptionError(f"{', '.join(idle)} have no effect without --plan. Add it.")
     serve(args.files, models=args.models, config=config)
     return 0
 
@@ -129,6 +145,37 @@ def serve(
     except ModuleNotFoundError as exc:
         raise MissingDependencyError(exc.name or "starlette", "serve", "'edgeclf serve'") from exc
     run_service(_sources(files, models), config or ServiceConfig())
+
+
+def _plan(args: argparse.Namespace, config: ServiceConfig) -> int:
+    """Says what a rate needs."""
+    if args.rate is None or args.p99_ms is None or (args.images is None) == (args.profile is None):
+        raise OptionError(
+            "--plan needs --rate R, --p99-ms MS, and one of --images DIR (to measure) and "
+            "--profile FILE (measured before)."
+        )
+    if args.models is not None or len(args.files) > 1 or (args.images and not args.files):
+        raise OptionError("--plan is for one artifact; expected its file.")
+    from edgeclf.service.loading import named
+
+    try:
+        from edgeclf.service.profiles import measure_profile, read_profile
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError(exc.name or "httptools", "serve", "'edgeclf serve'") from exc
+    from edgeclf.service.planning import Demand, make_plan, to_text
+
+    demand = Demand(args.rate, args.p99_ms, config.worker_count, config.threads, config.queue)
+    file = named(args.files[0])[0] if args.files else None
+    if args.profile is not None:
+        profile = read_profile(args.profile, file, config.threads)
+    else:
+        assert file is not None
+        words = ["--threads", str(config.threads), "--workers", str(config.worker_count),
+                 "--runtime", config.runtime, "--device", config.device]  # fmt: skip
+        words += ["--unverified"] * config.unverified
+        profile = measure_profile(file, args.images, words)
+    print(to_text(make_plan(profile, demand), profile, demand, args.images))
+    return 0
 
 
 if __name__ == "__main__":
