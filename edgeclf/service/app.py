@@ -79,8 +79,18 @@ class _Routes(Router):
 
     def __init__(self, routes: list[Route]) -> None:
         super().__init__(routes, redirect_slashes=False, default=_no_route)
+        # What has no parameters needs no search.
+        self._fixed = {
+            (method, route.path): route.app
+            for route in routes if "{" not in route.path
+            for method in route.methods or ()
+        }  # fmt: skip
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        fixed = self._fixed.get((scope["method"], scope["path"]))
+        if fixed is not None:
+            await fixed(scope, receive, send)
+            return
         scope["app"] = self  # so that Starlette raises for a wrong method, and answers nothing
         try:
             await super().__call__(scope, receive, send)
