@@ -141,8 +141,10 @@ class Client:
         until = float("inf") if seconds is None else time.perf_counter() + seconds
         while True:
             now = time.perf_counter()
-            while (count is None or sent < count) and now < until and self._start(
-                requests[sent % len(requests)], now
+            while (
+                (count is None or sent < count)
+                and now < until
+                and self._start(requests[sent % len(requests)], now)
             ):
                 sent += 1
                 now = time.perf_counter()
