@@ -31,12 +31,14 @@ class Reply:
         status: Of the answer; 0 where none came.
         due_s: When it was to be sent, by `time.perf_counter`.
         latency_ms: From then to the answer's last byte.
+        index: Of its request among those that were given.
         body: The answer's.
     """
 
     status: int
     due_s: float
     latency_ms: float
+    index: int = 0
     body: bytes = field(repr=False, default=b"")
 
 
@@ -60,6 +62,7 @@ class _Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.due_s = 0.0
+        self.index = 0
         self.busy = False
         self.closes = False
         self._unsent = memoryview(b"")
@@ -68,8 +71,9 @@ class _Connection:
         self._status = 0
         self._head = 0
 
-    def start(self, request: bytes, due_s: float) -> None:
-        self.busy, self.due_s, self._unsent = True, due_s, memoryview(request)
+    def start(self, request: bytes, index: int, due_s: float) -> None:
+        self.busy, self.index, self.due_s = True, index, due_s
+        self._unsent = memoryview(request)
         self._received.clear()
         self._wanted = 0
         self.send()
@@ -97,7 +101,7 @@ class _Connection:
             part = b""
         if not part:
             self.closes = True
-            return Reply(0, self.due_s, (time.perf_counter() - self.due_s) * 1e3)
+            return Reply(0, self.due_s, (time.perf_counter() - self.due_s) * 1e3, self.index)
         self._received += part
         if not self._wanted:
             end = self._received.find(b"\r\n\r\n")
@@ -114,7 +118,7 @@ class _Connection:
             return None
         body = bytes(self._received[self._head : self._wanted])
         latency_ms = (time.perf_counter() - self.due_s) * 1e3
-        return Reply(self._status, self.due_s, latency_ms, body)
+        return Reply(self._status, self.due_s, latency_ms, self.index, body)
 
 
 class Client:
@@ -137,15 +141,13 @@ class Client:
     ) -> list[Reply]:
         """Sends until so many have been answered, or so much time is over, on all connections."""
         sent = 0
-        replies: list[Reply] = []
+        replies: list[Reply] = list(self._wait(0))  # what a server has closed meanwhile
         until = float("inf") if seconds is None else time.perf_counter() + seconds
         while True:
             now = time.perf_counter()
-            while (
-                (count is None or sent < count)
-                and now < until
-                and self._start(requests[sent % len(requests)], now)
-            ):
+            while (count is None or sent < count) and now < until:
+                if not self._start(requests, sent, now):
+                    break
                 sent += 1
                 now = time.perf_counter()
             if len(replies) == sent:
@@ -163,17 +165,17 @@ class Client:
             seconds: In which requests fall due.
             grace_s: To wait for the last answers; what has none then is not among the replies.
         """
+        replies: list[Reply] = list(self._wait(0))  # what a server has closed meanwhile
         start = time.perf_counter()
         total = round(rate * seconds)
-        due: deque[tuple[bytes, float]] = deque()
+        due: deque[tuple[int, float]] = deque()
         scheduled = 0
-        replies: list[Reply] = []
         while len(replies) < total:
             now = time.perf_counter()
             while scheduled < total and start + scheduled / rate <= now:
-                due.append((requests[scheduled % len(requests)], start + scheduled / rate))
+                due.append((scheduled, start + scheduled / rate))
                 scheduled += 1
-            while due and self._start(*due[0]):
+            while due and self._start(requests, *due[0]):
                 due.popleft()
             if now > start + seconds + grace_s:
                 break
@@ -187,8 +189,8 @@ class Client:
             self._drop(key.data)
         self._selector.close()
 
-    def _start(self, request: bytes, due_s: float) -> bool:
-        """Whether there was a connection for it."""
+    def _start(self, requests: Sequence[bytes], place: int, due_s: float) -> bool:
+        """Sends the next one in turn, if there is a connection for it."""
         if self._idle:
             connection = self._idle.pop()
         elif self._open < self._most:
@@ -197,7 +199,8 @@ class Client:
             self._open += 1
         else:
             return False
-        connection.start(request, due_s)
+        index = place % len(requests)
+        connection.start(requests[index], index, due_s)
         if connection.sending:
             both = selectors.EVENT_READ | selectors.EVENT_WRITE
             self._selector.modify(connection.socket, both, connection)

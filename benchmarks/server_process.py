@@ -108,10 +108,6 @@ class ServerProcess:
         """Their memory, shared pages divided among those that share them."""
         return sum(_smaps(pid, "Pss") for pid in self.pids())
 
-    def rss_bytes(self) -> int:
-        """Likewise, shared pages counted in full."""
-        return sum(_smaps(pid, "Rss") for pid in self.pids())
-
     def stop(self) -> None:
         """Ends it: asked first, then forced, with all that it has started."""
         for sent, wait_s in ((signal.SIGINT, 10.0), (signal.SIGKILL, 10.0)):
@@ -137,6 +133,11 @@ def cpu_s(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(map(int, fields[11:15])) / _TICKS
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 once it has ended."""
+    return _smaps(pid, "Rss")
 
 
 def _smaps(pid: int, key: str) -> int:
