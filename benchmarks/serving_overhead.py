@@ -141,6 +141,7 @@ def row(turns: Turns, work_ms: Sequence[float], bare_ms: Sequence[float]) -> dic
     cuts = statistics.quantiles(turns.latency_ms, n=100, method="inclusive")
     return {
         "server": turns.peer.name,
+        "environment": turns.peer.environment,
         "cpu_ms": statistics.median(turns.cpu_ms),
         "above_ms": statistics.median(above),
         "of_bare": statistics.median(a / b for a, b in zip(above, bare_ms, strict=True)),

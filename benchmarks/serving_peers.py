@@ -106,7 +106,7 @@ def _mlserver(folder: Path) -> list[str]:
     model = {"name": "mugs", "implementation": "mlserver_app.Mugs"}
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "model-settings.json").write_text(json.dumps(model))
-    return ["-m", "mlserver.cli", "start", str(folder)]
+    return ["-c", "from mlserver.cli import main; main()", "start", str(folder)]
 
 
 def _bentoml(folder: Path) -> list[str]:
