@@ -38,6 +38,7 @@ class DocsRoutes:
         """What this is, and where to go on. Answers 200 to a probe that knows no path."""
         await respond_json(send, {
             "name": "edgeclf",
+            "status": "alive",  # what KServe's client of version 1 looks for
             "version": importlib.metadata.version("edgeclf"),
             "links": {"docs": "/docs", "openapi": "/openapi.json", "classify": "/classify",
                       "live": "/healthz/live", "ready": "/healthz/ready", "metrics": "/metrics"},
