@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 _CHUNK = 1 << 18
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
@@ -32,7 +34,7 @@ class Reply:
         due_s: When it was to be sent, by `time.perf_counter`.
         latency_ms: From then to the answer's last byte.
         index: Of its request among those that were given.
-        body: The answer's.
+        body: The answer's; as it was sent, where that was in chunks.
     """
 
     status: int
@@ -67,7 +69,7 @@ class _Connection:
         self.closes = False
         self._unsent = memoryview(b"")
         self._received = bytearray()
-        self._wanted = 0  # bytes of the whole answer, once its headers are there
+        self._wanted: int | None = None  # bytes of the answer; -1: until the last chunk
         self._status = 0
         self._head = 0
 
@@ -75,7 +77,7 @@ class _Connection:
         self.busy, self.index, self.due_s = True, index, due_s
         self._unsent = memoryview(request)
         self._received.clear()
-        self._wanted = 0
+        self._wanted = None
         self.send()
 
     def send(self) -> None:
@@ -103,20 +105,22 @@ class _Connection:
             self.closes = True
             return Reply(0, self.due_s, (time.perf_counter() - self.due_s) * 1e3, self.index)
         self._received += part
-        if not self._wanted:
+        if self._wanted is None:
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
                 return None
             head = bytes(self._received[: end + 2])
             length = _LENGTH.search(head)
-            if length is None:
+            if length is None and not _CHUNKED.search(head):
                 raise AnswerError(f"an answer without a length: {head!r}")
             self._status, self._head = int(head[9:12]), end + 4
-            self._wanted = self._head + int(length[1])
+            self._wanted = -1 if length is None else self._head + int(length[1])
             self.closes = _CLOSES.search(head) is not None
+        if self._wanted < 0 and not self._received.endswith(_LAST_CHUNK):
+            return None
         if len(self._received) < self._wanted:
             return None
-        body = bytes(self._received[self._head : self._wanted])
+        body = bytes(self._received[self._head :])
         latency_ms = (time.perf_counter() - self.due_s) * 1e3
         return Reply(self._status, self.due_s, latency_ms, self.index, body)
 

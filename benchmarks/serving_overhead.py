@@ -23,10 +23,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import environments
-from http_client import Client
+from http_client import AnswerError, Client
 from PIL import Image
 from server_process import ServerError, ServerProcess
 from serving_peers import APPS, BARE, LEAST, OTHERS, OURS, Peer
@@ -106,7 +107,7 @@ def running(
                 server = peer.start(model, labels, home, own)
                 stack.callback(server.stop)
                 turns.append(Turns(peer, server, content))
-            except (ServerError, OSError) as exc:
+            except (AnswerError, ServerError, OSError, CalledProcessError) as exc:
                 failed[peer.name] = f"{type(exc).__name__}: {exc}"
         yield turns, failed
 

@@ -51,7 +51,15 @@ def openapi(service: Service, routes: Iterable[RouteEntry]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": {},
-        "components": {"schemas": _schemas(service, versions), "examples": _examples(versions)},
+        "components": {
+            "schemas": _schemas(service, versions),
+            "examples": _examples(versions),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+        "security": [{}, {"bearer": []}, {"header": []}],  # the first: a service without keys
         "x-edgeclf-models": [
             {**_model_entry(version), "current": version in versions} for version in service.catalog
         ],

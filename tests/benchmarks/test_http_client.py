@@ -76,6 +76,13 @@ def test_a_connection_that_the_server_ends_is_opened_again(serve: Serve) -> None
     client.close()
 
 
+def test_an_answer_in_chunks_is_read_to_its_end(serve: Serve) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    client = Client(serve(lambda body: (0.0, chunked)), 1)
+    assert [reply.status for reply in client.closed_loop([get("/")], count=3)] == [200] * 3
+    client.close()
+
+
 def test_no_answer_at_all_is_a_reply_too(serve: Serve) -> None:
     client = Client(serve(lambda body: (0.0, b"")), 1)
     assert [reply.status for reply in client.closed_loop([get("/")], count=2)] == [0, 0]

@@ -59,10 +59,10 @@ function card(model) {
   return made;
 }
 
-function lines(models, bearer) {
+function lines(models) {
   const first = models.find((model) => model.current) ?? models[0];
   const at = location.origin;
-  const auth = bearer ? ` -H "Authorization: Bearer $KEY"` : "";
+  const auth = key ? ` -H "Authorization: Bearer $KEY"` : "";
   const path = models.filter((model) => model.current).length > 1 ? `/v1/models/${first.model}/classify` : "/classify";
   return [
     `curl${auth} --data-binary @photo.jpg '${at}${path}?top=3'`,
@@ -110,7 +110,7 @@ async function load() {
   choose();
   $("routes").replaceChildren();
   showRoutes(description.paths);
-  if (models.length) $("lines").textContent = lines(models, "security" in description);
+  if (models.length) $("lines").textContent = lines(models);
   $("models-section").hidden = $("routes-section").hidden = false;
   $("try-section").hidden = $("lines-section").hidden = !current.length;
 }
