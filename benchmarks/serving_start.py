@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import venv
+from compileall import compile_dir
 from pathlib import Path
 
 from device_memory import pss_mb
@@ -68,6 +69,7 @@ def main() -> int:
         print(classified(json.loads(sys.argv[-1])))
         return 0
     args = parse(__doc__, rounds=(8, "starts of each"), idle=(30.0, "seconds at rest"))
+    compile_dir(ROOT / "edgeclf", quiet=1)  # as pip does when it installs
     load = os.getloadavg()[0]
     model = args.artifacts.resolve() / "mugs.int8.tflite"
     starts: dict[str, list[float]] = {"serve": [], "classify": []}
