@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from edgeclf.service import docs_routes
+from edgeclf.service.keys import add_key
 from support import browser
 from support.services import artifact, client, serving, shade, write
 
@@ -118,6 +119,18 @@ def test_the_page_brings_all_it_needs_and_lets_nothing_else_in(http: httpx.Clien
     pages = Path(docs_routes.__file__).parent / "pages"
     for file in pages.iterdir():
         assert not re.search(r"https?:|[\"'(]//", file.read_text()), f"{file.name} names an address"
+
+
+def test_where_there_are_keys_the_page_is_shown_and_nothing_of_the_models(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    key = add_key(keys, "page", "classify", None)
+    with client(write(tmp_path, artifact()), keys=str(keys)) as http:
+        for path in ("/", "/docs", "/docs/docs.css", "/docs/docs.js"):
+            assert http.get(path).status_code == 200, path
+            assert "shades" not in http.get(path).text
+        for path in ("/openapi.json", "/v1/models/shades/example"):
+            assert http.get(path).json()["code"] == "no_key"
+            assert http.get(path, headers={"X-API-Key": key}).status_code == 200
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="needs a Chromium")
