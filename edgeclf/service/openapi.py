@@ -114,7 +114,8 @@ def _operation(
         for name in _PARAMETER.findall(route.path)
     ]  # fmt: skip
     operation: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{route.path}").strip("_"),
+        # ":classify" and "/classify" are two routes.
+        "operationId": re.sub(r"[^\w:]+", "_", f"{method.lower()}{route.path}").replace(":", "__"),
         "summary": summary,
         "responses": {"200": {"description": "As asked."}, "default": _refusal()},
     }
