@@ -22,6 +22,15 @@ REQUIREMENTS = {
     "model-api": ("openvino-model-api", "onnx"),  # without onnx it takes no .onnx file
     "keras": ("tensorflow", "pillow"),
 }
+_ENGINE = ("ai-edge-litert", "pillow")
+# Servers of the same model, in the versions that were measured.
+SERVERS = {
+    "litserve": (*_ENGINE, "litserve==0.2.19"),
+    "mlserver": (*_ENGINE, "mlserver==1.7.1"),  # needs Python < 3.13
+    "bentoml": (*_ENGINE, "bentoml==1.4.40"),
+    "ray": (*_ENGINE, "ray[serve]==2.60.0"),
+    "mlflow": (*_ENGINE, "mlflow==3.17.2", "mlflow-skinny==3.17.2", "mlflow-tracing==3.17.2"),
+}
 _INSTALLED = "installed.json"  # written last
 
 
@@ -64,12 +73,12 @@ def find(name: str) -> Environment | None:
     return Environment(**json.loads(marker.read_text())) if marker.exists() else None
 
 
-def install(name: str, wheel: Path) -> Environment | str:
+def install(name: str, wheel: Path | None = None) -> Environment | str:
     """Installs what a peer needs, if that was not done before; our own wheel always afresh.
 
     Args:
-        name: One of `REQUIREMENTS`.
-        wheel: edgeclf's own.
+        name: One of `REQUIREMENTS` or `SERVERS`.
+        wheel: edgeclf's own; those of the second need none.
 
     Returns:
         What is installed, or the last line of what pip says if that fails.
@@ -80,7 +89,8 @@ def install(name: str, wheel: Path) -> Environment | str:
         return found
     folder = FOLDER / name
     venv.create(folder, clear=True, with_pip=False, symlinks=True)
-    wanted = [word.replace("edgeclf", str(wheel)) for word in REQUIREMENTS[name]]
+    needed = REQUIREMENTS.get(name) or SERVERS[name]
+    wanted = [word.replace("edgeclf", str(wheel)) for word in needed]
     done = run_pip("--python", str(python_of(name)), "install", "--quiet", *wanted)
     if done.returncode != 0:
         return done.stderr.strip().splitlines()[-1]

@@ -75,6 +75,9 @@ def parse(description: str | None, **extra: tuple[Any, str]) -> argparse.Namespa
     parser.add_argument("--write", type=Path, nargs="?", const=RESULTS, metavar="DIR",
                         help="store the figures (in benchmarks/results, unless said)")  # fmt: skip
     for name, (default, text) in extra.items():
+        if default is False:
+            parser.add_argument(f"--{name}", action="store_true", help=text)
+            continue
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default,
                             help=f"{text} (default: {default})")  # fmt: skip
     return parser.parse_args()

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"0 for any free one (default: {_DEFAULTS.port})")  # fmt: skip
     add_runtime(parser)
     add_device(parser)
+    parser.add_argument("--probe", nargs="?", const="", metavar="URL",
+                        help="serve nothing: ask whether the service there is ready, and exit with "
+                        "0 or 1 (default: at --host and --port)")  # fmt: skip
     work = parser.add_argument_group("work")
     work.add_argument("--threads", type=int, default=_DEFAULTS.threads,
                       help=f"of one engine (default: {_DEFAULTS.threads})")  # fmt: skip
@@ -76,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
+    if args.probe is not None:
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        return _probe(args.probe or f"http://{host}:{args.port}")
     names = {each.name for each in dataclasses.fields(ServiceConfig)}
     if args.new_key is not None:
         return _new_key(args)
@@ -101,6 +107,15 @@ def _new_key(args: argparse.Namespace) -> int:
         f"{args.keys} holds its hash."
     )
     return 0
+
+
+def _probe(url: str) -> int:
+    from edgeclf.service.probe import probe
+
+    problem = probe(url)
+    if problem is not None:
+        log(f"edgeclf: {problem}")
+    return 0 if problem is None else 1
 
 
 def _sources(

@@ -107,6 +107,32 @@ def precisions(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def servers(folder: Path) -> str:
+    """What each server adds to a picture: a row a server."""
+    parts = []
+    columns = ("Server", "CPU a request", "Above the work", "Over Starlette", "p50", "Memory",
+               "Processes", "Start")  # fmt: skip
+    for document in _documents(folder, "serving_overhead"):
+        versions = document["versions"]
+        lines = [
+            (
+                f"{row['server']} {versions.get(row['environment']) or ''}".strip(),
+                f"{text.digits(row['cpu_ms'])} ms",
+                f"{text.digits(row['above_ms'])} ms",
+                text.ratio(row["of_bare"]),
+                f"{text.digits(row['latency_p50_ms'])} ms",
+                text.size(row["pss_bytes"]),
+                str(row["processes"]),
+                f"{text.digits(row['start_s'])} s",
+            )
+            for row in sorted(document["rows"], key=lambda row: row["above_ms"])
+        ]
+        parts += [markdown_table(columns, lines, 1), _where(document)]
+        parts += [f"- {safe_text(f'{name}: {reason}')}"
+                  for name, reason in document["failed"].items()]  # fmt: skip
+    return "\n\n".join(parts)
+
+
 def waiting(folder: Path) -> str:
     """What each way of waiting costs: a row a way, a column a figure."""
     parts = []

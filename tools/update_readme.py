@@ -39,6 +39,7 @@ DEVICE_SCRIPTS = (
 README_ROWS = (".keras", ".int8.tflite")
 README_COLUMNS = ("File", "Top-1", "Agreement", "Size", "p50, ms", "Memory", "Cold start")
 MEASURING_SCRIPTS = ("repeatability", "harness_cost", "method_soundness", "training_feed")
+SERVING_SCRIPTS = ("serving_overhead", "serving_throughput", "serving_overload", "serving_start")
 
 
 def fill(page: Path, marker: str, body: str) -> None:
@@ -116,6 +117,8 @@ def main() -> int:
         of_device = figure_table(source, DEVICE_SCRIPTS, 60)
         fill(BENCHMARKS, "device-table", of_device)
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
+        fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
+        fill(BENCHMARKS, "servers", benchmark_tables.servers(source))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
         fill(CONVERSION, "precisions", benchmark_tables.precisions(source))

@@ -16,9 +16,10 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     generate_latest,
 )
+
+from edgeclf.monitoring.histogram import Buckets, PlainHistogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -36,9 +37,9 @@ class Metrics:
             "edgeclf_requests", "Requests by route and HTTP status", ("route", "status"),
             registry=self.registry,
         )  # fmt: skip
-        self.request_seconds = Histogram(
+        self.request_seconds = PlainHistogram(
             "edgeclf_request_seconds", "From a request's first byte to its answer's last",
-            ("route",), buckets=_SECONDS, registry=self.registry,
+            "route", _SECONDS, self.registry,
         )  # fmt: skip
         self.refused = Counter(
             "edgeclf_refused", "Requests and pictures that got no answer, by the reason's code",
@@ -48,9 +49,9 @@ class Metrics:
             "edgeclf_pictures", "Pictures that were answered",
             ("model", "version"), registry=self.registry,
         )  # fmt: skip
-        self.stage_seconds = Histogram(
+        self.stage_seconds = PlainHistogram(
             "edgeclf_stage_seconds", "Seconds that a picture spent in each stage",
-            ("stage",), buckets=_SECONDS, registry=self.registry,
+            "stage", _SECONDS, self.registry,
         )  # fmt: skip
         self.waiting = Gauge(
             "edgeclf_pictures_in_service", "Pictures that wait or are being answered",
@@ -69,7 +70,7 @@ class Metrics:
             "edgeclf_certificate_timestamp_seconds", "When that was, in seconds since 1970",
             ("model", "version"), registry=self.registry,
         )  # fmt: skip
-        self._requests: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._requests: dict[tuple[str, int], tuple[Counter, Buckets]] = {}
         self._answered: dict[tuple[str, str], Counter] = {}
         self._stages = tuple(self.stage_seconds.labels(stage) for stage in _STAGES)
 

@@ -14,7 +14,10 @@ from edgeclf.service.problem import Problem
 _LOG = logging.getLogger("edgeclf.service")
 _LOOK_S = 1.0  # between two looks at the file
 # What asks for these, an orchestrator's probe, has no key; the answers name models and files.
-_OPEN = frozenset({"/healthz/live", "/healthz/ready", "/v2/health/live", "/v2/health/ready"})
+_OPEN = frozenset({
+    "/healthz/live", "/healthz/ready", "/v2/health/live", "/v2/health/ready",
+    "/", "/docs", "/docs/docs.css", "/docs/docs.js",  # name no model, and ask for a key
+})  # fmt: skip
 
 _Stamp = tuple[int, int, int]
 

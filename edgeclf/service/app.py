@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,9 +10,11 @@ from starlette.routing import Route, Router
 
 from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
+from edgeclf.service.docs_routes import DocsRoutes
 from edgeclf.service.front import Front
 from edgeclf.service.health import HealthRoutes
 from edgeclf.service.inference_protocol import InferenceProtocol
+from edgeclf.service.openapi import RouteEntry
 from edgeclf.service.predict_route import PredictRoutes
 from edgeclf.service.problem import Problem
 from edgeclf.service.repository_routes import RepositoryRoutes
@@ -22,13 +25,12 @@ _MODEL = "/v1/models/{model}"
 
 def build_app(service: Service) -> Application:
     """An application that answers for a service."""
-    classify, health = ClassifyRoute(service), HealthRoutes(service)
     protocol, repository = InferenceProtocol(service), RepositoryRoutes(service)
     predict = PredictRoutes(service)
+    classify, health, docs = ClassifyRoute(service), HealthRoutes(service), DocsRoutes(service)
     routes = [
         _route("/classify", classify, "POST"),
         *_at_version(_MODEL, "/classify", classify, "POST"),
-        _route("/", health.alive),
         _route("/healthz/live", health.live),
         _route("/healthz/ready", health.ready),
         _route("/metrics", health.metrics),
@@ -45,7 +47,14 @@ def build_app(service: Service) -> Application:
         *_at_version(_MODEL, ":classify", predict.classify, "POST"),
         *_at_version(_MODEL, "/metadata", predict.metadata),
         *_at_version(_MODEL, "", predict.status),
+        _route("/", docs.start),
+        _route(_MODEL + "/example", docs.example),
+        _route("/openapi.json", docs.openapi),
+        _route("/docs", docs.page),
+        _route("/docs/docs.css", docs.style),
+        _route("/docs/docs.js", docs.script),
     ]
+    docs.routes = [_entry(route) for route in routes]
     # A Router alone: what Starlette's application adds, errors in one form, Front does for less.
     return Front(_Routes(routes), service)
 
@@ -62,12 +71,21 @@ def _at_version(model: str, what: str, endpoint: Application, *methods: str) -> 
     )
 
 
+def _entry(route: Route) -> RouteEntry:
+    """A route as its docstring describes it; HEAD, which Starlette adds, goes without saying."""
+    assert isinstance(route.endpoint, _Endpoint)
+    methods = tuple(sorted((route.methods or set()) - {"HEAD"}))
+    return RouteEntry(route.path, methods, route.endpoint.text)
+
+
 class _Endpoint:
     """A route as an ASGI application that Starlette does not wrap, with the name it counts by."""
 
     def __init__(self, path: str, application: Application) -> None:
         self._path = path
         self._application = application
+        described = application if inspect.isroutine(application) else type(application).__call__
+        self.text = inspect.getdoc(described) or ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["edgeclf.route"] = self._path
@@ -79,8 +97,18 @@ class _Routes(Router):
 
     def __init__(self, routes: list[Route]) -> None:
         super().__init__(routes, redirect_slashes=False, default=_no_route)
+        # What has no parameters needs no search.
+        self._fixed = {
+            (method, route.path): route.app
+            for route in routes if "{" not in route.path
+            for method in route.methods or ()
+        }  # fmt: skip
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        fixed = self._fixed.get((scope["method"], scope["path"]))
+        if fixed is not None:
+            await fixed(scope, receive, send)
+            return
         scope["app"] = self  # so that Starlette raises for a wrong method, and answers nothing
         try:
             await super().__call__(scope, receive, send)

@@ -16,6 +16,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
 class Gone(Exception):  # noqa: N818 - nothing failed here
@@ -129,7 +130,7 @@ async def respond_json(
 
 def to_json(document: Any) -> bytes:
     """UTF-8; half a letter, which a file's name may hold, becomes a question mark."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return _encode(document).encode("utf-8", "replace")
 
 
 async def respond_problem(send: Send, problem: Problem) -> None:

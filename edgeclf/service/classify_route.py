@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeclf.service.answers import answer_entry, version_entry
 from edgeclf.service.asgi import Receive, Scope, Send, header, read_body, respond_json
+from edgeclf.service.explaining import check_explainable, explanation_entry
 from edgeclf.service.intake import Wanted, read_pictures, read_wanted
 from edgeclf.service.pool import Answered
 from edgeclf.service.problem import Problem
@@ -25,19 +26,22 @@ class ClassifyRoute:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Classifies the pictures of a body: an image file's bytes, a form's files, or JSON."""
         service, config = self._service, self._service.config
         start = perf_counter()
         place = scope.get("path_params") or {}
         name, number = place.get("model"), place.get("version")
         wanted = read_wanted(scope["query_string"])
-        service.catalog.find(name, number)
+        version = service.catalog.find(name, number)
+        if wanted.explain:
+            check_explainable(version)
         service.check_room()  # before a body is read that would only be thrown away
         body = await read_body(scope, receive, config.max_body_bytes)
         kind = header(scope, b"content-type") or b""
         pictures = read_pictures(kind, body, config.max_pictures)
         good = [content for content in pictures.contents if isinstance(content, bytes)]
-        version, answers = await service.answer(name, number, good, wanted, receive)
+        extra = explanation_entry if wanted.explain else None
+        version, answers = await service.answer(name, number, good, wanted, receive, extra)
         entries = _entries(pictures.contents, answers, wanted)
         if not pictures.several:
             (entry,) = entries

@@ -21,10 +21,6 @@ class HealthRoutes:
         """200 as long as the loop turns; load and models do not matter."""
         await respond_json(send, {"live": True})
 
-    async def alive(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same at ``/``, where probes that were told no path look, in KServe's words."""
-        await respond_json(send, {"status": "alive"})
-
     async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 once every model has replayed its certificate here; else 503 with what failed."""
         problems = self._service.problems()

@@ -21,6 +21,8 @@ from edgeclf.service.loading import load_engines, prove, read_version
 from edgeclf.service.pool import Answered, Extra, Pool, expire
 from edgeclf.service.telemetry import Telemetry
 
+_PATIENCE_S = 0.05  # until it is worth watching whether a client has left
+
 
 class Service:
     """Models that answer pictures, from `start` to `close`; used on one event loop's thread.
@@ -143,24 +145,18 @@ class Service:
         limit_s = self.config.deadline_s
         if wanted.timeout_s is not None:
             limit_s = min(limit_s, wanted.timeout_s)
-        waits = self.pool.pending >= self.pool.workers
         futures = self.pool.submit(
             version, images, deadline=now + limit_s, unknown=wanted.unknown, extra=extra
         )
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(limit_s, expire, futures, limit_s)
-        # Watching for a client that leaves costs a task: only where there is work to be saved.
-        watch = loop.create_task(_until_gone(receive, futures)) if waits else None
+        wait = _Wait(futures, receive, limit_s)
         try:
             answers = [await future for future in futures]
         except asyncio.CancelledError:
-            if watch is not None and watch.done() and not watch.cancelled():
+            if wait.gone:
                 raise Gone from None
             raise
         finally:
-            timer.cancel()
-            if watch is not None:
-                watch.cancel()
+            wait.end()
         for index, answered in enumerate(answers):
             self._note(version, answered)
             if self.telemetry is not None:
@@ -215,8 +211,43 @@ class Service:
         return self.catalog.problems()
 
 
-async def _until_gone(receive: Receive, futures: Sequence[asyncio.Future[Answered]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    for future in futures:
-        future.cancel()
+class _Wait:
+    """Ends the wait for answers at a deadline, and where the client leaves before.
+
+    Watching for a client that leaves costs a task, and saves work only where much is waiting: so
+    it begins after a while, and most requests never see it.
+    """
+
+    def __init__(
+        self, futures: Sequence[asyncio.Future[Answered]], receive: Receive, limit_s: float
+    ) -> None:
+        self.gone = False
+        self._futures = futures
+        self._receive = receive
+        self._limit_s = limit_s
+        self._watch: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = (
+            self._loop.call_later(limit_s, self._expire)
+            if limit_s <= _PATIENCE_S
+            else self._loop.call_later(_PATIENCE_S, self._begin_to_watch)
+        )
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _begin_to_watch(self) -> None:
+        self._timer = self._loop.call_later(self._limit_s - _PATIENCE_S, self._expire)
+        self._watch = self._loop.create_task(self._until_gone())
+
+    def _expire(self) -> None:
+        expire(self._futures, self._limit_s)
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        for future in self._futures:
+            future.cancel()
