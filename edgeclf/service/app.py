@@ -7,6 +7,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 
+from edgeclf.service.admin import admin_routes
 from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
 from edgeclf.service.front import Front
@@ -45,6 +46,7 @@ def build_app(service: Service) -> Application:
         *_at_version(_MODEL, ":classify", predict.classify, "POST"),
         *_at_version(_MODEL, "/metadata", predict.metadata),
         *_at_version(_MODEL, "", predict.status),
+        *(_route(path, endpoint, *methods) for path, endpoint, methods in admin_routes(service)),
     ]
     # A Router alone: what Starlette's application adds, errors in one form, Front does for less.
     return Front(_Routes(routes), service)
