@@ -7,15 +7,11 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.service.config import ServiceConfig
 from edgeclf.system.arguments import add_device, add_runtime
 from edgeclf.system.progress import log
-
-if TYPE_CHECKING:
-    from edgeclf.service.server import Source
 
 _DEFAULTS = ServiceConfig()
 
