@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,13 @@ class Folder:
         self._seen: dict[Path, State] = {}
         self._waiting: dict[Path, State] = {}
 
-    def look(self, *, settled: bool = False) -> tuple[list[Found], list[Path]]:
+    def look(
+        self, known: Iterable[Path] = (), *, settled: bool = False
+    ) -> tuple[list[Found], list[Path]]:
         """Looks once.
 
         Args:
+            known: Files that others have brought here, whether or not a look has found them.
             settled: Whether to take files as they are, as at the start.
 
         Returns:
@@ -72,11 +76,11 @@ class Folder:
             found.append(Found(path, model, number, state))
         new = [each for each in found if self._seen.get(each.path) != each.state]
         whole = [each for each in new if settled or self._waiting.get(each.path) == each.state]
-        gone = list(self._seen.keys() - {each.path for each in found})
+        gone = list({*self._seen, *known} - {each.path for each in found})
         self._waiting = {each.path: each.state for each in new if each not in whole}
         self._seen.update((each.path, each.state) for each in whole)
         for path in gone:
-            del self._seen[path]
+            self._seen.pop(path, None)
         return whole, gone
 
 
@@ -117,11 +121,21 @@ class Watcher:
                 trouble = ""
 
     async def _look(self, *, settled: bool = False) -> None:
-        whole, gone = await self._versions.in_loader(lambda: self._folder.look(settled=settled))
+        known = self._known()
+        whole, gone = await self._versions.in_loader(
+            lambda: self._folder.look(known, settled=settled)
+        )
         for found in whole:
             await self._introduce(found)
         for path in gone:
             await file_gone(self._versions, str(path))
+
+    def _known(self) -> list[Path]:
+        """The files of the folder that the service knows, such as those that were sent to it."""
+        catalog = self._versions.catalog
+        paths = [version.artifact.path for version in catalog]
+        paths += [Path(path) for path in catalog.refused]
+        return [p for p in paths if p is not None and p.is_relative_to(self._folder.path)]
 
     async def _introduce(self, found: Found) -> None:
         try:

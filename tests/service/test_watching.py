@@ -260,3 +260,15 @@ def test_one_that_memory_took_and_whose_file_goes_is_gone(watched: Watched) -> N
 
 async def as_coroutine(call: Callable[[], object]) -> None:
     call()
+
+
+def test_what_was_loaded_by_hand_and_never_seen_goes_with_its_file(watched: Watched) -> None:
+    http, root, look = watched
+    paths = [write(root, made(number), f"{number}.onnx") for number in "123"]
+    for path in paths:
+        http.post("/admin/models/shades/load", json={"path": path.name})
+    assert [v.number for v in http.service.catalog] == ["1", "2", "3"]
+    for path in paths[:2]:
+        path.unlink()
+    look()
+    assert [v.number for v in http.service.catalog] == ["3"] and label(http) == "dark-3"
