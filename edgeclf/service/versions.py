@@ -236,9 +236,9 @@ class Versions:
             version.artifact = dataclasses.replace(version.artifact, path=None)
 
     def _lighten(self, version: Version) -> None:
-        """Forgets a version's bytes, unless a rollback may need them or it answers."""
+        """Forgets a version's bytes, unless a rollback may need them."""
         model = self.catalog.models.get(version.model)
-        if model is None or version not in (model.current, model.previous):
+        if model is None or version is not model.previous:
             version.drop_content()
 
     def retire(self, version: Version, why: str) -> None:
@@ -308,8 +308,6 @@ class Versions:
                 return
             self.metrics.swaps.labels("unloaded").inc()
             self.retire(version, "memory was short, and it was asked for longest ago")
-            if version is not self.catalog.models[version.model].previous:
-                version.drop_content()
 
     # Proof
 

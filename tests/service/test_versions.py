@@ -207,6 +207,7 @@ def test_the_least_recently_used_leaves_when_memory_is_short(
 ) -> None:
     names = ("a", "b", "c", "d")
     paths = [write(tmp_path, artifact(name)) for name in names]
+    monkeypatch.setattr(versions, "resident_bytes", lambda: 0)
     with client(*paths[:3], memory_mb=100.0) as http:
         catalog = http.service.catalog
         loaded = lambda: sorted(v.model for v in catalog if v.engines)  # noqa: E731
