@@ -7,15 +7,11 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.service.config import ServiceConfig
 from edgeclf.system.arguments import add_device, add_runtime
 from edgeclf.system.progress import log
-
-if TYPE_CHECKING:
-    from edgeclf.service.server import Source
 
 _DEFAULTS = ServiceConfig()
 _OF_PLAN = ("rate", "p99_ms", "images", "profile")
@@ -48,6 +44,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--drain-s", type=float, default=_DEFAULTS.drain_s, metavar="S",
                       help="to go on after SIGTERM, not ready any more "
                       f"(default: {_DEFAULTS.drain_s:g})")  # fmt: skip
+    versions = parser.add_argument_group("versions")
+    versions.add_argument("--watch", dest="watch_s", type=float, default=_DEFAULTS.watch_s,
+                          metavar="S", help="between two looks for what is new in --models; 0 "
+                          f"looks once (default: {_DEFAULTS.watch_s:g})")  # fmt: skip
+    versions.add_argument("--shadow", type=float, default=_DEFAULTS.shadow, metavar="SHARE",
+                          help="of pictures that a new version answers too, unseen, before it "
+                          "may answer for its model (default: none)")  # fmt: skip
+    versions.add_argument("--shadow-pictures", type=int, default=_DEFAULTS.shadow_pictures,
+                          metavar="N", help="that it is judged by "
+                          f"(default: {_DEFAULTS.shadow_pictures})")  # fmt: skip
+    versions.add_argument("--agreement", type=float, default=_DEFAULTS.agreement, metavar="SHARE",
+                          help="with the present one, which the lower end of its 95 %% interval "
+                          f"must reach (default: {_DEFAULTS.agreement:g})")  # fmt: skip
+    versions.add_argument("--canary", type=float, default=_DEFAULTS.canary, metavar="SHARE",
+                          help="of requests that a new version answers before it gets all "
+                          "(default: none)")  # fmt: skip
+    versions.add_argument("--canary-pictures", type=int, default=_DEFAULTS.canary_pictures,
+                          metavar="N", help="that it must have answered then, none failed "
+                          f"(default: {_DEFAULTS.canary_pictures})")  # fmt: skip
+    versions.add_argument("--memory-mb", type=float, metavar="MB",
+                          help="above which versions that nobody asks for are unloaded "
+                          "(default: no limit)")  # fmt: skip
     parser.add_argument("--otel", action="store_true",
                         help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
     keys = parser.add_argument_group("keys")
@@ -118,19 +136,6 @@ def _probe(url: str) -> int:
     return 0 if problem is None else 1
 
 
-def _sources(
-    files: Sequence[str | os.PathLike[str]], models: str | os.PathLike[str] | None
-) -> list[Source]:
-    from edgeclf.service.loading import artifacts_in, named
-
-    sources = [named(os.fspath(word)) for word in files]
-    if models is not None:
-        sources += [(str(p), name, number) for p, name, number in artifacts_in(models)]
-    if not sources:
-        raise OptionError("Nothing to serve; give an artifact, or a folder of them with --models.")
-    return sources
-
-
 def serve(
     files: Sequence[str | os.PathLike[str]] = (),
     *,
@@ -159,7 +164,14 @@ def serve(
         from edgeclf.service.server import run_service
     except ModuleNotFoundError as exc:
         raise MissingDependencyError(exc.name or "starlette", "serve", "'edgeclf serve'") from exc
-    run_service(_sources(files, models), config or ServiceConfig())
+    from edgeclf.service.loading import named
+
+    config = config or ServiceConfig()
+    if models is not None:
+        config = dataclasses.replace(config, models=os.fspath(models))
+    if not files and config.models is None:
+        raise OptionError("Nothing to serve; give an artifact, or a folder of them with --models.")
+    run_service([named(os.fspath(word)) for word in files], config)
 
 
 def _plan(args: argparse.Namespace, config: ServiceConfig) -> int:

@@ -7,7 +7,8 @@ client chooses: an address that no model answers to counts as ``other``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -58,9 +59,22 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.model_info = Gauge(
-            "edgeclf_model_info", "1 for each version that is loaded",
+            "edgeclf_model_info", "1 for each version that is known",
             ("model", "version", "sha256", "precision", "runtime", "state"),
             registry=self.registry,
+        )  # fmt: skip
+        self.model_bytes = Gauge(
+            "edgeclf_model_bytes", "Size of a version's file, of those that are loaded",
+            ("model", "version"), registry=self.registry,
+        )  # fmt: skip
+        self.swaps = Counter(
+            "edgeclf_swaps", "What came of new versions and of orders: switched, promoted, rolled "
+            "back, rejected by a trial, failed to load, unloaded for want of memory",
+            ("outcome",), registry=self.registry,
+        )  # fmt: skip
+        self.shadow_agreement = Gauge(
+            "edgeclf_shadow_agreement", "Share of pictures for which a new version named the class "
+            "of the present one", ("model", "version"), registry=self.registry,
         )  # fmt: skip
         self.certificate_passed = Gauge(
             "edgeclf_certificate_passed", "Whether the last replay of the certificate held",
@@ -107,6 +121,28 @@ class Metrics:
         if counter is None:
             counter = self._answered[model, version] = self.pictures.labels(model, version)
         counter.inc()
+
+    def versions(self, rows: Iterable[tuple[tuple[str, ...], int | None]]) -> None:
+        """Shows the versions that there are, and none that there were.
+
+        Args:
+            rows: Of each: model, version, SHA-256, precision, runtime and state; and the size of
+                its file in bytes, if it is loaded.
+        """
+        self.model_info.clear()
+        self.model_bytes.clear()
+        for labels, size_bytes in rows:
+            self.model_info.labels(*labels).set(1)
+            if size_bytes is not None:
+                self.model_bytes.labels(*labels[:2]).set(size_bytes)
+
+    def forget(self, model: str, version: str) -> None:
+        """Drops the series of a version that is gone, which would else be kept for ever."""
+        self._answered.pop((model, version), None)
+        for family in (self.pictures, self.shadow_agreement, self.certificate_passed,
+                       self.certificate_timestamp):  # fmt: skip
+            with suppress(KeyError):
+                family.remove(model, version)
 
     def proof(self, model: str, version: str, passed: bool, at: float) -> None:
         """Notes the replay of a certificate, and when it was, in seconds since 1970."""

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 
+from edgeclf.service.admin import admin_routes
 from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
 from edgeclf.service.docs_routes import DocsRoutes
@@ -53,6 +54,7 @@ def build_app(service: Service) -> Application:
         _route("/docs", docs.page),
         _route("/docs/docs.css", docs.style),
         _route("/docs/docs.js", docs.script),
+        *(_route(path, endpoint, *methods) for path, endpoint, methods in admin_routes(service)),
     ]
     docs.routes = [_entry(route) for route in routes]
     # A Router alone: what Starlette's application adds, errors in one form, Front does for less.

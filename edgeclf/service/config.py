@@ -48,9 +48,23 @@ class ServiceConfig:
         replay_minutes: Between two replays of each certificate.
         otel: Whether each request is told to OpenTelemetry, as its environment variables say.
         unverified: Whether files without a certificate are served.
+        models: A folder of artifacts, or of ``MODEL/VERSION/FILE``; a damaged one in it is named
+            and the rest is served.
+        watch_s: Between two looks at that folder for what is new; 0 looks at the start alone.
+        shadow: Share of the pictures that a new version answers too, unseen, before it may answer
+            for its model; 0 asks none.
+        shadow_pictures: How many of them it is judged by.
+        agreement: What the lower end of the 95 % interval of its agreement with the present one in
+            the most probable class must reach then.
+        canary: Share of the requests that a new version answers before it gets them all.
+        canary_pictures: How many pictures it must have answered for that.
+        memory_mb: Resident memory above which versions that nobody asks for are unloaded, in
+            units of 1,000,000 bytes; None for no limit.
+        max_model_bytes: Of an artifact that is sent to be served.
 
     Raises:
-        OptionError: A number is out of its range, or the threads are more than the CPUs.
+        OptionError: A number is out of its range, the threads are more than the CPUs, or so few
+            pictures cannot show that agreement.
     """
 
     host: str = "127.0.0.1"
@@ -72,9 +86,19 @@ class ServiceConfig:
     replay_minutes: float = 10.0
     otel: bool = False
     unverified: bool = False
+    models: str | None = None
+    watch_s: float = 2.0
+    shadow: float = 0.0
+    shadow_pictures: int = 200
+    agreement: float = 0.95
+    canary: float = 0.0
+    canary_pictures: int = 200
+    memory_mb: float | None = None
+    max_model_bytes: int = 192 * 2**20
 
     def __post_init__(self) -> None:
-        least = {"port": 0, "queue": 0, "drain_s": 0, "replay_minutes": 0.01}
+        least = {"port": 0, "queue": 0, "drain_s": 0, "replay_minutes": 0.01, "watch_s": 0,
+                 "shadow": 0, "canary": 0}  # fmt: skip
         for each in fields(self):
             value = getattr(self, each.name)
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -90,6 +114,11 @@ class ServiceConfig:
                 "Make a key with 'edgeclf serve --new-key NAME --keys FILE' and serve with --keys "
                 "FILE, or listen at 127.0.0.1."
             )
+        for name in ("shadow", "canary", "agreement"):
+            if getattr(self, name) > 1:
+                raise OptionError(f"{name} is {getattr(self, name)}, a share; expected at most 1.")
+        if self.shadow:
+            self._check_shadow()
         cpus = available_cpus()
         if self.threads * self.worker_count > cpus:
             raise OptionError(
@@ -106,6 +135,17 @@ class ServiceConfig:
             raise OptionError(
                 f"max_pictures is {self.max_pictures}, and no more than {self.capacity} pictures "
                 "fit into the queue; make it longer."
+            )
+
+    def _check_shadow(self) -> None:
+        from edgeclf.metrics.statistics import wilson_interval  # numpy: not for a verb's arguments
+
+        most = wilson_interval(self.shadow_pictures, self.shadow_pictures)[0]
+        if most < self.agreement:
+            raise OptionError(
+                f"Were all of {self.shadow_pictures} pictures answered alike, that would show an "
+                f"agreement of at least {most:.4f}, and agreement is {self.agreement}. Give more "
+                "shadow_pictures, or ask for less."
             )
 
     @property

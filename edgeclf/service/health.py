@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgeclf.monitoring.metrics import CONTENT_TYPE
 from edgeclf.service.asgi import Receive, Scope, Send, respond, respond_json
 from edgeclf.service.service import Service
@@ -29,10 +31,22 @@ class HealthRoutes:
              "certificate": None if v.proof is None else v.proof.text}
             for v in self._service.catalog
         ]  # fmt: skip
+        proofs += [
+            {"model": r.model, "version": r.number, "sha256": None, "state": "refused",
+             "certificate": None, "file": Path(r.path).name, "reason": r.reason}
+            for r in self._service.catalog.refused.values()
+        ]  # fmt: skip
         document = {"ready": not problems, "problems": problems, "versions": proofs}
         await respond_json(send, document, 503 if problems else 200)
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything, for Prometheus."""
-        text = self._service.metrics.exposition()
+        metrics = self._service.metrics
+        metrics.versions(
+            ((v.model, v.number, v.sha256, v.artifact.metadata.precision,
+              "" if v.runtime is None else v.runtime.name, v.state),
+             v.size_bytes if v.engines else None)
+            for v in self._service.catalog
+        )  # fmt: skip
+        text = metrics.exposition()
         await respond(send, 200, text, content_type=CONTENT_TYPE.encode())

@@ -18,15 +18,15 @@ from edgeclf.service.config import ServiceConfig
 from edgeclf.trust.certificate import replay
 
 SUFFIXES = (".tflite", ".onnx", ".keras")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def read_version(path: str | os.PathLike[str], model: str | None = None,
+def read_version(source: str | os.PathLike[str] | bytes, model: str | None = None,
                  number: str | None = None) -> Version:  # fmt: skip
     """Reads an artifact and names it; loads nothing yet.
 
     Args:
-        path: Of the artifact.
+        source: The artifact's path, or its bytes.
         model: Its name; by default what the file says.
         number: Its version's; likewise.
 
@@ -34,14 +34,15 @@ def read_version(path: str | os.PathLike[str], model: str | None = None,
         ArtifactError: It is no artifact, or damaged.
         ServiceError: A name cannot be part of an address.
     """
-    artifact = load_artifact(path)
+    artifact = load_artifact(source)
+    whose = "The artifact" if isinstance(source, bytes) else source
     name = model or artifact.metadata.name
     version = number or artifact.metadata.version
     for word, what in ((name, "model"), (version, "version")):
         if not _NAME.fullmatch(word) or not word.strip("."):
             raise ServiceError(
-                f"{path} would be served as {what} {word!r}; expected letters, digits, '.', '_' "
-                "and '-', as it becomes part of an address. Give it a name: NAME=FILE or "
+                f"{whose} would be served as {what} {word!r}; expected up to 128 letters, digits, "
+                "'.', '_' and '-', as it becomes part of an address. Give it a name: NAME=FILE or "
                 "NAME:VERSION=FILE."
             )
     return Version(name, version, artifact)
@@ -52,22 +53,36 @@ def load_engines(version: Version, config: ServiceConfig) -> None:
 
     Raises:
         EdgeclfError: An engine cannot load it, does not answer as certified, or there is no
-            certificate and the config wants one. Nothing stays loaded then.
+            certificate and the config wants one; or its file, which is read again if need be, is
+            another one by now. Nothing stays loaded then.
     """
+    if not version.artifact.content and version.artifact.path is not None:
+        artifact = load_artifact(version.artifact.path)
+        if artifact.sha256 != version.sha256:
+            raise ServiceError(
+                f"{artifact.path} is not version {version.number} of {version.model} any more: "
+                f"its SHA-256 was {version.sha256}. Put the file back, or load what is there now."
+            )
+        version.artifact = artifact
     engines: list[Classifier] = []
     try:
         # One after another: what is loaded already is in the list when one fails.
         engines.extend(_engine(version.artifact, config) for _ in range(config.worker_count))
         version.proof = prove(version.artifact, engines, config)
     except BaseException:
-        for engine in engines:
-            with suppress(EdgeclfError):
-                engine.close()
+        close_engines(engines)
         raise
     version.engines = engines
     version.runtime = engines[0].describe()
     if config.runtime == "auto":  # what was measured is of the runtime that it chose
         version.batch = choose_runtime(version.artifact, config.device).batch
+
+
+def close_engines(engines: Iterable[Classifier]) -> None:
+    """Frees engines; one that fails to does not keep the others."""
+    for engine in engines:
+        with suppress(EdgeclfError):
+            engine.close()
 
 
 def _engine(artifact: Artifact, config: ServiceConfig) -> Classifier:
@@ -119,7 +134,7 @@ def artifacts_in(folder: str | os.PathLike[str]) -> list[tuple[Path, str | None,
         ]
         for path in sorted(root.glob("*/*/*")):
             number, model = path.parent.name, path.parent.parent.name
-            if _is_artifact(path) and not f"{number}{model}".startswith("."):
+            if _is_artifact(path) and not number.startswith(".") and not model.startswith("."):
                 found.append((path, model, number))
     except OSError as exc:
         raise ServiceError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgeclf.errors import EdgeclfError
+from edgeclf.service import steering
 from edgeclf.service.asgi import Receive, Scope, Send, read_body, respond_json
-from edgeclf.service.catalog import State, Version
+from edgeclf.service.catalog import State
 from edgeclf.service.intake import parse_json
 from edgeclf.service.keys import require_admin
 from edgeclf.service.problem import Problem
@@ -48,30 +49,20 @@ class RepositoryRoutes:
         """`POST /v2/repository/models/M/load`: its version that answers, or the last one, again."""
         require_admin(scope)
         await self._check_parameters(scope, receive)
-        model = self._service.catalog.model(scope["path_params"]["model"])
-        version = model.current or next(reversed(model.versions.values()))
-        if version.state not in ("ready", "loading"):
-            await self._load(version)
-        await respond_json(send, {})
-
-    async def _load(self, version: Version) -> None:
-        path = version.artifact.path
-        assert path is not None  # what is served was read from a file
+        name = scope["path_params"]["model"]
         try:
-            await self._service.load(path, version.model, version.number)
+            await steering.reload(self._service.versions, name)
+        except Problem:
+            raise
         except EdgeclfError as exc:
-            raise Problem(
-                400, "not_loaded", f"Model {version.model!r} cannot be loaded: {exc}"
-            ) from exc
+            raise Problem(400, "not_loaded", f"Model {name!r} cannot be loaded: {exc}") from exc
+        await respond_json(send, {})
 
     async def unload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /v2/repository/models/M/unload`: all its versions, once they owe no answer."""
         require_admin(scope)
         await self._check_parameters(scope, receive)
-        model = self._service.catalog.model(scope["path_params"]["model"])
-        for version in model.versions.values():
-            if version.state in ("ready", "failed"):
-                self._service.retire(version, "it was unloaded by hand; load it to ask it again")
+        await steering.unload(self._service.versions, scope["path_params"]["model"])
         await respond_json(send, {})
 
     async def _check_parameters(self, scope: Scope, receive: Receive) -> None:

@@ -22,6 +22,7 @@ from edgeclf.service.app import build_app
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.protocol import limited_protocol
 from edgeclf.service.service import Service
+from edgeclf.service.watching import Watcher
 from edgeclf.system.progress import log
 from edgeclf.system.words import counted
 
@@ -42,6 +43,7 @@ def run_service(sources: Sequence[Source], config: ServiceConfig) -> None:
 
     Args:
         sources: Path, model and version of each artifact; the last two None where the file says it.
+            Beside them there is the folder that the config may name.
         config: How it runs.
 
     Raises:
@@ -61,18 +63,15 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
     server = ServiceServer(service)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     failure: EdgeclfError | None = None
+    watching: asyncio.Task[None] | None = None
     try:
-        for path, model, number in sources:
-            if server.should_exit:
-                break
-            version = await service.load(path, model, number)
-            assert version.proof is not None
-            log(f"edgeclf: {version.model} {version.number} ({path}): {version.proof.text}")
+        watching = await _load(service, sources)
         if not server.should_exit:
             host, port = listener.getsockname()[:2]
             where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            models = "" if service.catalog.models else " (for models: none is there yet)"
             log(
-                f"edgeclf: ready at {where} after {perf_counter() - start:.1f} s; "
+                f"edgeclf: ready at {where}{models} after {perf_counter() - start:.1f} s; "
                 f"{counted(config.worker_count, 'worker')}, "
                 f"{counted(config.threads, 'thread')} each"
             )
@@ -80,9 +79,42 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
         failure = exc
         server.should_exit = True
     await serving
+    if watching is not None:
+        watching.cancel()
+        await asyncio.wait([watching])
     await service.close()
     if failure is not None:
         raise failure
+
+
+async def _load(service: Service, sources: Sequence[Source]) -> asyncio.Task[None] | None:
+    """Loads what it starts with: all files that were named, and what is good in the folder.
+
+    Returns:
+        What goes on watching the folder; None if nothing is to.
+    """
+    versions, config = service.versions, service.config
+    service.catalog.starting = True
+    for path, model, number in sources:
+        if service.draining:  # a signal has come meanwhile
+            return None
+        await versions.introduce(await versions.read(path, model, number), replace=False)
+    watcher = None if config.models is None else Watcher(versions, config.models)
+    if watcher is not None:
+        await watcher.start()
+    service.catalog.starting = False
+    for version in service.catalog:
+        if version.proof is not None:
+            where = version.artifact.path
+            log(f"edgeclf: {version.model} {version.number} ({where}): {version.proof.text}")
+    if watcher is not None and config.watch_s:
+        return asyncio.create_task(watcher.watch(config.watch_s))
+    if not any(version.state == "ready" for version in service.catalog):
+        raise (watcher and watcher.failure) or ServiceError(
+            f"There is no artifact in {config.models}, and it is not watched for one to come. "
+            "Put one there, or leave out --watch 0."
+        )
+    return None
 
 
 class ServiceServer(uvicorn.Server):

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 
-from edgeclf.errors import EdgeclfError
+from edgeclf.errors import EdgeclfError, InferenceError
 from edgeclf.image import ImageSource
 from edgeclf.monitoring.metrics import Metrics
 from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
-from edgeclf.service.catalog import Catalog, Version
+from edgeclf.service.catalog import Version
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
-from edgeclf.service.loading import load_engines, prove, read_version
 from edgeclf.service.pool import Answered, Extra, Pool, expire
 from edgeclf.service.telemetry import Telemetry
+from edgeclf.service.versions import Versions
 
 _PATIENCE_S = 0.05  # until it is worth watching whether a client has left
 
@@ -38,12 +37,12 @@ class Service:
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.access = Access(config.keys)
-        self.catalog = Catalog()
         self.metrics = Metrics()
         self.telemetry = Telemetry() if config.otel else None
-        self.pool = Pool(config.worker_count, config.capacity, self._settled)
+        self.versions = Versions(config, self.metrics)
+        self.catalog = self.versions.catalog
+        self.pool = Pool(config.worker_count, config.capacity, self.versions.settled)
         self.draining = False
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-loader")
         self._replaying: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -58,9 +57,7 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await self._replaying
         await asyncio.to_thread(self.pool.stop)
-        for version in list(self.catalog):
-            version.free()
-        self._loader.shutdown(wait=True)
+        await self.versions.close()
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
 
@@ -70,7 +67,10 @@ class Service:
         model: str | None = None,
         number: str | None = None,
     ) -> Version:
-        """Reads, loads and proves an artifact in the loader's thread, and lets it answer.
+        """Reads, loads and proves an artifact apart from the traffic, and lets it answer.
+
+        It answers for its model at once, or after the trial that the config asks for, if its
+        number is at least that of the one that does; one with a lower number by that number alone.
 
         Args:
             path: Of the artifact.
@@ -80,31 +80,7 @@ class Service:
         Raises:
             EdgeclfError: It cannot be served; what was served goes on.
         """
-        loop = asyncio.get_running_loop()
-        version = await loop.run_in_executor(self._loader, read_version, path, model, number)
-        self.catalog.add(version)
-        version.reason = "it is loaded and replays its certificate"
-        try:
-            await loop.run_in_executor(self._loader, load_engines, version, self.config)
-        except EdgeclfError as exc:
-            version.state, version.reason = "failed", str(exc)
-            raise
-        version.state, version.reason = "ready", ""
-        self._note_proof(version)
-        before = self.catalog.switch(version)
-        if before is not None:
-            self.retire(before, "another version answers now")
-        return version
-
-    def retire(self, version: Version, why: str) -> None:
-        """Lets a version answer what it has, and then frees it."""
-        version.state, version.reason = "draining", why
-        self._settled(version)
-
-    def _settled(self, version: Version) -> None:
-        if version.state == "draining" and version.in_flight == 0:
-            version.state = "unloaded"
-            self._loader.submit(version.free)
+        return await self.versions.introduce(await self.versions.read(path, model, number))
 
     def check_room(self) -> None:
         """Refuses a request for which there is no room, before anything is read of it.
@@ -141,6 +117,34 @@ class Service:
             Gone: The client left.
         """
         version = self.catalog.find(name, number)
+        trial = self.versions.trials.of(version.model)
+        if trial is None or trial.present is not version:
+            return version, await self._answer(version, images, wanted, receive, extra)
+        if number is None and trial.stage == "canary" and trial.takes():
+            answers = await self._answer(trial.candidate, images, wanted, receive, extra)
+            self.versions.trials.note(trial, images, answers, self._ask_unseen)
+            if not any(isinstance(each.result, InferenceError) for each in answers):
+                return trial.candidate, answers
+            version = self.catalog.find(name)  # whoever asked need not know of trials
+        answers = await self._answer(version, images, wanted, receive, extra)
+        if trial.stage == "shadow":
+            self.versions.trials.note(trial, images, answers, self._ask_unseen)
+        return version, answers
+
+    def _ask_unseen(self, version: Version, image: ImageSource) -> asyncio.Future[Answered] | None:
+        if self.pool.pending >= self.pool.workers:
+            return None
+        deadline = monotonic() + self.config.deadline_s
+        return self.pool.submit(version, [image], deadline=deadline, unknown="off")[0]
+
+    async def _answer(
+        self,
+        version: Version,
+        images: Sequence[ImageSource],
+        wanted: Wanted,
+        receive: Receive,
+        extra: Extra | None,
+    ) -> list[Answered]:
         version.used_at = now = monotonic()
         limit_s = self.config.deadline_s
         if wanted.timeout_s is not None:
@@ -161,7 +165,7 @@ class Service:
             self._note(version, answered)
             if self.telemetry is not None:
                 self.telemetry.picture(version, now, index, answered)
-        return version, answers
+        return answers
 
     def _note(self, version: Version, answered: Answered) -> None:
         result = answered.result
@@ -173,35 +177,12 @@ class Service:
         )
         self.metrics.answered(version.model, version.number)
 
-    async def replay(self, version: Version) -> None:
-        """Replays a version's certificate between requests; one that fails stops answering."""
-        loop = asyncio.get_running_loop()
-        engines = version.engines
-        try:
-            version.proof = await loop.run_in_executor(
-                self._loader, prove, version.artifact, engines, self.config
-            )
-        except EdgeclfError as exc:
-            if version.engines is engines and version.state == "ready":
-                version.state = "failed"
-                version.reason = f"its certificate does not hold here any more: {exc}"
-                version.fail_proof(str(exc))
-        else:
-            if version.engines is engines and version.state == "failed":
-                version.state, version.reason = "ready", ""
-        self._note_proof(version)
-
     async def _replay_forever(self) -> None:
         while True:
             await asyncio.sleep(self.config.replay_minutes * 60)
             for version in list(self.catalog):
                 if version.engines and version.state in ("ready", "failed"):
-                    await self.replay(version)
-
-    def _note_proof(self, version: Version) -> None:
-        if version.proof is not None and version.proof.passed is not None:
-            self.metrics.proof(version.model, version.number, version.proof.passed,
-                               version.proof.at)  # fmt: skip
+                    await self.versions.replay(version)
 
     def problems(self) -> list[dict[str, object]]:
         """What keeps it from being ready; nothing if it is."""

@@ -7,14 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from edgeclf.artifact import seal_artifact
-from support.services import artifact, serving, shade, write
+from support.services import artifact, lying, serving, shade, write
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +118,6 @@ def test_what_cannot_be_served_is_said_in_a_sentence(model: Path, tmp_path: Path
 
 
 def test_a_file_that_answers_otherwise_here_is_not_served(tmp_path: Path) -> None:
-    metadata = artifact().metadata
-    assert metadata.certificate is not None
-    images = [{**e, "artifact": e["artifact"][::-1]} for e in metadata.certificate["images"]]
-    changed = replace(metadata, certificate={**metadata.certificate, "images": images})
-    path = write(tmp_path, seal_artifact(b"", changed))
+    path = write(tmp_path, lying(artifact()))
     code, said = refused(path, "--runtime", "fake", "--port", 0)
     assert code == 1 and "does not compute the certified model" in said

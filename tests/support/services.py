@@ -51,6 +51,15 @@ def artifact(
     return seal_artifact(b"", dataclasses.replace(plain, certificate=certificate))
 
 
+def lying(made: Artifact) -> Artifact:
+    """The same with a certificate that nothing here repeats."""
+    metadata = made.metadata
+    assert metadata.certificate is not None
+    images = [{**e, "artifact": e["artifact"][::-1]} for e in metadata.certificate["images"]]
+    certificate = {**metadata.certificate, "images": images}
+    return seal_artifact(b"", dataclasses.replace(metadata, certificate=certificate))
+
+
 def write(folder: Path, made: Artifact, file: str | None = None) -> Path:
     """Stores an artifact as users have it."""
     metadata = made.metadata
@@ -76,6 +85,7 @@ def client(*paths: Path, **config: Any) -> Iterator[httpx.Client]:
             transport=transport, base_url="http://127.0.0.1", timeout=START_S
         ) as made:
             made.service = service  # type: ignore[attr-defined]
+            made.wait = wait  # type: ignore[attr-defined]
             yield made
 
 
@@ -154,6 +164,11 @@ def _started(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def run_in(made: httpx.Client, coroutine: Any) -> Any:
+    """Runs a coroutine on the loop of a client's service."""
+    return made.wait(coroutine)  # type: ignore[attr-defined]
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:
