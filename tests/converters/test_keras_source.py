@@ -74,6 +74,10 @@ INSIDE: dict[str, Callable[[], list[Any]]] = {
     "a group for each channel": lambda: [
         layers.Conv2D(4, 3), layers.Conv2D(8, 3, groups=4, strides=2, padding="same")
     ],
+    "channels of one pixel": lambda: [
+        layers.Conv2D(8, SIZE), layers.LayerNormalization(), layers.Conv2D(6, 1),
+        layers.UnitNormalization(), layers.Dense(6), layers.RMSNormalization(),
+    ],
     "names": lambda: [
         layers.Conv2D(4, 3, name="a:b"), layers.ReLU(name="_c"), layers.ReLU(name="d e.f"),
         layers.Conv2D(4, 3, name="é"), layers.ReLU(name="("), layers.ReLU(name="a_b"),
