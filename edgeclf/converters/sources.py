@@ -120,6 +120,10 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "
             f"line in the order of the output; {LABEL_FILE}."
         )
+    if model.input_range is not None:
+        source_spec = dataclasses.replace(
+            source_spec, input_range=model.input_range, mean=0.0, std=1.0
+        )
     labels, sha256 = read_labels(source_spec.labels), _hash(path, model.files)
     if len(labels) == 1:
         raise OptionError(
