@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edgeclf.converters import keras_2_file
 from edgeclf.converters.base import TensorFlowGraph
 from edgeclf.converters.readers.base import Output, only_input
 from edgeclf.errors import ArtifactError, ConversionError, mapped
@@ -40,9 +41,13 @@ def load(path: Path, *, trust: bool) -> keras.Model:
         ConversionError: It holds code and is not trusted, is quantised, was never called, or is no
             classifier of one image.
     """
-    with mapped(ArtifactError, f"Keras cannot load {path}"), _reading_keras_2():
+    with (
+        mapped(ArtifactError, f"Keras cannot load {path}"),
+        keras_2_file.readable(path) as file,
+        _reading_keras_2(),
+    ):
         try:
-            model = keras.saving.load_model(path, compile=False, safe_mode=not trust)
+            model = keras.saving.load_model(file, compile=False, safe_mode=not trust)
         except ValueError as exc:
             if "Lambda" not in str(exc) and "safe_mode" not in str(exc):
                 raise

@@ -9,6 +9,7 @@ VNNI add two products in 16 bits, and full-range values overflow there without a
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import tempfile
@@ -195,7 +196,7 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> A
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # an optimiser that gives up is logged with its traceback
     try:
-        with mapped(ConversionError, "tf2onnx cannot convert this model"):
+        with mapped(ConversionError, "tf2onnx cannot convert this model"), _keeping_transposes():
             proto, _ = tf2onnx.convert.from_function(
                 flat_function(graph, shape),
                 signature,
@@ -205,6 +206,22 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> A
     finally:
         logger.setLevel(level)
     return onnx_graph.with_public_names(onnx_import.cleaned(proto))
+
+
+@contextlib.contextmanager
+def _keeping_transposes() -> Iterator[None]:
+    """Lets tf2onnx move and remove what turns channels, but not write it as a Reshape.
+
+    It does so for maps of one pixel, and by sizes that are no longer those of what it moved there:
+    a normalisation over channels behind a convolution then answers [N, 1, C, C].
+    """
+    optimizer = _import("tf2onnx.optimizer.transpose_optimizer").TransposeOptimizer
+    original = optimizer.post_optimize_action
+    optimizer.post_optimize_action = lambda self: None
+    try:
+        yield
+    finally:
+        optimizer.post_optimize_action = original
 
 
 def _as_erf(context: Any, node: Any, name: str, args: Any) -> None:

@@ -115,6 +115,10 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
 
 def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> SourceModel:
     """What all models from elsewhere share."""
+    if model.input_range is not None:
+        source_spec = dataclasses.replace(
+            source_spec, input_range=model.input_range, mean=0.0, std=1.0
+        )
     if source_spec.labels is None:
         raise OptionError(
             f"{path} does not say what its classes are called. Add --labels labels.txt, one name a "

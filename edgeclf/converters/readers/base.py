@@ -33,6 +33,8 @@ class ForeignModel:
         format: What it was read from.
         files: What else of it lies beside its file, such as its weights.
         softmax: Whether a softmax makes its scores; None where that is not known.
+        input_range: What the bytes 0 and 255 are to its quantised input, where that is what was
+            said but for rounding.
     """
 
     graph: Graph
@@ -42,6 +44,7 @@ class ForeignModel:
     format: str
     files: Sequence[Path] = ()
     softmax: bool | None = None
+    input_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

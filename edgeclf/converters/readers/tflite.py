@@ -29,6 +29,7 @@ from edgeclf.system.quiet import first_words_of
 
 _DAMAGED = "If it came by a download, compare its size: it may be cut short."
 _OUTSIDE = 0.25  # share of an input's own range that the values given may leave out or exceed
+_ROUNDED = 1.01  # steps that its ends may be off: one, as its zero point is a whole number
 
 
 def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
@@ -52,7 +53,7 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     check_scores(answers[chosen], path)
     shape = _sizes(given)
     check_rank(shape, path)
-    _check_range(given, path, source_spec)
+    input_range = _range_of_bytes(given, path, source_spec)
     resized = _run_shape(shape, source_spec)
     batch = resized[0] or 1
     if None not in resized:  # else it is about to be asked for
@@ -70,7 +71,9 @@ def read_tflite(path: Path, source_spec: SourceSpec) -> ForeignModel:
     )
     predict = _predictor(interpreter, library, given, answers[chosen], path, batch)
     parameters = flatbuffer.parameter_count(content)
-    return ForeignModel(graph, predict, shape, parameters, "tflite", softmax=output.softmax)
+    return ForeignModel(
+        graph, predict, shape, parameters, "tflite", softmax=output.softmax, input_range=input_range
+    )
 
 
 def _run_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[int | None, ...]:
@@ -81,13 +84,22 @@ def _run_shape(shape: Sequence[int | None], source_spec: SourceSpec) -> tuple[in
     return tuple(own or size for own, size in zip(shape, said, strict=True))
 
 
-def _check_range(given: Mapping[str, Any], path: Path, source_spec: SourceSpec) -> None:
-    """Refuses what a quantised input would clip, or tell apart by a few of its steps alone."""
+def _range_of_bytes(
+    given: Mapping[str, Any], path: Path, source_spec: SourceSpec
+) -> tuple[float, float] | None:
+    """The range of a quantised input of bytes, if it is the one that was said but for rounding.
+
+    A scale of 1/127.5 and the zero point 127 are -0.996 to 1.004; said as -1 to 1, each byte falls
+    between two steps and one in two is rounded to that of its neighbour.
+
+    Raises:
+        OptionError: The input would clip what is given, or tell it apart by a few of its steps.
+    """
     scale, zero_point = given["quantization"]
     if not scale:
-        return
+        return None
     limits = np.iinfo(given["dtype"])
-    low, high = ((limit - zero_point) * scale for limit in (limits.min, limits.max))
+    low, high = (float((limit - zero_point) * scale) for limit in (limits.min, limits.max))
     ends = source_spec.normalization().apply(np.array([[0] * 3, [255] * 3], np.uint8))
     allowed = _OUTSIDE * (high - low)
     beyond = max(low - ends.min(), ends.max() - high) > allowed
@@ -97,6 +109,8 @@ def _check_range(given: Mapping[str, Any], path: Path, source_spec: SourceSpec) 
             f"mean and std make {ends.min():.4g} to {ends.max():.4g} of the bytes. Add "
             f"--input-range {low:.3g} {high:.3g}, or the mean and std that it was trained with."
         )
+    off = np.abs(ends - np.array([[low], [high]])).max() / scale
+    return (low, high) if limits.bits == 8 and off <= _ROUNDED else None
 
 
 def _predictor(
