@@ -35,7 +35,7 @@ class InferenceProtocol:
         self._release = version_of("edgeclf")
 
     async def server(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`GET /v2`: what this is, and what it can."""
+        """What this is, and which extensions it has."""
         config = self._service.config
         await respond_json(send, {
             "name": "edgeclf",
@@ -45,7 +45,7 @@ class InferenceProtocol:
         })  # fmt: skip
 
     async def model(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`GET /v2/models/M[/versions/V]`: its tensors, and what its file says."""
+        """A model's tensors, and what its file says."""
         name, number = addressed(scope)
         version = self._service.catalog.find(name, number)
         versions = self._service.catalog.model(name).versions
@@ -61,12 +61,12 @@ class InferenceProtocol:
         })  # fmt: skip
 
     async def model_ready(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`GET /v2/models/M[/versions/V]/ready`: 200, or 503 with what keeps it from being so."""
+        """200 if the model can answer, or 503 with what keeps it from it."""
         version = self._service.catalog.find(*addressed(scope))
         await respond_json(send, {"name": version.model, "version": version.number, "ready": True})
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v2/models/M[/versions/V]/infer`."""
+        """Answers files or pixels, in JSON or binary, by the Open Inference Protocol."""
         service = self._service
         version, body = await read_whole(service, scope, receive)
         document, rest = split_body(body, header(scope, HEADER_LENGTH))

@@ -39,7 +39,7 @@ class PredictRoutes:
         self._service = service
 
     async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v1/models/M[/versions/V]:predict`: the probabilities of each picture."""
+        """The probabilities of each picture, as TensorFlow Serving answers."""
         version, document = await self._read(scope, receive, _PREDICT)
         entries, key = _instances(document)
         spec = version.artifact.metadata.image
@@ -49,7 +49,7 @@ class PredictRoutes:
         await _respond(scope, send, version, {key: rows})
 
     async def classify(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v1/models/M[/versions/V]:classify`: labels and probabilities of each picture."""
+        """Labels and probabilities of each picture, as TensorFlow Serving answers."""
         version, document = await self._read(scope, receive, _CLASSIFY)
         entries = document.get("examples")
         if not isinstance(entries, list) or not entries:
@@ -61,7 +61,7 @@ class PredictRoutes:
         await _respond(scope, send, version, {"results": results})
 
     async def status(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`GET /v1/models/M[/versions/V]`: the state of its versions; `ready` is KServe's."""
+        """The state of a model's versions; `ready` is what KServe asks."""
         versions = self._known(scope)
         await respond_json(send, {
             "name": versions[0].model,
@@ -80,7 +80,7 @@ class PredictRoutes:
         })  # fmt: skip
 
     async def metadata(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`GET /v1/models/M[/versions/V]/metadata`: its signature, and what its file says."""
+        """A model's signature, and what its file says."""
         version = self._service.catalog.find(*addressed(scope))
         metadata = version.artifact.metadata
         signature = {

@@ -35,7 +35,7 @@ class RepositoryRoutes:
         self._service = service
 
     async def index(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v2/repository/index`: every version with its state; ``ready`` asks for those."""
+        """Every version with its state; ``ready`` in the body asks for those that are."""
         document = await self._document(scope, receive)
         only = document.get("ready", False)
         if not isinstance(only, bool):
@@ -46,7 +46,7 @@ class RepositoryRoutes:
         ])  # fmt: skip
 
     async def load(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v2/repository/models/M/load`: its version that answers, or the last one, again."""
+        """Loads a model's version that answers, or the last one, again."""
         require_admin(scope)
         await self._check_parameters(scope, receive)
         name = scope["path_params"]["model"]
@@ -59,7 +59,7 @@ class RepositoryRoutes:
         await respond_json(send, {})
 
     async def unload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v2/repository/models/M/unload`: all its versions, once they owe no answer."""
+        """Frees all versions of a model once they owe no answer."""
         require_admin(scope)
         await self._check_parameters(scope, receive)
         await steering.unload(self._service.versions, scope["path_params"]["model"])
