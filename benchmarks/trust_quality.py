@@ -19,7 +19,7 @@ import io
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -60,8 +60,8 @@ def main() -> int:
             ask(classifier, [load_image(path, spec) for path in photos.paths], photos.targets)
             for photos in (known, train)
         )
-        far = ask(classifier, list(far_images(spec)))
-        near = ask(classifier, list(near_images(known, spec)))
+        far = ask_strangers(classifier, far_images(spec))
+        near = ask_strangers(classifier, near_images(known, spec))
     assert answers.pooled is not None
     floor = floor_of(artifact.metadata.precision)
     rounds = [one_half(seed, answers, trained, far, near, floor) for seed in range(HALVES)]
@@ -76,6 +76,12 @@ def main() -> int:
         f"{len(far.probabilities)} far and {len(near.probabilities)} near unknown pictures"
     )
     return finish(__file__, figures, method, args.write, scores_taken=dict(taken), file=args.file)
+
+
+def ask_strangers(classifier: Classifier, images: Iterable[np.ndarray]) -> Answers:
+    """The answers to pictures of none of the classes."""
+    pictures = list(images)
+    return ask(classifier, pictures, np.full(len(pictures), -1))
 
 
 def far_images(spec: ImageSpec) -> Iterator[np.ndarray]:
