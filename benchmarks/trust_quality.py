@@ -16,21 +16,19 @@ the one that is counted, so the interval that it has to be in counts both.
 from __future__ import annotations
 
 import io
-import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from conversion_quality import crop
 from conversion_quality import photos as package_photos
 from PIL import Image
-from shared import PHOTOS, Figure, finish, interleaved_ms, medians, parse
+from shared import PHOTOS, Figure, finish, parse
 
 from edgeclf import Classifier, ImageSpec, load_image
-from edgeclf.artifact import Artifact, load_artifact, seal_artifact
+from edgeclf.artifact import load_artifact
 from edgeclf.datasets.photos import Photos, find_photos
 from edgeclf.inference.confidence import Confidence, confidences, set_scores
 from edgeclf.metrics.reliability import auroc, calibration_error
@@ -42,8 +40,6 @@ from edgeclf.trust.temperature import floor_of
 HALVES, SPLITS = 50, 100
 CROPS, PLAIN, CORNERS = 300, 60, 120
 CORNER = 0.3  # of a photo's side
-LIMIT_MS = 0.05
-SIZES_KB = {192: 12, 1280: 60}  # by the number of features
 
 
 def main() -> int:
@@ -62,13 +58,10 @@ def main() -> int:
         )
         far = ask_strangers(classifier, far_images(spec))
         near = ask_strangers(classifier, near_images(known, spec))
-    assert answers.pooled is not None
     floor = floor_of(artifact.metadata.precision)
     rounds = [one_half(seed, answers, trained, far, near, floor) for seed in range(HALVES)]
     taken = Counter(each.pop("score") for each in rounds)
-    (trust, *_) = [each.pop("trust") for each in rounds]
-    figures = [*spread(rounds), *coverage(answers), *cost(artifact, trust)]
-    figures.append(size(trust, answers.pooled.shape[1]))
+    figures = [*spread(rounds), *coverage(answers)]
     print(f"scores taken in {HALVES} halves: {dict(taken)}")
     method = (
         f"{HALVES} random halves of {len(known)} photos, of which "
@@ -134,7 +127,6 @@ def one_half(
     certain = confidences(others.probabilities, confidence.temperature, floor)
     strangers = far.subset(~far_fitted)
     return {
-        "trust": trust,
         "score": trust["novelty"]["score"],
         "temperature": confidence.temperature,
         "calibration error before": calibration_error(others.probabilities.max(axis=1), correct),
@@ -244,41 +236,6 @@ def coverage(known: Answers) -> Iterator[Figure]:
                  int((np.abs(found["bare"] - 0.9) <= both).sum()), at_least=90)  # fmt: skip
     yield Figure("splits where that is within the interval of one half",
                  int((np.abs(found["bare"] - 0.9) <= one).sum()))  # fmt: skip
-
-
-def size(trust: dict[str, Any], channels: int) -> Figure:
-    kilobytes = len(json.dumps(trust)) / 1e3
-    limit = next((limit for most, limit in SIZES_KB.items() if channels <= most), None)
-    return Figure(
-        f"what was fitted to {channels} features, as JSON", kilobytes, "kB", at_most=limit
-    )
-
-
-def cost(artifact: Artifact, trust: dict[str, Any]) -> Iterator[Figure]:
-    """What confidence, unknown and a set add to a call, in turns with the file without them."""
-    metadata = artifact.metadata
-    plain = seal_artifact(artifact.content, replace(metadata, trust=None, certificate=None))
-    full = seal_artifact(artifact.content, replace(metadata, trust=trust, certificate=None))
-    spec = metadata.image
-    image = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
-    confidence = Confidence.of(full)
-    assert confidence is not None
-    with Classifier(plain, threads=1) as bare, Classifier(full, threads=1) as trusting:
-        rows, features = trusting.features(image[np.newaxis])
-        calls = {
-            "bare": lambda: bare.classify(image),
-            "off": lambda: trusting.classify(image, unknown="off"),
-            "flag": lambda: trusting.classify(image),
-            "judge": lambda: confidence.judge(rows, features),
-            "set": lambda: confidence.sets.members(rows[0].tolist(), 0.9),
-        }
-        times = medians(interleaved_ms(calls, rounds=400, burst=5))
-    yield Figure("confidence, novelty and a set by themselves", times["judge"] + times["set"], "ms",
-                 at_most=LIMIT_MS)  # fmt: skip
-    yield Figure("a call without the features, over one of a plain file",
-                 times["off"] - times["bare"], "ms")  # fmt: skip
-    yield Figure("a call with all of it, over one of a plain file", times["flag"] - times["bare"],
-                 "ms", note=f"of {times['bare']:.3f} ms")  # fmt: skip
 
 
 if __name__ == "__main__":
