@@ -29,7 +29,7 @@ import numpy as np
 from conversion_quality import crop
 from conversion_quality import photos as package_photos
 from PIL import Image
-from shared import PHOTOS, ROOT, Figure, finish, parse, results_path
+from shared import PHOTOS, ROOT, Figure, finish, parse
 from trust_quality import ask_strangers, far_images, half_of, near_images, unknowns
 
 import edgeclf
@@ -40,7 +40,6 @@ from edgeclf.image import ImageSpec
 from edgeclf.inference.confidence import Confidence, confidences
 from edgeclf.metrics.reliability import calibration_error
 from edgeclf.reporting.markdown import markdown_table
-from edgeclf.system import files
 from edgeclf.training.stages import Stages
 from edgeclf.trust.calibration import Answers, ask, fit_trust
 from edgeclf.trust.prediction_sets import contained
@@ -73,12 +72,11 @@ def main() -> int:
         stages.run("photos", partial(write_set, write, folder), settings=[TRAIN, EVAL, UNKNOWN],
                    inputs=[], outputs=[folder / "photos.txt"])  # fmt: skip
         for model in train(folder, stages):
-            rows += [{"data": name, **row} for row in measure_all(model, folder)]
+            rows += [
+                {"data": name, "unknown": verdict(row), **row} for row in measure_all(model, folder)
+            ]
     columns, lines = table(rows)
-    written = markdown_table(columns, lines, 3)
-    print(written)
-    if args.write:
-        files.write_text(results_path(args.write, __file__, "md"), written + "\n")
+    print(markdown_table(columns, lines, 3))
     method = (
         f"{HALVES} random halves; mean, and 5 % and 95 % of the halves; a file fails where it "
         f"recognises less than {FAILS:.0%} of the unknown"
@@ -261,7 +259,7 @@ def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     columns = ["data", "file", "unknown", "top-1", *shares]
     lines = [
         [
-            f"{row['data']} {row['model']}", row["file"], verdict(row), f"{row['top-1']:.3f}",
+            f"{row['data']} {row['model']}", row["file"], row["unknown"], f"{row['top-1']:.3f}",
             *(written(row[name], digits) for name, digits in shares.items()),
         ]
         for row in rows
