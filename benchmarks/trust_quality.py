@@ -10,12 +10,16 @@ photos, without a mug or with its edge.
     python benchmarks/trust_quality.py
 
 Coverage of sets is over 100 splits. It varies with both halves, the one that sets the quantile and
-the one that is counted, so the interval that it has to be in counts both.
+the one that is counted, so the interval that it has to be in counts both; beside the count stands
+the one that exact quantiles have in the mean (beta-binomial; Vovk, "Conditional validity of
+inductive conformal predictors", 2012). Beside the calibration error stands that of a forecaster who
+is right exactly as often as it says: what so few photos show where nothing is wrong.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -131,6 +135,9 @@ def one_half(
         "temperature": confidence.temperature,
         "calibration error before": calibration_error(others.probabilities.max(axis=1), correct),
         "calibration error": calibration_error(certain, correct),
+        "calibration error of a perfect forecaster": statistics.mean(
+            calibration_error(certain, rng.random(len(certain)) < certain) for _ in range(20)
+        ),
         **unknowns(confidence, others, strangers, near, ""),
         **unknowns(without, others, strangers, near, ", without train photos"),
         **each_score(trained, others, strangers, near),
@@ -217,14 +224,18 @@ def coverage(known: Answers) -> Iterator[Figure]:
         inside = contained(record, rows, 0.9)
         held["sets"].append(float(inside[place].mean()))
         sizes.append(float(inside.sum(axis=1).mean()))
-        limits = next(e["quantiles"] for e in record["levels"] if e["coverage"] == 0.9)
         scores = set_scores(rows, record["score"], record["penalty"])[place]
-        limits = np.broadcast_to(limits, rows.shape[1])
+        limits = np.broadcast_to(limits_of(record), rows.shape[1])
         held["bare"].append(float((scores <= limits[right]).mean()))
     count = len(known.targets) // 2
     both = 1.96 * np.sqrt(0.9 * 0.1 * 2 / count)
     one = 1.96 * np.sqrt(0.9 * 0.1 / count)
     found = {name: np.array(shares) for name, shares in held.items()}
+    # Where each class has its own quantile, each brings its own chance.
+    halves = [count] if len(limits_of(record)) == 1 else np.bincount(right).tolist()
+    law = law_of_coverage(halves)
+    shares = np.arange(count + 1) / count
+    fair = {width: 100 * float(law[np.abs(shares - 0.9) <= width].sum()) for width in (both, one)}
     yield Figure("coverage of sets of 90 %, mean of the splits", float(found["sets"].mean()),
                  at_least=0.9, note=f"5 % {np.percentile(found['sets'], 5):.3f}")  # fmt: skip
     yield Figure("size of sets of 90 %, mean", statistics.mean(sizes), "labels")
@@ -233,9 +244,32 @@ def coverage(known: Answers) -> Iterator[Figure]:
     yield Figure("coverage of the quantile alone (sets may be empty), mean",
                  float(found["bare"].mean()))  # fmt: skip
     yield Figure("splits where that is within the interval of both halves",
-                 int((np.abs(found["bare"] - 0.9) <= both).sum()), at_least=90)  # fmt: skip
+                 int((np.abs(found["bare"] - 0.9) <= both).sum()), at_least=90,
+                 note=f"exact quantiles have {fair[both]:.0f} in the mean")  # fmt: skip
     yield Figure("splits where that is within the interval of one half",
-                 int((np.abs(found["bare"] - 0.9) <= one).sum()))  # fmt: skip
+                 int((np.abs(found["bare"] - 0.9) <= one).sum()),
+                 note=f"exact quantiles have {fair[one]:.0f} in the mean")  # fmt: skip
+
+
+def limits_of(record: dict[str, Any]) -> list[float]:
+    """The quantiles for 90 %: one, or one a class."""
+    limits: list[float] = next(e["quantiles"] for e in record["levels"] if e["coverage"] == 0.9)
+    return limits
+
+
+def law_of_coverage(halves: list[int]) -> np.ndarray:
+    """How probable it is that exact quantiles hold 0, 1, ... of all photos.
+
+    Args:
+        halves: For each quantile, how many photos set it, and as many again are counted.
+    """
+    from scipy.stats import betabinom
+
+    law = np.ones(1)
+    for half in halves:
+        rank = math.ceil(round((half + 1) * 0.9, 9))
+        law = np.convolve(law, betabinom(half, rank, half + 1 - rank).pmf(np.arange(half + 1)))
+    return law
 
 
 if __name__ == "__main__":
