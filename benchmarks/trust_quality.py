@@ -164,8 +164,9 @@ def each_score(trained: Answers, others: Answers, far: Answers, near: Answers) -
     """The AUROC of every score, whichever was taken."""
     found = {}
     classes = trained.probabilities.shape[1]
-    for name in (*novelty.FEATURE_SCORES, "confidence"):
-        stored = novelty.fit_score(name, trained.pooled, trained.targets, classes)
+    names = (*novelty.FEATURE_SCORES, "confidence")
+    fitted = novelty.fit_scores(names, trained.pooled, trained.targets, classes)
+    for name, stored in fitted.items():
         known, *unknown = (
             novelty.scores_of(stored, each.pooled, each.probabilities.max(axis=1))
             for each in (others, far, near)

@@ -134,7 +134,7 @@ def beyond(folder: Path) -> str:
     """How calibration held on other data: the int8 TFLite files, then the others in short."""
     parts = []
     for document in _documents(folder, "trust_beyond"):
-        rows = document["rows"]
+        rows = sorted(document["rows"], key=lambda row: list(DATA_SETS).index(row["data"]))
         lines = [
             (
                 f"{DATA_SETS[row['data']]}; {row['model']}",
