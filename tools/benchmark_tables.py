@@ -36,6 +36,15 @@ CAUSES["ONNX Runtime, Pillow: memory"] = (
     "mugs-teacher.fp32.onnx, measured by letting go of them)"
 )
 UNKNOWN = "cause not found out"
+DATA_SETS = {
+    "mugs": "mugs, near their corners",
+    "scenes": "drawn scenes, near two kinds never taught",
+    "digits": "handwritten digits, near 8 and 9, never taught",
+    "photos": "crops of package photos, near other photos, far the mugs",
+}
+ERRORS = ("error before", "error after")
+SHARES = ("false unknowns", "recall far", "recall near")
+AUROCS = ("AUROC far", "AUROC near")
 
 
 def peers(folder: Path) -> str:
@@ -145,6 +154,59 @@ def waiting(folder: Path) -> str:
         lines = [(way, *of.values()) for way, of in cells.items()]
         parts += [markdown_table(columns, lines, 1), _where(document)]
     return "\n\n".join(parts)
+
+
+def beyond(folder: Path) -> str:
+    """How calibration held on other data: the int8 TFLite files, then the others in short."""
+    parts = []
+    for document in _documents(folder, "trust_beyond"):
+        rows = sorted(document["rows"], key=lambda row: list(DATA_SETS).index(row["data"]))
+        lines = [
+            (
+                f"{DATA_SETS[row['data']]}; {row['model']}",
+                row["unknown"],
+                text.percent(row["top-1"]),
+                *(_spread(row[name]) for name in ERRORS),
+                *(_share(row[name]) for name in SHARES),
+                *(_spread(row[name]) for name in AUROCS),
+                f"{_share(row['held'])}, {row['size'][0]:.2f}",
+            )
+            for row in rows if row["file"] == "int8.tflite"
+        ]  # fmt: skip
+        columns = ("Data; network", "Unknown", "Top-1", "Calibration error before", "After",
+                   "False unknowns", "Far recognised", "Near recognised", "AUROC far",
+                   "AUROC near", "Sets of 90 % held, labels")  # fmt: skip
+        parts += [markdown_table(columns, lines, 2)]
+        lines = [
+            (
+                f"{row['data']}, {row['model']}",
+                row["file"],
+                text.percent(row["top-1"]),
+                _spread(row["error after"]),
+                *(_share(row[name]) for name in SHARES),
+                f"{row['AUROC far'][0]:.3f}, {row['AUROC near'][0]:.3f}",
+                _share(row["held"]),
+            )
+            for row in rows if row["file"] != "int8.tflite"
+        ]  # fmt: skip
+        columns = ("Data, network", "File", "Top-1", "Calibration error after", "False unknowns",
+                   "Far recognised", "Near recognised", "AUROC far, near",
+                   "Sets of 90 % held")  # fmt: skip
+        parts += ["The other files of the same networks:", markdown_table(columns, lines, 2)]
+        parts += [_where(document)]
+    return "\n\n".join(parts)
+
+
+def _spread(figures: Sequence[float]) -> str:
+    """A mean, and 5 to 95 % where these differ from it in what is shown."""
+    mean, low, high = (f"{figure:.3f}" for figure in figures)
+    return mean if low == high == mean else f"{mean} ({low} to {high})"
+
+
+def _share(figures: Sequence[float]) -> str:
+    """The same of shares, in per cent."""
+    mean, low, high = (f"{100 * figure:.1f}".removesuffix(".0") for figure in figures)
+    return f"{mean} %" if low == high == mean else f"{mean} % ({low} to {high})"
 
 
 def _documents(folder: Path, script: str) -> Iterator[dict[str, Any]]:

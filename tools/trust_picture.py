@@ -1,6 +1,6 @@
 """The picture of a mug, of something else and of an explanation that README and docs show.
 
-python tools/trust_picture.py runs/demo/mugs-teacher.int8.tflite docs/images/trust.png
+python tools/trust_picture.py runs/demo/mugs.int8.tflite docs/images/trust.png
 
 The other thing is a street drawn by examples/scenes_distillation. The file must be calibrated.
 """
@@ -8,6 +8,7 @@ The other thing is a street drawn by examples/scenes_distillation. The file must
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ def words_for(answer: edgeclf.Prediction) -> str:
     said = f"“{answer.label}” by {answer.probability:.2f}"
     if answer.unknown:
         return f"unknown\n(the network says {said})"
-    return f"{answer.label}, {answer.confidence:.0%} sure\n(the network says {said})"
+    percent = math.floor(100 * (answer.confidence or 0))  # nothing is ever 100 % sure
+    return f"{answer.label}, {percent}% sure\n(the network says {said})"
 
 
 def main() -> int:

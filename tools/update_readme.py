@@ -29,7 +29,9 @@ from edgeclf.reporting.tables import table_parts
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
-CONVERSION, RUNTIMES = ROOT / "docs" / "conversion.md", ROOT / "docs" / "runtimes.md"
+CONVERSION, RUNTIMES, TRUST = (
+    ROOT / "docs" / f"{name}.md" for name in ("conversion", "runtimes", "trust")
+)
 # Scripts in the order of the table.
 DEVICE_SCRIPTS = (
     "call_overhead", "features_cost", "peers", "batch_throughput", "device_memory",
@@ -123,6 +125,7 @@ def main() -> int:
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
         fill(CONVERSION, "precisions", benchmark_tables.precisions(source))
         fill(RUNTIMES, "waiting", benchmark_tables.waiting(source))
+        fill(TRUST, "beyond", benchmark_tables.beyond(source))
     else:
         results = json.loads(source.read_text(encoding="utf-8"))
         summary = summarize(results)

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from edgeclf.artifact.features import Features
 from edgeclf.artifact.metadata import FORMAT_VERSION, Format, Metadata
 from edgeclf.artifact.onnx_metadata import check_whole, read_entries, without_ours, write_entry
 from edgeclf.artifact.zip import read_members, read_stored
@@ -78,6 +79,15 @@ class Artifact:
     def sha256(self) -> str:
         """SHA-256 of the file, hex: what any tool gives for it."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @cached_property
+    def features(self) -> Features:
+        """The member `Metadata.features`, read once.
+
+        Raises:
+            ArtifactError: The file has none, or it is not what the format says.
+        """
+        return Features.of(self.metadata)
 
     @property
     def seal(self) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from edgeclf.artifact import Features
 from edgeclf.datasets.photos import Photos
 from edgeclf.errors import DataError
 from edgeclf.explanation.cam import class_activation, enlarged
@@ -103,7 +102,7 @@ def correlation(one: Float32Array, other: Float32Array) -> float:
 def _shuffled_head(classifier: Classifier, rng: np.random.Generator) -> Float32Array | None:
     if classifier.artifact.metadata.features is None:
         return None
-    head = Features.of(classifier.artifact.metadata).head
+    head = classifier.artifact.features.head
     return None if head is None else rng.permuted(head, axis=0)
 
 

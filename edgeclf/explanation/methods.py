@@ -171,7 +171,7 @@ def _method(
         raise OptionError(f"{passes} passes make no map; expected at least {_FEWEST_PASSES}.")
     if method == "rise" or (method is None and metadata.features is None):
         return "rise", None
-    features = Features.of(metadata)
+    features = classifier.artifact.features
     if method == "cam" and features.head is None:
         raise OptionError(
             f"The file of {metadata.name} has no dense layer that reads the mean of its features, "

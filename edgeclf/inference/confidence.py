@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.artifact import Artifact, Features
+from edgeclf.artifact import Artifact
 from edgeclf.errors import ArtifactError, OptionError
 from edgeclf.runtimes.base import Float32Array
 
@@ -205,7 +205,7 @@ class Confidence:
         if metadata.trust is None:
             return None
         try:
-            channels = None if metadata.features is None else Features.of(metadata).shape[2]
+            channels = None if metadata.features is None else artifact.features.shape[2]
             return cls(metadata.trust, channels, len(metadata.labels))
         except (KeyError, TypeError, ValueError, OverflowError) as exc:
             raise ArtifactError(

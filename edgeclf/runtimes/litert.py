@@ -95,7 +95,7 @@ class LiteRTRuntime:
         maps: list[npt.NDArray[Any]] = []
         with self._lock:
             if self._features is None:
-                features = Features.of(self._artifact.metadata)
+                features = self._artifact.features
                 if self._engine is not None:
                     self._engine = self._load(with_features_output(self._artifact))
                 self._features = features
@@ -171,7 +171,12 @@ class _Interpreter:
         """The features of the image that was answered last, as the numbers they stand for."""
         values: npt.NDArray[Any] = self._interpreter.get_tensor(self._features["index"])
         scale, zero_point = self._features["quantization"]
-        return (values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values
+        if not scale:
+            return values
+        found = values.astype(np.float32)
+        found -= zero_point
+        found *= np.float32(scale)
+        return found
 
 
 class _CompiledModel:

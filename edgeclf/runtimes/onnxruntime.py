@@ -139,7 +139,7 @@ class OnnxRuntime:
         """See `edgeclf.runtimes.base.features_of`; from its first call on, `run` is of it too."""
         with self._lock:
             if self._features is None:
-                features = Features.of(self._artifact.metadata)
+                features = self._artifact.features
                 if self._session is not None:
                     self._session = self._create_session(with_features_output(self._artifact))
                 self._features = features

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import pack, unpack_from
 
-from edgeclf.artifact import Artifact, Features
+from edgeclf.artifact import Artifact
 from edgeclf.artifact.protobuf import read_fields, write_bytes
 from edgeclf.errors import ArtifactError, mapped
 
@@ -22,7 +22,7 @@ def with_features_output(artifact: Artifact) -> bytes:
         ArtifactError: The file does not say where its features are, or its graph has no tensor of
             that name.
     """
-    features = Features.of(artifact.metadata)
+    features = artifact.features
     edit = tflite_with_output if artifact.format == "tflite" else onnx_with_output
     with mapped(ArtifactError, "The model cannot be edited to give its features"):
         model = edit(artifact.model_content, features.tensor.encode())
@@ -33,7 +33,7 @@ def with_features_output(artifact: Artifact) -> bytes:
 
 def no_such_tensor(artifact: Artifact) -> ArtifactError:
     """What to raise where the graph has no tensor, or layer, of the name in the metadata."""
-    tensor = Features.of(artifact.metadata).tensor
+    tensor = artifact.features.tensor
     return ArtifactError(
         f"The file of {artifact.metadata.name} says that its features are in {tensor!r}, but there "
         "is no such tensor in its graph: the model was changed. Convert it again."

@@ -126,7 +126,7 @@ class TensorFlowRuntime:
         """See `edgeclf.runtimes.base.features_of`."""
         with self._lock:
             if self._features is None:
-                features = Features.of(self._artifact.metadata)
+                features = self._artifact.features
                 if self._model is not None:
                     self._tapped = self._compiled(self._with_features(features))
                 self._features = features

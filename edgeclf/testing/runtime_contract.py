@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from edgeclf.artifact import Artifact, Features, Format, load_artifact
+from edgeclf.artifact import Artifact, Format, load_artifact
 from edgeclf.errors import EdgeclfError, InferenceError, RuntimeLoadError, VerificationError
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes import (
@@ -259,7 +259,7 @@ def check_features(load: Load, artifact: Artifact) -> None:
         run: Any = getattr(runtime, "run_with_features", None)
         if run is None or artifact.metadata.features is None:
             return
-        images, shape = pictures(artifact, 3), Features.of(artifact.metadata).shape
+        images, shape = pictures(artifact, 3), artifact.features.shape
         expected = runtime.run(images)
         for count in (3, 0):
             probabilities, features = run(images[:count])

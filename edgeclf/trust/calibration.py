@@ -81,16 +81,12 @@ def fit_trust(
     names = (*novelty.FEATURE_SCORES, "confidence") if known.pooled is not None else ("confidence",)
     basis = known if trained is None else trained
     directions = novelty.directions_for(len(basis.targets))
-    fitted = {
-        name: novelty.fit_score(name, basis.pooled, basis.targets, classes, directions)
-        for name in names
-    }
-    scores = {
-        name: novelty.held_out_scores(name, known.pooled, certain(known), known.targets, classes)
+    fitted = novelty.fit_scores(names, basis.pooled, basis.targets, classes, directions)
+    scores = (
+        novelty.held_out_scores(names, known.pooled, certain(known), known.targets, classes)
         if trained is None
-        else novelty.scores_of(fitted[name], known.pooled, certain(known))
-        for name in names
-    }
+        else {n: novelty.scores_of(fitted[n], known.pooled, certain(known)) for n in names}
+    )
     others = None if unknown is None else {
         name: novelty.scores_of(fitted[name], unknown.pooled, certain(unknown)) for name in names
     }  # fmt: skip

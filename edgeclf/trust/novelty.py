@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,55 +24,66 @@ _LEAST_SCORE = 1e-6  # a threshold below it tells rounding from rounding
 Targets = npt.NDArray[np.integer]
 
 
-def fit_score(
-    score: str,
+def fit_scores(
+    names: Sequence[str],
     pooled: Float32Array | None,
     targets: Targets,
     classes: int,
     directions: int = DIRECTIONS,
-) -> dict[str, Any]:
-    """What a score needs to know of the known, as the file stores it, without a threshold.
+) -> dict[str, dict[str, Any]]:
+    """What each score needs to know of the known, as the file stores it, without a threshold.
 
     Args:
-        score: ``residual``: mean and principal directions of the unit features;
+        names: ``residual``: mean and principal directions of the unit features;
             ``scaled_residual``: their median length too. ``cosine``: the mean of each class.
             ``confidence``: nothing.
-        pooled: float32 [N, c], the pooled features; None for ``confidence``.
+        pooled: float32 [N, c], the pooled features; None where there is ``confidence`` alone.
         targets: [N], the right classes.
         classes: How many there are.
         directions: How many principal ones; at most one less than channels, and see
             `directions_for`.
     """
-    if score == "confidence" or pooled is None:
-        return {"score": "confidence"}
-    long = lengths(pooled)
-    units = pooled / long[:, np.newaxis]
-    if score == "cosine":
-        means = np.stack([units[targets == k].mean(axis=0) for k in range(classes)])
-        rows = means / np.linalg.norm(means, axis=1, keepdims=True)
-    else:
-        mean = units.mean(axis=0, dtype=np.float64)
-        offsets = units - mean
-        count = min(directions, units.shape[1] - 1)
-        rows = np.vstack([mean, _directions(offsets)[:count]])
+    fitted: dict[str, dict[str, Any]] = {"confidence": {"score": "confidence"}}
+    if pooled is not None:
+        long = lengths(pooled)
+        units = pooled / long[:, np.newaxis]
+        if "cosine" in names:
+            means = np.stack([units[targets == k].mean(axis=0) for k in range(classes)])
+            rows = means / np.linalg.norm(means, axis=1, keepdims=True)
+            fitted["cosine"] = {"score": "cosine", **_stored(rows)}
+        if "residual" in names or "scaled_residual" in names:
+            mean = units.mean(axis=0, dtype=np.float64)
+            count = min(directions, units.shape[1] - 1)
+            subspace = _stored(np.vstack([mean, _directions(units - mean, count)]))
+            length = {"length": float(np.median(long))}
+            fitted["residual"] = {"score": "residual", **subspace}
+            fitted["scaled_residual"] = {"score": "scaled_residual", **length, **subspace}
+    return {name: fitted[name] for name in names}
+
+
+def _stored(rows: Floats) -> dict[str, str]:
+    """Rows as int8 with a scale each, as the file stores them."""
     scale = (np.abs(rows).max(axis=1) / 127).astype("<f4")
     scale[scale == 0] = 1
     stored = np.round(rows / scale[:, np.newaxis]).astype(np.int8)
-    length = {"length": float(np.median(long))} if score == "scaled_residual" else {}
     return {
-        "score": score,
-        **length,
         "basis": base64.b64encode(stored.tobytes()).decode(),
         "scale": base64.b64encode(scale.tobytes()).decode(),
     }
 
 
-def _directions(offsets: Floats) -> Floats:
-    """The principal directions, a row each, of the largest variance first."""
+def _directions(offsets: Floats, count: int) -> Floats:
+    """The first principal directions, a row each, of the largest variance first.
+
+    By the smaller of the two products of the offsets with themselves, which have the same
+    eigenvalues: for 1,200 photos and 1,280 channels a quarter of the time of a decomposition.
+    """
     if len(offsets) < offsets.shape[1]:
-        directions: Floats = np.linalg.svd(offsets, full_matrices=False)[2]
-    else:  # quicker with many photos; ascending
-        directions = np.linalg.eigh(offsets.T @ offsets)[1][:, ::-1].T
+        weights = np.linalg.eigh(offsets @ offsets.T)[1][:, : -count - 1 : -1]
+        rows = weights.T @ offsets
+        directions: Floats = rows / lengths(rows)[:, np.newaxis]
+    else:
+        directions = np.linalg.eigh(offsets.T @ offsets)[1][:, : -count - 1 : -1].T
     return directions
 
 
@@ -84,28 +95,33 @@ def directions_for(photos: int) -> int:
 def scores_of(
     fitted: Mapping[str, Any], pooled: Float32Array | None, confidences: Floats
 ) -> Floats:
-    """The scores [N] that a device will compute from what `fit_score` gave."""
+    """The scores [N] that a device will compute from one of what `fit_scores` gave."""
     return Novelty.read({"threshold": 1, **fitted}).scores(pooled, confidences)
 
 
 def held_out_scores(
-    score: str, pooled: Float32Array | None, confidences: Floats, targets: Targets, classes: int
-) -> Floats:
-    """The scores [N] of the known, each by what was fitted to the other nine tenths of them.
+    names: Sequence[str],
+    pooled: Float32Array | None,
+    confidences: Floats,
+    targets: Targets,
+    classes: int,
+) -> dict[str, Floats]:
+    """Each score of the known [N], by what was fitted to the other nine tenths of them.
 
     What a subspace was fitted to lies closer to it than what comes later.
     """
-    if score == "confidence" or pooled is None:
-        return 1 - confidences
-    scores = np.empty(len(pooled))
+    if pooled is None:
+        return dict.fromkeys(names, 1 - confidences)
+    scores = {name: np.empty(len(pooled)) for name in names}
     directions = directions_for(len(pooled))
     # Those of a class follow each other, and so are spread over the folds.
     folds = np.arange(len(pooled)) % FOLDS
     for fold in range(FOLDS):
         out = folds == fold
-        fitted = fit_score(score, pooled[~out], targets[~out], classes, directions)
-        scores[out] = scores_of(fitted, pooled[out], confidences[out])
-    return scores
+        fitted = fit_scores(names, pooled[~out], targets[~out], classes, directions)
+        for name in names:
+            scores[name][out] = scores_of(fitted[name], pooled[out], confidences[out])
+    return dict(scores)
 
 
 def fit_threshold(known: Floats, rate: float) -> dict[str, Any]:

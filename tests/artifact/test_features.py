@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeclf.artifact import Features, Metadata
+from edgeclf.artifact import Features, Metadata, seal_artifact
 from edgeclf.errors import ArtifactError
 from edgeclf.image import ImageSpec
 
@@ -34,6 +34,12 @@ def test_the_member_is_read_and_survives_the_file() -> None:
     assert features == Features("relu", "nchw", (6, 5, 3))
     assert features.head is not None and features.head.dtype == np.float32
     assert features.head.tolist() == [[63.5, -254.0], [1.0, 6.0], [2.0, 10.0]]
+
+
+def test_an_artifact_reads_the_member_once() -> None:
+    artifact = seal_artifact(b"", metadata())
+    assert artifact.features == Features.of(metadata())
+    assert artifact.features is artifact.features
 
 
 def test_a_head_may_be_left_out() -> None:

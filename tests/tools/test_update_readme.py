@@ -48,7 +48,7 @@ def test_only_what_lies_between_the_marks_is_replaced(tool: ModuleType, tmp_path
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Results of the precisions and of the waiting threads."""
+    """Results of the precisions, of the waiting threads and of trust on other data."""
     environment = {
         "cpu": "a CPU", "cpu_flags": ["avx2"], "cpus_available": 2, "governor": None,
         "kernel": "6", "python": "3", "libraries": {}, "commit": "c", "command": "python x",
@@ -64,7 +64,19 @@ def folder(tmp_path: Path) -> Path:
         for what, value in (("a call", 0.25), ("CPU time", 20.0))
         for way in ("spinning", "sleeping")
     ]
-    for name, found in (("precisions", {"rows": rows}), ("waiting", {"figures": figures})):
+    spread, same = (0.1, 0.05, 0.15), (0.95, 0.95, 0.95)
+    beyond = {
+        "data": "digits", "model": "student", "unknown": "far FAILS", "top-1": 0.98,
+        "held": same, "size": (1.5, 1.0, 2.0),
+        **dict.fromkeys(("error before", "error after", "false unknowns", "recall far",
+                         "recall near", "AUROC far", "AUROC near"), spread),
+    }  # fmt: skip
+    trust = [{**beyond, "file": name} for name in ("int8.tflite", "fp32.onnx")]
+    for name, found in (
+        ("precisions", {"rows": rows}),
+        ("waiting", {"figures": figures}),
+        ("trust_beyond", {"rows": trust}),
+    ):
         document = {"method": "in turns", "environment": environment, **found}
         (tmp_path / f"{name}.cpu.json").write_text(json.dumps(document))
     return tmp_path
@@ -84,6 +96,21 @@ def test_the_tables_of_precisions_and_of_waiting_threads(tool: ModuleType, folde
     assert lines[2:] == [["spinning", "0.250", "20.0"], ["sleeping", "0.250", "20.0"]]
 
 
+def test_the_table_of_other_data_shows_the_files_apart(tool: ModuleType, folder: Path) -> None:
+    lines = [[cell.strip() for cell in line[1:-1]]
+             for line in table_lines(tool.benchmark_tables.beyond(folder))]  # fmt: skip
+    int8, others = lines[2], lines[-1]
+    assert int8[:3] == [
+        "handwritten digits, near 8 and 9, never taught; student",
+        "far FAILS",
+        "98.0 %",
+    ]
+    assert int8[3:6] == ["0.100 (0.050 to 0.150)", "0.100 (0.050 to 0.150)", "10 % (5 to 15)"]
+    assert int8[-1] == "95 %, 1.50"
+    assert others[:3] == ["digits, student", "fp32.onnx", "98.0 %"] and others[-1] == "95 %"
+    assert len(lines) == 2 * 3  # two tables, each with its header
+
+
 def test_the_pages_have_the_places() -> None:
     readme, benchmarks = REPOSITORY / "README.md", REPOSITORY / "benchmarks" / "README.md"
     for page, markers in (
@@ -91,6 +118,7 @@ def test_the_pages_have_the_places() -> None:
         (benchmarks, ["demo-table", "device-table", "measuring", "peers", "scaling"]),
         (REPOSITORY / "docs" / "conversion.md", ["precisions"]),
         (REPOSITORY / "docs" / "runtimes.md", ["waiting"]),
+        (REPOSITORY / "docs" / "trust.md", ["beyond"]),
     ):
         text = page.read_text(encoding="utf-8")
         assert all(f"<!-- {m}: written by" in text and f"<!-- /{m} -->" in text for m in markers)

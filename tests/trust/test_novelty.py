@@ -10,7 +10,7 @@ from edgeclf.metrics.reliability import auroc
 from edgeclf.trust.novelty import (
     choose_score,
     directions_for,
-    fit_score,
+    fit_scores,
     fit_threshold,
     held_out_scores,
     scores_of,
@@ -41,9 +41,9 @@ def unknown(count: int) -> np.ndarray:
 def test_a_stranger_that_lies_in_the_subspace_is_told_by_its_length() -> None:
     units, targets = known(400)
     certain = np.ones(400)
-    fitted = fit_score("scaled_residual", units * 5, targets, 2)
+    fitted = fit_scores(["scaled_residual"], units * 5, targets, 2)["scaled_residual"]
     assert fitted["length"] == pytest.approx(5, rel=1e-3)
-    plain = scores_of(fit_score("residual", units, targets, 2), units, certain)
+    plain = scores_of(fit_scores(["residual"], units, targets, 2)["residual"], units, certain)
     for factor, times in ((2.0, 1.0), (5.0, 1.0), (15.0, 3.0)):
         assert scores_of(fitted, units * factor, certain) == pytest.approx(plain * times, rel=1e-3)
 
@@ -51,7 +51,7 @@ def test_a_stranger_that_lies_in_the_subspace_is_told_by_its_length() -> None:
 @pytest.mark.parametrize(("score", "least"), [("residual", 0.99), ("cosine", 0.95)])
 def test_the_unknown_are_told_from_the_known(score: str, least: float) -> None:
     units, targets = known(240)
-    fitted = fit_score(score, units, targets, 2)
+    fitted = fit_scores([score], units, targets, 2)[score]
     later, _ = known(240, seed=3)
     certain = np.ones(240)
     found = auroc(scores_of(fitted, later, certain), scores_of(fitted, unknown(240), certain))
@@ -60,7 +60,7 @@ def test_the_unknown_are_told_from_the_known(score: str, least: float) -> None:
 
 def test_the_residual_is_the_distance_from_the_subspace() -> None:
     units, targets = known(400)
-    fitted = fit_score("residual", units, targets, 2)
+    fitted = fit_scores(["residual"], units, targets, 2)["residual"]
     stored = scores_of(fitted, units, np.ones(400))
     offsets = units - units.mean(axis=0, dtype=np.float64)
     directions = np.linalg.svd(offsets, full_matrices=False)[2][:32]
@@ -72,9 +72,9 @@ def test_the_residual_is_the_distance_from_the_subspace() -> None:
 def test_what_was_fitted_to_lies_closer_than_what_comes_later() -> None:
     units, targets = known(60)
     certain = np.ones(60)
-    fitted = fit_score("residual", units, targets, 2, directions_for(60))
+    fitted = fit_scores(["residual"], units, targets, 2, directions_for(60))["residual"]
     own = scores_of(fitted, units, certain)
-    held_out = held_out_scores("residual", units, certain, targets, 2)
+    held_out = held_out_scores(["residual"], units, certain, targets, 2)["residual"]
     later = scores_of(fitted, known(600, 3)[0], np.ones(600))
     assert own.mean() < 0.9 * later.mean()
     assert held_out.mean() == pytest.approx(later.mean(), rel=0.15)
@@ -84,8 +84,8 @@ def test_false_unknowns_are_as_many_as_were_asked_for() -> None:
     shares = []
     for seed in range(20):
         units, targets = known(120, seed)
-        scores = held_out_scores("residual", units, np.ones(120), targets, 2)
-        fitted = fit_score("residual", units, targets, 2, directions_for(120))
+        scores = held_out_scores(["residual"], units, np.ones(120), targets, 2)["residual"]
+        fitted = fit_scores(["residual"], units, targets, 2, directions_for(120))["residual"]
         threshold = fit_threshold(scores, 0.05)["threshold"]
         later = scores_of(fitted, known(400, seed + 100)[0], np.ones(400))
         shares.append((later > threshold).mean())
