@@ -22,7 +22,7 @@ from pathlib import Path
 
 from http_client import Client, Reply, post
 from server_process import ServerProcess, free_port
-from serving_overhead import cpus
+from serving_overhead import cpus, on_cpus
 from shared import ROOT, Figure, enlarged, finish, parse, photos
 
 from edgeclf.metrics.statistics import paired_ratio
@@ -87,8 +87,7 @@ def main() -> int:
     requests = [post("/classify", content) for content in pictures()]
     load = os.getloadavg()[0]
     server = serve(model, own)
-    try:
-        os.sched_setaffinity(0, client_cpus)
+    with server, on_cpus(client_cpus):
         client = Client(server.address, CONNECTIONS)
         answered(client.closed_loop(requests, count=WARMUP))
         rates: dict[str, list[float]] = {"service": [], "batch": []}
@@ -105,8 +104,6 @@ def main() -> int:
         rate = SHARE * statistics.median(rates["service"])
         replies = answered(paced.open_loop(requests, rate, args.open_seconds))
         paced.close()
-    finally:
-        server.stop()
     value, low, high = paired_ratio(rates["service"], rates["batch"])
     cuts = statistics.quantiles([r.latency_ms for r in replies], n=100, method="inclusive")
     service, batch = (statistics.median(rates[name]) for name in ("service", "batch"))
