@@ -69,6 +69,12 @@ class ServerProcess:
             raise
         self.start_s = time.perf_counter() - start
 
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
     def _wait(self, ready: str, start: float) -> None:
         while time.perf_counter() < start + _START_LIMIT_S:
             if self._process.poll() is not None:

@@ -57,6 +57,17 @@ def cpus() -> tuple[set[int], set[int]]:
     return {servers[-1]}, {client}
 
 
+@contextlib.contextmanager
+def on_cpus(wanted: set[int]) -> Iterator[None]:
+    """Runs this process there, and lets it run where it did again afterwards."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, wanted)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Turns:
     """One server, over all of its turns.
 
@@ -125,15 +136,11 @@ def in_process(model: Path, content: bytes) -> dict[str, Callable[[], object]]:
 
 def cpu_of(call: Callable[[], object], calls: int, own: set[int]) -> float:
     """CPU time of a call in this process, in milliseconds, on the servers' CPU."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, own)
-    try:
+    with on_cpus(own):
         start = time.process_time()
         for _ in range(calls):
             call()
         return (time.process_time() - start) * 1e3 / calls
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def row(turns: Turns, work_ms: Sequence[float], bare_ms: Sequence[float]) -> dict[str, Any]:
@@ -195,8 +202,8 @@ def main() -> int:
     model = args.artifacts.resolve() / "mugs.int8.tflite"
     work = in_process(model, content)
     samples: dict[str, list[float]] = {name: [] for name in work}
-    with running([BARE, LEAST, OURS, *wanted], model, content, own) as (turns, failed):
-        os.sched_setaffinity(0, client)
+    servers = [BARE, LEAST, OURS, *wanted]
+    with running(servers, model, content, own) as (turns, failed), on_cpus(client):
         for call in work.values():
             cpu_of(call, WARMUP, own)
         order: list[Turns | str] = [*turns, *work]

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from http_client import Client, Reply, get, post
 from PIL import Image
 from server_process import ServerProcess, rss_bytes
-from serving_overhead import cpus
+from serving_overhead import cpus, on_cpus
 from serving_throughput import answered, serve
 from shared import Figure, finish, parse, photos
 
@@ -133,8 +133,7 @@ def main() -> int:
     request = post("/classify", content, "image/png")
     server = serve(args.artifacts.resolve() / "mugs.int8.tflite", own, "--queue", str(args.queue))
     figures = []
-    try:
-        os.sched_setaffinity(0, client_cpus)
+    with server, on_cpus(client_cpus):
         alone = Client(server.address, 1)
         usual_ms = statistics.median(
             reply.latency_ms for reply in answered(alone.closed_loop([request], count=30))
@@ -156,8 +155,6 @@ def main() -> int:
                 Figure(f"{what}until a picture is answered as before", recovered_s, "s",
                        at_most=5, note=f"{usual_ms:.0f} ms; the queue is answered first"),
             ]  # fmt: skip
-    finally:
-        server.stop()
     method = (
         f"{args.seconds:g} s each at a fixed rate over at most {MOST_CONNECTIONS} connections; "
         f"{SIDE}x{SIDE} PNG of {len(content) / 1e3:.0f} kB; a queue of {args.queue}; "

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from http_client import Client, Reply, post
 from server_process import ServerProcess, free_port
-from serving_overhead import cpus
+from serving_overhead import cpus, on_cpus
 from shared import ROOT, Figure, enlarged, finish, parse, photos
 
 from edgeclf.metrics.statistics import paired_ratio
@@ -37,24 +37,25 @@ def pictures() -> list[bytes]:
     return [enlarged(path, 640, 480) for path in photos(PHOTOS)]
 
 
-def batch_rate(model: str, seconds: float) -> float:
-    """Pictures a second of `classify_batch` in this process."""
+def batch_rate(model: str, seconds: float) -> tuple[float, float]:
+    """Pictures a second of `classify_batch` in this process, and a second of its CPU time."""
     from edgeclf import Classifier
 
     contents = pictures()
     with Classifier(model) as classifier:
         list(classifier.classify_batch(contents * (WARMUP // PHOTOS)))
-        answered, start = 0, time.perf_counter()
+        answered, start, cpu = 0, time.perf_counter(), time.process_time()
         while (spent := time.perf_counter() - start) < seconds:
             answered += sum(1 for _ in classifier.classify_batch(islice(cycle(contents), 128)))
-    return answered / spent
+    return answered / spent, answered / (time.process_time() - cpu)
 
 
-def child_rate(model: Path, seconds: float, own: set[int]) -> float:
+def child_rate(model: Path, seconds: float, own: set[int]) -> tuple[float, float]:
     job = json.dumps({"model": str(model), "seconds": seconds})
     command = ["taskset", "-c", ",".join(map(str, own)), sys.executable, __file__, "--child", job]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    rate, of_cpu = map(float, done.stdout.splitlines()[-1].split())
+    return rate, of_cpu
 
 
 def serve(model: Path, own: set[int], *words: str) -> ServerProcess:
@@ -74,7 +75,7 @@ def answered(replies: Sequence[Reply]) -> list[Reply]:
 def main() -> int:
     if "--child" in sys.argv:
         job = json.loads(sys.argv[-1])
-        print(batch_rate(job["model"], job["seconds"]))
+        print(*batch_rate(job["model"], job["seconds"]))
         return 0
     args = parse(
         __doc__,
@@ -87,26 +88,27 @@ def main() -> int:
     requests = [post("/classify", content) for content in pictures()]
     load = os.getloadavg()[0]
     server = serve(model, own)
-    try:
-        os.sched_setaffinity(0, client_cpus)
+    with server, on_cpus(client_cpus):
         client = Client(server.address, CONNECTIONS)
         answered(client.closed_loop(requests, count=WARMUP))
         rates: dict[str, list[float]] = {"service": [], "batch": []}
+        of_cpu: dict[str, list[float]] = {"service": [], "batch": []}
         for turn in range(args.rounds):
             for name in rates if turn % 2 else reversed(rates):
                 if name == "batch":
-                    rates[name].append(child_rate(model, args.seconds, own))
+                    found = child_rate(model, args.seconds, own)
+                    rates[name].append(found[0])
+                    of_cpu[name].append(found[1])
                     continue
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), server.cpu_s()
                 replies = answered(client.closed_loop(requests, seconds=args.seconds))
                 rates[name].append(len(replies) / (time.perf_counter() - start))
+                of_cpu[name].append(len(replies) / (server.cpu_s() - cpu))
         client.close()
         paced = Client(server.address, MOST_CONNECTIONS)
         rate = SHARE * statistics.median(rates["service"])
         replies = answered(paced.open_loop(requests, rate, args.open_seconds))
         paced.close()
-    finally:
-        server.stop()
     value, low, high = paired_ratio(rates["service"], rates["batch"])
     cuts = statistics.quantiles([r.latency_ms for r in replies], n=100, method="inclusive")
     service, batch = (statistics.median(rates[name]) for name in ("service", "batch"))
@@ -114,6 +116,10 @@ def main() -> int:
         Figure("640x480 JPEGs over 8 connections: service / classify_batch on one CPU", value,
                at_least=0.85, note=f"{service:.0f} / {batch:.0f} pictures/s, 95 % interval "
                f"{low:.3f} to {high:.3f}"),
+        Figure("the same by CPU time, which others on the machine do not take",
+               paired_ratio(of_cpu["service"], of_cpu["batch"])[0],
+               note=f"{statistics.median(of_cpu['service']):.0f} / "
+               f"{statistics.median(of_cpu['batch']):.0f} pictures/CPU s"),
         Figure("p99 / p50 at 70 % of that, at a fixed rate", cuts[98] / cuts[49], at_most=3,
                note=f"{cuts[98]:.1f} / {cuts[49]:.1f} ms, {len(replies)} at {rate:.0f}/s"),
     ]  # fmt: skip
@@ -123,7 +129,7 @@ def main() -> int:
         f"service and batch on one CPU, the client on another; load of the machine before "
         f"{load:.1f}"
     )
-    return finish(__file__, figures, method, args.write, rates=rates)
+    return finish(__file__, figures, method, args.write, rates=rates, of_cpu=of_cpu)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from threading import Lock
 
 import mlflow
 from mlflow.models import ModelSignature, set_model
@@ -14,10 +15,11 @@ class Mugs(mlflow.pyfunc.PythonModel):
     def load_context(self, context) -> None:
         from engine import Engine
 
-        self.engine = Engine()
+        self.engine, self.lock = Engine(), Lock()  # its server calls from several threads
 
     def predict(self, context, model_input, params=None):
-        return [self.engine(content) for content in model_input["image"]]
+        with self.lock:
+            return [self.engine(content) for content in model_input["image"]]
 
 
 set_model(Mugs())

@@ -51,6 +51,7 @@ def test_the_document_has_every_route_with_a_text(http: httpx.Client) -> None:
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert operation["summary"].endswith((".", ":")), (path, method)
+            assert f" {path}" not in f" {operation['summary']}", "said twice"
     ids = [each["operationId"] for operations in paths.values() for each in operations.values()]
     assert len(ids) == len(set(ids))
 

@@ -73,9 +73,13 @@ function lines(models) {
 
 function showRoutes(paths) {
   for (const [path, operations] of Object.entries(paths)) {
+    const plain = path.replace("/versions/{version}", "");
+    if (plain !== path && plain in paths) continue; // shown with the other
+    const versioned = path.replace("{model}", "{model}/versions/{version}");
+    const shown = versioned !== path && versioned in paths ? path.replace("{model}", "{model}[/versions/{version}]") : path;
     for (const [method, operation] of Object.entries(operations)) {
       const term = document.createElement("dt");
-      term.append(element("b", method.toUpperCase()), element("code", path));
+      term.append(element("b", method.toUpperCase()), element("code", shown));
       $("routes").append(term, element("dd", operation.summary));
     }
   }
