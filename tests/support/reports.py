@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,4 +26,5 @@ def markdown_of(*files: dict[str, Any]) -> str:
 
 
 def table_lines(markdown: str) -> list[list[str]]:
-    return [line.split("|") for line in markdown.splitlines() if line.startswith("|")]
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [re.split(r"(?<!\\)\|", line) for line in lines]  # an escaped one is text
