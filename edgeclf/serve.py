@@ -66,6 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     versions.add_argument("--memory-mb", type=float, metavar="MB",
                           help="above which versions that nobody asks for are unloaded "
                           "(default: no limit)")  # fmt: skip
+    watch = parser.add_argument_group("monitoring")
+    watch.add_argument("--no-monitor", dest="monitor", action="store_false",
+                       help="do not watch answers and pictures for drift")  # fmt: skip
+    watch.add_argument("--monitor-state", metavar="FILE",
+                       help="keeps what it knows over a restart (default: none)")  # fmt: skip
+    watch.add_argument("--log", metavar="FILE",
+                       help="a line of JSON for each request, without pictures; '-' for standard "
+                       "output")  # fmt: skip
+    watch.add_argument("--sample-to", metavar="DIR",
+                       help="keep some pictures, at random and of low confidence, to be labelled; "
+                       "without their metadata (default: none)")  # fmt: skip
+    watch.add_argument("--sample-files", type=int, default=_DEFAULTS.sample_files, metavar="N",
+                       help=f"at most (default: {_DEFAULTS.sample_files})")  # fmt: skip
+    watch.add_argument("--sample-mb", type=float, default=_DEFAULTS.sample_mb, metavar="MB",
+                       help=f"at most (default: {_DEFAULTS.sample_mb:g})")  # fmt: skip
     parser.add_argument("--otel", action="store_true",
                         help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
     keys = parser.add_argument_group("keys")

@@ -63,14 +63,8 @@ def detect_format(stream: IO[bytes], name: str) -> str:
     """
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
-    detected = next((format_ for magic, format_ in _MAGIC if head.startswith(magic)), None)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        detected = "WEBP"
-    elif head[4:8] == b"ftyp":  # ISO base media: the brands say what is in it
-        brands = {head[i : i + 4] for i in range(8, min(head[3], len(head)), 4)}
-        avif = bool(brands & {b"avif", b"avis"})
-        detected = "AVIF" if avif else "HEIF" if brands & _HEIF_BRANDS else None
-    elif detected == "TIFF":
+    detected = format_of(head)
+    if detected == "TIFF":
         _check_tiff(stream, name)
     other = next((kind for magic, kind in _OTHERS if re.match(magic, head, re.DOTALL)), None)
     if other:
@@ -83,6 +77,17 @@ def detect_format(stream: IO[bytes], name: str) -> str:
         )
     _add_decoder(detected, name)
     return detected
+
+
+def format_of(head: bytes) -> str | None:
+    """What the first bytes of a file say; None if it is none of `FORMATS`."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":  # ISO base media: the brands say what is in it
+        brands = {head[i : i + 4] for i in range(8, min(head[3], len(head)), 4)}
+        avif = bool(brands & {b"avif", b"avis"})
+        return "AVIF" if avif else "HEIF" if brands & _HEIF_BRANDS else None
+    return next((format_ for magic, format_ in _MAGIC if head.startswith(magic)), None)
 
 
 def named(name: str, kind: str, advice: str = "") -> ImageError:

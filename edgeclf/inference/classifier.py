@@ -196,15 +196,30 @@ class Classifier:
             yield next(answers) if isinstance(prepared, Prepared) else Failure(prepared)
 
     def classify_together(
-        self, images: Sequence[ImageSource], *, unknown: Unknown = "flag"
+        self,
+        images: Sequence[ImageSource],
+        *,
+        unknown: Unknown = "flag",
+        seen: Callable[[UInt8Array], None] | None = None,
     ) -> list[Prediction | Failure]:
         """Classifies a few pictures by one run of the engine, all in the calling thread.
 
         For callers with threads of their own; `classify_batch`, whose arguments, answers and
         errors are the same, decodes on all CPUs.
+
+        Args:
+            images: As for `classify_batch`.
+            unknown: As for `classify`.
+            seen: Gets what the engine is about to get of each picture that could be read, in
+                order: uint8 RGB [height, width, 3] of the model's input.
         """
         self._check_unknown(unknown)
-        return list(self._answers(self._pictures.prepare_all(images), unknown))
+        prepared = self._pictures.prepare_all(images)
+        if seen is not None:
+            for each in prepared:
+                if isinstance(each, Prepared):
+                    seen(each.tensor)
+        return list(self._answers(prepared, unknown))
 
     def stream(
         self, frames: Iterable[ImageSource], *, unknown: Unknown = "flag"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
@@ -65,6 +65,11 @@ class PlainHistogram(Collector):
         if found is None:
             found = self._children[value] = Buckets(self._limits)
         return found
+
+    def keep(self, values: Collection[str]) -> None:
+        """Drops the observations of all other values of the label."""
+        for value in self._children.keys() - set(values):
+            del self._children[value]
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """All of it, for the registry."""

@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from edgeclf.monitoring.histogram import Buckets, PlainHistogram
+from edgeclf.monitoring.throttling import Throttling
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -34,6 +35,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
+        self.registry.register(Throttling())
         self.requests = Counter(
             "edgeclf_requests", "Requests by route and HTTP status", ("route", "status"),
             registry=self.registry,

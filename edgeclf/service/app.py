@@ -35,6 +35,7 @@ def build_app(service: Service) -> Application:
         _route("/healthz/live", health.live),
         _route("/healthz/ready", health.ready),
         _route("/metrics", health.metrics),
+        _route("/v1/monitor", health.monitor),
         *_at_version("/v2/models/{model}", "/infer", protocol.infer, "POST"),
         *_at_version("/v2/models/{model}", "", protocol.model),
         *_at_version("/v2/models/{model}", "/ready", protocol.model_ready),

@@ -61,6 +61,12 @@ class ServiceConfig:
         memory_mb: Resident memory above which versions that nobody asks for are unloaded, in
             units of 1,000,000 bytes; None for no limit.
         max_model_bytes: Of an artifact that is sent to be served.
+        monitor: Whether answers and pictures are watched for drift.
+        monitor_state: A file in which what that knows outlives a restart.
+        log: A file that gets a line of JSON for each request, or ``-`` for standard output.
+        sample_to: A folder that gets some of the pictures, to be labelled.
+        sample_files: How many at most.
+        sample_mb: And of how much together, in units of 1,000,000 bytes.
 
     Raises:
         OptionError: A number is out of its range, the threads are more than the CPUs, or so few
@@ -95,6 +101,12 @@ class ServiceConfig:
     canary_pictures: int = 200
     memory_mb: float | None = None
     max_model_bytes: int = 192 * 2**20
+    monitor: bool = True
+    monitor_state: str | None = None
+    log: str | None = None
+    sample_to: str | None = None
+    sample_files: int = 1000
+    sample_mb: float = 500.0
 
     def __post_init__(self) -> None:
         least = {"port": 0, "queue": 0, "drain_s": 0, "replay_minutes": 0.01, "watch_s": 0,

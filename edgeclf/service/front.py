@@ -65,6 +65,9 @@ class Front:
         if self._service.draining:
             headers.append((b"connection", b"close"))
         status = 0
+        log = self._service.log
+        if log is not None:
+            log.begin()
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -96,4 +99,7 @@ class Front:
         route = scope.get("edgeclf.route", "other")
         if telemetry is not None:
             telemetry.end(span, scope["method"], route, status)
-        self._service.metrics.request(route, status, perf_counter() - start)
+        seconds = perf_counter() - start
+        self._service.metrics.request(route, status, seconds)
+        if log is not None:
+            log.end(scope["edgeclf.request_id"], route, status, seconds)

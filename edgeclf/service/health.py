@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgeclf.monitoring.metrics import CONTENT_TYPE
 from edgeclf.service.asgi import Receive, Scope, Send, respond, respond_json
+from edgeclf.service.problem import Problem
 from edgeclf.service.service import Service
 
 
@@ -38,6 +39,14 @@ class HealthRoutes:
         ]  # fmt: skip
         document = {"ready": not problems, "problems": problems, "versions": proofs}
         await respond_json(send, document, 503 if problems else 200)
+
+    async def monitor(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is known of each version's answers without labels: drift, classes, accuracy."""
+        monitoring = self._service.monitoring
+        if monitoring is None:
+            raise Problem(404, "no_monitor", "Nothing is monitored here: it was switched off by "
+                          "--no-monitor.")  # fmt: skip
+        await respond_json(send, {"versions": monitoring.report()})
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything, for Prometheus."""

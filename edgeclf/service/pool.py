@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeclf.errors import EdgeclfError, InferenceError
 from edgeclf.inference.confidence import Unknown
@@ -22,7 +22,7 @@ from edgeclf.inference.prediction import Prediction
 from edgeclf.service.problem import Problem
 
 if TYPE_CHECKING:
-    from edgeclf.image import ImageSource
+    from edgeclf.image import ImageSource, UInt8Array
     from edgeclf.inference.classifier import Classifier
     from edgeclf.service.catalog import Version
 
@@ -30,6 +30,8 @@ _LOG = logging.getLogger("edgeclf.service")
 _SMOOTHING = 0.1  # share of the newest picture in the mean time that one takes
 
 Extra = Callable[["Classifier", "ImageSource", Prediction], Any]
+Statistics: TypeAlias = "dict[str, float] | None"
+Look = Callable[["UInt8Array"], Statistics]
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Answered:
         result: The prediction, or why there is none.
         queue_ms: How long it waited.
         extra: What the job's `extra` gave; None without one.
+        statistics: What the pool's `look` found; None where it did not look.
     """
 
     result: Prediction | EdgeclfError
     queue_ms: float
     extra: Any = None
+    statistics: dict[str, float] | None = None
 
 
 class Job:
@@ -77,14 +81,22 @@ class Pool:
         workers: How many; worker i uses engine i of whatever version it is asked for.
         capacity: Pictures that may wait or be answered at once.
         settled: Called on the loop's thread for each picture that is done with, whatever came.
+        look: Called by the workers on what a model gets of a picture; None if nobody watches.
     """
 
-    def __init__(self, workers: int, capacity: int, settled: Callable[[Version], None]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        capacity: int,
+        settled: Callable[[Version], None],
+        look: Look | None = None,
+    ) -> None:
         self.workers = workers
         self.capacity = capacity
         self.pending = 0
         self.mean_s = 0.005  # that one picture takes a worker
         self._settled = settled
+        self._look = look
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
@@ -183,9 +195,11 @@ class Pool:
             version, unknown = live[0].version, live[0].unknown
             together = [j for j in live if j.version is version and j.unknown == unknown]
             live = [j for j in live if not (j.version is version and j.unknown == unknown)]
-            engine, results = _ask(version, index, together, unknown)
+            engine, results, seen = _ask(version, index, together, unknown, self._look)
+            found = iter(seen)
             for job, result in zip(together, results, strict=True):
-                answers.append((job, _with_extra(job, result, now, engine)))
+                statistics = next(found, None) if isinstance(result, Prediction) else None
+                answers.append((job, _with_extra(job, result, now, engine, statistics)))
         spent = (monotonic() - now) / len(jobs)
         assert self._loop is not None
         try:
@@ -205,30 +219,41 @@ class Pool:
 
 
 def _ask(
-    version: Version, index: int, jobs: Sequence[Job], unknown: Unknown
-) -> tuple[Classifier | None, Sequence[Prediction | EdgeclfError]]:
-    """An answer for each job; whatever goes wrong is one, as a worker must not end."""
+    version: Version, index: int, jobs: Sequence[Job], unknown: Unknown, look: Look | None
+) -> tuple[Classifier | None, Sequence[Prediction | EdgeclfError], list[Statistics]]:
+    """An answer for each job; whatever goes wrong is one, as a worker must not end.
+
+    Returns:
+        Who answered; the answers; and what `look` found of each picture that could be read.
+    """
     engine = None
+    found: list[Statistics] = []
     try:
         engine = version.engines[index]
-        if len(jobs) == 1:
-            return engine, [engine.classify(jobs[0].image, unknown=unknown)]
-        results = engine.classify_together([job.image for job in jobs], unknown=unknown)
-        return engine, [r if isinstance(r, Prediction) else r.error for r in results]
+        results = engine.classify_together(
+            [job.image for job in jobs],
+            unknown=unknown,
+            seen=None if look is None else lambda tensor: found.append(look(tensor)),
+        )
+        return engine, [r if isinstance(r, Prediction) else r.error for r in results], found
     except EdgeclfError as exc:
-        return engine, [exc] * len(jobs)
+        return engine, [exc] * len(jobs), found
     except BaseException as exc:  # a plugin's runtime, which may even try to end the process
-        return engine, [_failure(exc)] * len(jobs)
+        return engine, [_failure(exc)] * len(jobs), found
 
 
 def _with_extra(
-    job: Job, result: Prediction | EdgeclfError, taken: float, engine: Classifier | None
+    job: Job,
+    result: Prediction | EdgeclfError,
+    taken: float,
+    engine: Classifier | None,
+    statistics: Statistics,
 ) -> Answered:
     waited_ms = (taken - job.queued) * 1e3
     if job.extra is None or engine is None or not isinstance(result, Prediction):
-        return Answered(result, waited_ms)
+        return Answered(result, waited_ms, None, statistics)
     try:
-        return Answered(result, waited_ms, job.extra(engine, job.image, result))
+        return Answered(result, waited_ms, job.extra(engine, job.image, result), statistics)
     except EdgeclfError as exc:
         return Answered(exc, waited_ms)
     except BaseException as exc:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from time import monotonic
 
 from edgeclf.errors import EdgeclfError, InferenceError
 from edgeclf.image import ImageSource
+from edgeclf.monitoring.looking import Looker
 from edgeclf.monitoring.metrics import Metrics
+from edgeclf.monitoring.monitoring import Monitoring, Watched
+from edgeclf.monitoring.request_log import RequestLog
+from edgeclf.monitoring.samples import Samples
 from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
 from edgeclf.service.catalog import Version
@@ -20,6 +23,7 @@ from edgeclf.service.pool import Answered, Extra, Pool, expire
 from edgeclf.service.telemetry import Telemetry
 from edgeclf.service.versions import Versions
 
+_SAVE_S = 30.0
 _PATIENCE_S = 0.05  # until it is worth watching whether a client has left
 
 
@@ -39,24 +43,38 @@ class Service:
         self.access = Access(config.keys)
         self.metrics = Metrics()
         self.telemetry = Telemetry() if config.otel else None
+        registry = self.metrics.registry
+        self.log = None if config.log is None else RequestLog(config.log, registry)
+        self.samples = None if config.sample_to is None else Samples(
+            config.sample_to, config.sample_files, config.sample_mb * 1e6, registry
+        )  # fmt: skip
         self.versions = Versions(config, self.metrics)
         self.catalog = self.versions.catalog
-        self.pool = Pool(config.worker_count, config.capacity, self.versions.settled)
+        self.monitoring = None if not config.monitor else Monitoring(
+            registry, lambda: map(_watched, self.catalog), config.monitor_state
+        )  # fmt: skip
+        look = Looker() if config.monitor else None
+        self.pool = Pool(config.worker_count, config.capacity, self.versions.settled, look)
         self.draining = False
-        self._replaying: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Starts workers and the replay of certificates."""
+        """Starts workers, the replay of certificates, and the saving of what monitoring knows."""
         self.pool.start()
-        self._replaying = asyncio.get_running_loop().create_task(self._replay_forever())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._replay_forever()),
+                       loop.create_task(self._save_forever())]  # fmt: skip
 
     async def close(self) -> None:
         """Ends the workers once they have answered what they took, and frees the models."""
-        if self._replaying is not None:
-            self._replaying.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._replaying
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self.pool.stop)
+        await self._save()
+        for each in (self.log, self.samples):
+            if each is not None:
+                await asyncio.to_thread(each.close)
         await self.versions.close()
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
@@ -161,14 +179,17 @@ class Service:
             raise
         finally:
             wait.end()
-        for index, answered in enumerate(answers):
-            self._note(version, answered)
+        for index, (image, answered) in enumerate(zip(images, answers, strict=True)):
+            self._note(version, image, answered)
             if self.telemetry is not None:
                 self.telemetry.picture(version, now, index, answered)
         return answers
 
-    def _note(self, version: Version, answered: Answered) -> None:
+    def _note(self, version: Version, image: ImageSource, answered: Answered) -> None:
         result = answered.result
+        if self.log is not None:
+            self.log.answer(version.model, version.number, version.sha256, result,
+                            answered.queue_ms)  # fmt: skip
         if isinstance(result, EdgeclfError):
             return
         timing = result.timing
@@ -176,6 +197,20 @@ class Service:
             (answered.queue_ms, timing.decode_ms, timing.preprocess_ms, timing.inference_ms)
         )
         self.metrics.answered(version.model, version.number)
+        if self.monitoring is not None:
+            self.monitoring.add(_watched(version), image, result, answered.statistics)
+        if self.samples is not None:
+            self.samples.offer(image, version.artifact.metadata.image, version.sha256, result)
+
+    async def _save_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_S)
+            await self._save()
+
+    async def _save(self) -> None:
+        write = None if self.monitoring is None else self.monitoring.save()
+        if write is not None:
+            await asyncio.to_thread(write)
 
     async def _replay_forever(self) -> None:
         while True:
@@ -190,6 +225,10 @@ class Service:
             return [{"model": None, "version": None, "state": "draining",
                      "reason": "the service is being stopped"}]  # fmt: skip
         return self.catalog.problems()
+
+
+def _watched(version: Version) -> Watched:
+    return Watched(version.model, version.number, version.sha256, version.artifact.metadata)
 
 
 class _Wait:

@@ -69,6 +69,32 @@ def _read_quota_v1(folder: Path) -> float | None:
         return None
 
 
+def throttling() -> tuple[int, int, float] | None:
+    """What the CPU quota of the process's cgroup, or of one above it, has cost.
+
+    Returns:
+        Periods of the quota, those in which it was used up, and the seconds that threads waited for
+        the next; of the group that waited longest. None where no group has a quota to speak of.
+    """
+    found = [each for each in map(_read_throttling, _cgroup_folders()) if each is not None]
+    return max(found, key=lambda each: each[2], default=None)
+
+
+def _read_throttling(folder: Path) -> tuple[int, int, float] | None:
+    """Of cgroup v2, in microseconds, or v1, in nanoseconds."""
+    try:
+        lines = (folder / "cpu.stat").read_text().splitlines()
+        entries = {key: int(value) for key, value in map(str.split, lines)}
+        seconds = (
+            entries["throttled_usec"] / 1e6
+            if "throttled_usec" in entries
+            else entries["throttled_time"] / 1e9
+        )
+        return entries["nr_periods"], entries["nr_throttled"], seconds
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def cpu_model() -> str:
     """The processor's name as the kernel gives it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
