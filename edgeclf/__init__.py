@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from edgeclf.inspect import inspect
     from edgeclf.load import load
     from edgeclf.measurement.matrix.cases import BenchmarkMatrix
+    from edgeclf.monitor import monitor
     from edgeclf.profile import profile
     from edgeclf.report import report
     from edgeclf.serve import serve
@@ -113,6 +114,7 @@ __all__ = [
     "load",
     "load_artifact",
     "load_image",
+    "monitor",
     "profile",
     "report",
     "serve",

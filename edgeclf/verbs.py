@@ -32,6 +32,7 @@ VERBS = {
     "classify": Verb("classify photos"),
     "serve": Verb("answer pictures over HTTP, by the file that was tested", "serve"),
     "load": Verb("load a service at a rate, and tell what it answered in time", "serve"),
+    "monitor": Verb("tell whether a service's pictures and answers have drifted", "serve"),
     "explain": Verb("show where in a photo an answer came from"),
     "autotune": Verb("find the fastest runtime and threads for a file on this device"),
     "compare": Verb("hold students against their teacher: size, speed, accuracy, answers", "all"),

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _BLOCK = 16  # pictures that are judged together, which costs a fraction of one after another
-_REST = 0.1  # share of the capital that does not bet, so that a long quiet time leaves some
+_REST = 0.15  # share of the capital that does not bet, so that a long quiet time leaves some
 # Share that moves between bets with the n-th picture: _MOVES / (n + _SOON). Falling, so that what
 # is lost to moving in a hundred thousand quiet pictures is a power of their number.
 _MOVES, _SOON = 0.5, 500
 # A bet is that the p-value is below r, h times as often as it should be.
-_BETS = tuple((r, h) for r in (0.03, 0.1, 0.3) for h in (1.4, 2.2))
+_BETS = ((0.03, 2.5), (0.1, 1.4), (0.1, 2.0), (0.3, 1.4), (0.3, 1.9))
 
 
 class Signal(NamedTuple):
