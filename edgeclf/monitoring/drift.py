@@ -14,7 +14,7 @@ the capital that moves between bets, Herbster and Warmuth, "Tracking the Best Ex
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
@@ -26,8 +26,11 @@ _REST = 0.15  # share of the capital that does not bet, so that a long quiet tim
 # Share that moves between bets with the n-th picture: _MOVES / (n + _SOON). Falling, so that what
 # is lost to moving in a hundred thousand quiet pictures is a power of their number.
 _MOVES, _SOON = 0.5, 500
-# A bet is that the p-value is below r, h times as often as it should be.
-_BETS = ((0.03, 2.5), (0.1, 1.4), (0.1, 2.0), (0.3, 1.4), (0.3, 1.9))
+# r, h and share of the capital of each bet: that the p-value is below r, h times as often as it
+# should be. Most is on what one wants to know first: that what was a tenth has doubled.
+_BETS = (
+    (0.03, 2.5, 0.15), (0.1, 1.4, 0.15), (0.1, 2.0, 0.4), (0.3, 1.4, 0.15), (0.3, 1.9, 0.15),
+)  # fmt: skip
 
 
 class Signal(NamedTuple):
@@ -118,11 +121,11 @@ class Drift:
         self._random = (random or Random()).random
         self._counts = [_Counts(s, reference[s.source]) for s in signals.values()]
         self._waiting: list[list[float]] = []
-        bets = [(0.5, 1.0, 0), *((r, h, tail) for tail in (0, 1) for r, h in _BETS)]
+        bets = [(0.5, 1.0, 0), *((r, h, tail) for tail in (0, 1) for r, h, _ in _BETS)]
         self._r, self._h, tails = np.array(bets).T
         self._otherwise = (1 - self._r * self._h) / (1 - self._r)
         self._high = tails == 1
-        self._prior = np.array([_prior(s, len(bets)) for s in signals.values()])
+        self._prior = np.array([_prior(each) for each in signals.values()])
         self._weights = self._prior.copy()
         self._log10 = np.zeros(len(signals))
         self._peaks = np.zeros(len(signals))
@@ -238,9 +241,7 @@ class Drift:
         self._weights, (self._log10, self._peaks, self._seen) = weights, levels.T.copy()
 
 
-def _prior(signal: Signal, count: int) -> Sequence[float]:
-    """How the capital is shared out at first: some rests, the rest bets on each bet alike."""
-    half = (count - 1) // 2
-    tails = (half, half if signal.alarming == "both" else 0)
-    share = (1 - _REST) / sum(tails)
-    return [_REST, *([share] * half), *([share if tails[1] else 0.0] * half)]
+def _prior(signal: Signal) -> list[float]:
+    """How the capital is shared out at first: some rests, the rest bets, on one tail or on both."""
+    tails = (0.5, 0.5) if signal.alarming == "both" else (1.0, 0.0)
+    return [_REST, *((1 - _REST) * tail * share for tail in tails for _, _, share in _BETS)]

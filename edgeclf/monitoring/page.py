@@ -24,7 +24,8 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .cannot { background: var(--panel); border: 1px solid var(--line); border-radius: .4rem;
   padding: .6rem; margin: .5rem 0; }
 table { border-collapse: collapse; }
-th, td { text-align: left; padding: .2rem 1rem .2rem 0; font-weight: 400; vertical-align: middle; }
+th, td { text-align: left; padding: .2rem 1rem .2rem 0; font-weight: 400; vertical-align: middle;
+  overflow-wrap: break-word; }
 th { color: var(--faint); } td.number { font-variant-numeric: tabular-nums; }
 svg { display: block; width: 100%; min-width: 8rem; max-width: 20rem; height: auto; }
 svg .ground { fill: var(--panel); } svg .bar { fill: var(--bar); } svg .over { fill: var(--bad); }
