@@ -60,6 +60,10 @@ class Metrics:
             "edgeclf_pictures_in_service", "Pictures that wait or are being answered",
             registry=self.registry,
         )  # fmt: skip
+        self.ready = Gauge(
+            "edgeclf_ready", "Whether every model can answer, as /healthz/ready says",
+            registry=self.registry,
+        )  # fmt: skip
         self.model_info = Gauge(
             "edgeclf_model_info", "1 for each version that is known",
             ("model", "version", "sha256", "precision", "runtime", "state"),

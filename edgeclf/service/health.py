@@ -51,6 +51,7 @@ class HealthRoutes:
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything, for Prometheus."""
         metrics = self._service.metrics
+        metrics.ready.set(not self._service.problems())
         metrics.versions(
             ((v.model, v.number, v.sha256, v.artifact.metadata.precision,
               "" if v.runtime is None else v.runtime.name, v.state),
