@@ -63,7 +63,7 @@ def pictures(
 def false_alarms(streams: int, length: int) -> tuple[list[str], float]:
     """The signals of the first false alarm of the streams that have one, and the cost in µs."""
     names = tuple(RANGES)
-    found, spent = [], 0.0
+    found, spent, taken = [], 0.0, 0
     for seed in track(range(streams), "stationary streams", streams):
         random = np.random.default_rng(seed)
         drift = Drift(reference(random, REFERENCE, names), random=Random(seed))
@@ -73,11 +73,12 @@ def false_alarms(streams: int, length: int) -> tuple[list[str], float]:
             for row in chunk:
                 drift.add(row)
             spent += time.process_time() - start
+            taken += len(chunk)
             if drift.alarms:
                 found.append(min(drift.alarms, key=lambda name: drift.alarms[name].picture))
                 break
         drift.settle()
-    return found, spent / max(1, streams * length - len(found) * length / 2) * 1e6
+    return found, spent / taken * 1e6
 
 
 def delays(size: int, quiet: int, streams: int) -> list[float]:
