@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         OptionError,
         QualityGateError,
+        RegistryError,
         RuntimeLoadError,
         ServiceError,
         TrainingError,
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from edgeclf.load import load
     from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.profile import profile
+    from edgeclf.promote import promote
+    from edgeclf.register import register
     from edgeclf.report import report
     from edgeclf.serve import serve
     from edgeclf.service.load.config import LoadConfig
@@ -90,6 +93,7 @@ __all__ = [
     "OptionError",
     "Prediction",
     "QualityGateError",
+    "RegistryError",
     "RuntimeLoadError",
     "Score",
     "ServiceError",
@@ -114,6 +118,8 @@ __all__ = [
     "load_artifact",
     "load_image",
     "profile",
+    "promote",
+    "register",
     "report",
     "serve",
     "train",

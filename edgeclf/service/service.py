@@ -11,12 +11,14 @@ from time import monotonic
 from edgeclf.errors import EdgeclfError, InferenceError
 from edgeclf.image import ImageSource
 from edgeclf.monitoring.metrics import Metrics
+from edgeclf.registry.source import default_cache
 from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
 from edgeclf.service.catalog import Version
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
 from edgeclf.service.pool import Answered, Extra, Pool, expire
+from edgeclf.service.registry_source import RegistrySource
 from edgeclf.service.telemetry import Telemetry
 from edgeclf.service.versions import Versions
 
@@ -31,6 +33,7 @@ class Service:
 
     Raises:
         ServiceError: Its file of keys cannot be read.
+        OptionError: What is to be served of a registry is no address.
         MissingDependencyError: OpenTelemetry is wanted, and not installed.
     """
 
@@ -42,6 +45,10 @@ class Service:
         self.versions = Versions(config, self.metrics)
         self.catalog = self.versions.catalog
         self.pool = Pool(config.worker_count, config.capacity, self.versions.settled)
+        self.registry = None if config.registry is None else RegistrySource(
+            self.versions, config.registry, config.tracking_uri,
+            config.registry_cache or default_cache(),
+        )  # fmt: skip
         self.draining = False
         self._replaying: asyncio.Task[None] | None = None
 
@@ -189,7 +196,8 @@ class Service:
         if self.draining:
             return [{"model": None, "version": None, "state": "draining",
                      "reason": "the service is being stopped"}]  # fmt: skip
-        return self.catalog.problems()
+        missing = None if self.registry is None else self.registry.problem()
+        return self.catalog.problems() if missing is None else [missing]
 
 
 class _Wait:
