@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import warnings
 from typing import Any
 
 from mlflow import models, pyfunc
@@ -17,50 +16,48 @@ from edgeclf import Classifier, ImageError
 from edgeclf.image.formats import detect_format
 from edgeclf.trust.certificate import replay
 
-with warnings.catch_warnings():
-    # It asks for type hints, which would change how MLflow hands pictures on.
-    warnings.simplefilter("ignore", UserWarning)
 
-    class EdgeclfModel(pyfunc.PythonModel):
-        """A classifier that MLflow loads, and that answers as it was certified or not at all."""
+class EdgeclfModel(pyfunc.PythonModel):
+    """A classifier that MLflow loads, and that answers as it was certified or not at all."""
 
-        def load_context(self, context: Any) -> None:
-            """Loads the artifact, and replays its certificate here."""
-            self._classifier = Classifier(context.artifacts["artifact"])
-            certificate = self._classifier.artifact.metadata.certificate
-            if certificate and certificate.get("images"):
-                replay(self._classifier)
+    def load_context(self, context: Any) -> None:
+        """Loads the artifact, and replays its certificate here."""
+        self._classifier = Classifier(context.artifacts["artifact"])
+        certificate = self._classifier.artifact.metadata.certificate
+        if certificate and certificate.get("images"):
+            replay(self._classifier)
 
-        def predict(self, context: Any, model_input, params=None):  # type: ignore[no-untyped-def]
-            """Answers pictures.
+    # Type hints would change how MLflow hands pictures on; that there are none, it warns of.
+    def predict(self, context: Any, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Answers pictures.
 
-            Args:
-                context: MLflow's.
-                model_input: A column of files' contents as bytes: a DataFrame's first one, a list,
-                    or an array; text stands for base64.
-                params: None are known.
+        Args:
+            context: MLflow's.
+            model_input: A column of files' contents as bytes: a DataFrame's first one, a list,
+                or an array; text stands for base64.
+            params: None are known.
 
-            Returns:
-                For each picture a dictionary with ``label``, ``probability``, ``confidence``,
-                ``unknown`` and ``sha256``, the file's.
-            """
-            column = model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input
-            if hasattr(column, "tolist"):
-                column = column.tolist()
-            elif isinstance(column, dict):
-                (column,) = column.values()
-            contents = [picture(value, index) for index, value in enumerate(_flat(column))]
-            return [self._answer(content) for content in contents]
+        Returns:
+            For each picture a dictionary with ``label``, ``probability``, ``confidence``,
+            ``unknown`` and ``sha256``, the file's.
+        """
+        column = model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input
+        if hasattr(column, "tolist"):
+            column = column.tolist()
+        elif isinstance(column, dict):
+            (column,) = column.values()
+        contents = [picture(value, index) for index, value in enumerate(_flat(column))]
+        return [self._answer(content) for content in contents]
 
-        def _answer(self, content: bytes) -> dict[str, Any]:
-            prediction = self._classifier.classify(content)
-            return {
-                "label": prediction.label,
-                "probability": prediction.probability,
-                "confidence": prediction.confidence,
-                "unknown": prediction.unknown,
-                "sha256": self._classifier.artifact.sha256,
-            }
+    def _answer(self, content: bytes) -> dict[str, Any]:
+        prediction = self._classifier.classify(content)
+        return {
+            "label": prediction.label,
+            "probability": prediction.probability,
+            "confidence": prediction.confidence,
+            "unknown": prediction.unknown,
+            "sha256": self._classifier.artifact.sha256,
+        }
 
 
 def picture(value: object, index: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -130,25 +129,23 @@ def _save(artifact: Artifact, name: str, folder: Path, model_id: str) -> None:
         code = Path(source, _CODE)
         shutil.copyfile(model_code_path(), code)
         model = Model(model_id=model_id)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of type hints, and of an example that is not wanted
-            pyfunc.save_model(
-                str(folder),
-                python_model=str(code),
-                artifacts={"artifact": str(file)},
-                signature=ModelSignature(
-                    inputs=Schema([ColSpec(DataType.binary, "image")]),
-                    outputs=Schema([
-                        ColSpec(DataType.string, "label"),
-                        ColSpec(DataType.double, "probability"),
-                        ColSpec(DataType.double, "confidence", required=False),
-                        ColSpec(DataType.boolean, "unknown", required=False),
-                        ColSpec(DataType.string, "sha256"),
-                    ]),
-                ),
-                pip_requirements=[_requirement(artifact)],
-                mlflow_model=model,
-            )  # fmt: skip
+        pyfunc.save_model(
+            str(folder),
+            python_model=str(code),
+            artifacts={"artifact": str(file)},
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.binary, "image")]),
+                outputs=Schema([
+                    ColSpec(DataType.string, "label"),
+                    ColSpec(DataType.double, "probability"),
+                    ColSpec(DataType.double, "confidence", required=False),
+                    ColSpec(DataType.boolean, "unknown", required=False),
+                    ColSpec(DataType.string, "sha256"),
+                ]),
+            ),
+            pip_requirements=[_requirement(artifact)],
+            mlflow_model=model,
+        )  # fmt: skip
     # Where the files lay that the model was made of is nobody's business, and names this machine.
     flavour: dict[str, Any] = model.flavors["python_function"]
     for each in flavour["artifacts"].values():
