@@ -12,8 +12,9 @@ from typing import Any
 
 from mlflow import models, pyfunc
 
-from edgeclf import Classifier, ImageError
+from edgeclf.errors import ImageError
 from edgeclf.image.formats import detect_format
+from edgeclf.inference.classifier import Classifier
 from edgeclf.trust.certificate import replay
 
 

@@ -19,6 +19,7 @@ from edgeclf.errors import (
     RegistryError,
     VerificationError,
 )
+from edgeclf.inference import classifier
 from edgeclf.registry import promotion
 from edgeclf.registry.address import Address
 from edgeclf.registry.rest import RestSource
@@ -95,8 +96,8 @@ def test_a_file_that_does_not_verify_is_not_registered(uri: str, tmp_path: Path)
 def model(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What MLflow itself loads of a registered file, answered by the fake runtime."""
     put(made("1"), "loaded", uri, tmp_path)
-    plain = edgeclf.Classifier
-    monkeypatch.setattr(edgeclf, "Classifier", lambda file: plain(file, runtime="fake"))
+    plain = classifier.Classifier
+    monkeypatch.setattr(classifier, "Classifier", lambda file: plain(file, runtime="fake"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         mlflow.set_tracking_uri(uri)
