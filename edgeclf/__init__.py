@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         OptionError,
         QualityGateError,
+        RegistryError,
         RuntimeLoadError,
         ServiceError,
         TrainingError,
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from edgeclf.measurement.matrix.cases import BenchmarkMatrix
     from edgeclf.monitor import monitor
     from edgeclf.profile import profile
+    from edgeclf.promote import promote
+    from edgeclf.register import register
     from edgeclf.report import report
     from edgeclf.serve import serve
     from edgeclf.service.load.config import LoadConfig
@@ -91,6 +94,7 @@ __all__ = [
     "OptionError",
     "Prediction",
     "QualityGateError",
+    "RegistryError",
     "RuntimeLoadError",
     "Score",
     "ServiceError",
@@ -116,6 +120,8 @@ __all__ = [
     "load_image",
     "monitor",
     "profile",
+    "promote",
+    "register",
     "report",
     "serve",
     "train",

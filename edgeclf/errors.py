@@ -14,6 +14,7 @@
     │   └── QualityGateError      it can, but the result answers differently
     ├── VerificationError         an artifact does not repeat its certified answers
     ├── MeasurementError          a figure could not be measured
+    ├── RegistryError             a registry of models is away, or has not what was asked for
     └── ServiceError              a service cannot start, load, switch or answer as asked
 
 Each message says what was received, what was expected and what to do.
@@ -121,6 +122,10 @@ class VerificationError(EdgeclfError):
 
 class MeasurementError(EdgeclfError):
     """A figure could not be measured, with the reason."""
+
+
+class RegistryError(EdgeclfError):
+    """A registry of models cannot be reached, or does not hold what was asked for."""
 
 
 class ServiceError(EdgeclfError):

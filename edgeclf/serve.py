@@ -81,6 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help=f"at most (default: {_DEFAULTS.sample_files})")  # fmt: skip
     watch.add_argument("--sample-mb", type=float, default=_DEFAULTS.sample_mb, metavar="MB",
                        help=f"at most (default: {_DEFAULTS.sample_mb:g})")  # fmt: skip
+    registry = parser.add_argument_group("registry")
+    registry.add_argument("--registry", metavar="models:/NAME@ALIAS",
+                          help="serve what an alias in an MLflow registry names")  # fmt: skip
+    registry.add_argument("--tracking-uri", metavar="URI",
+                          help="where that is (default: MLFLOW_TRACKING_URI, else "
+                          "sqlite:///mlflow.db)")  # fmt: skip
+    registry.add_argument("--poll", dest="poll_s", type=float, default=_DEFAULTS.poll_s,
+                          metavar="S", help="between two looks at the alias "
+                          f"(default: {_DEFAULTS.poll_s:g})")  # fmt: skip
+    registry.add_argument("--registry-cache", metavar="DIR",
+                          help="keeps its files, for a start without the registry "
+                          "(default: ~/.cache/edgeclf/registry)")  # fmt: skip
+    registry.add_argument("--registry-secret", metavar="FILE",
+                          help="with the secret of webhooks to /admin/registry/refresh"
+                          )  # fmt: skip
     parser.add_argument("--otel", action="store_true",
                         help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
     keys = parser.add_argument_group("keys")
@@ -184,8 +199,11 @@ def serve(
     config = config or ServiceConfig()
     if models is not None:
         config = dataclasses.replace(config, models=os.fspath(models))
-    if not files and config.models is None:
-        raise OptionError("Nothing to serve; give an artifact, or a folder of them with --models.")
+    if not files and config.models is None and config.registry is None:
+        raise OptionError(
+            "Nothing to serve; give an artifact, a folder of them with --models, or what an alias "
+            "names with --registry."
+        )
     run_service([named(os.fspath(word)) for word in files], config)
 
 

@@ -38,6 +38,8 @@ def train(data: str | os.PathLike[str], config: TrainingConfig) -> Artifact:
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-teacher-last-good.keras``. Or no trial of a search came to its end.
         ArtifactError: The weights are those of another network.
+        RegistryError: There is no MLflow at the address that was given; or it went away until the
+            run was finished, whose file is stored then.
         MissingDependencyError: TensorFlow, the package of the weights or, to search, Optuna is not
             installed.
 
@@ -54,6 +56,10 @@ def train(data: str | os.PathLike[str], config: TrainingConfig) -> Artifact:
     check_start(config.backbone, config.weights, download=config.download)
     if config.search is not None and importlib.util.find_spec("optuna") is None:
         raise MissingDependencyError("optuna", "search", "Searching settings")
+    if config.mlflow is not None:
+        from edgeclf.training.mlflow_log import check_tracking
+
+        check_tracking(config.mlflow)
     opened = open_training_data(
         data, config.evaluation, config.out, config.seed, skip_unreadable=config.skip_unreadable
     )

@@ -30,6 +30,8 @@ VERBS = {
     "verify": Verb("replay an artifact's certificate on this machine"),
     "inspect": Verb("print what an artifact knows about itself"),
     "classify": Verb("classify photos"),
+    "register": Verb("make a file a version of a model in an MLflow registry", "registry"),
+    "promote": Verb("give a version an alias, if it shows that it may have it", "registry"),
     "serve": Verb("answer pictures over HTTP, by the file that was tested", "serve"),
     "load": Verb("load a service at a rate, and tell what it answered in time", "serve"),
     "monitor": Verb("tell whether a service's pictures and answers have drifted", "serve"),

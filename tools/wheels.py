@@ -13,10 +13,10 @@ from types import ModuleType
 
 FOLDERS = {
     "workstation": (
-        "options", "networks", "comparison", "converters", "reporting", "training", "registry",
-        "publishing",
+        "options", "networks", "comparison", "converters", "reporting", "training", "publishing",
     ),
-    "server": ("monitoring", "service", "bulk"),
+    # The registry is asked from both sides: by who registers and promotes, and by who serves.
+    "server": ("registry", "monitoring", "service", "bulk"),
     "web": ("web",),
 }  # fmt: skip
 DEVICE = "device"

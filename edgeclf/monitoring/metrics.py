@@ -90,6 +90,14 @@ class Metrics:
             "edgeclf_certificate_timestamp_seconds", "When that was, in seconds since 1970",
             ("model", "version"), registry=self.registry,
         )  # fmt: skip
+        self.registry_up = Gauge(
+            "edgeclf_registry_up", "Whether the registry said what to serve when last asked",
+            ("model",), registry=self.registry,
+        )  # fmt: skip
+        self.registry_timestamp = Gauge(
+            "edgeclf_registry_answered_timestamp_seconds", "When it last did, in seconds "
+            "since 1970", ("model",), registry=self.registry,
+        )  # fmt: skip
         self._requests: dict[tuple[str, int], tuple[Counter, Buckets]] = {}
         self._answered: dict[tuple[str, str], Counter] = {}
         self._stages = tuple(self.stage_seconds.labels(stage) for stage in _STAGES)

@@ -47,6 +47,7 @@ class AdminRoutes:
                 {"file": self._shown(r.path), "model": r.model, "version": r.number,
                  "reason": r.reason} for r in catalog.refused.values()
             ],
+            "registry": self._service.registry and self._service.registry.entry(),
             "memory": {"resident_bytes": resident, "limit_mb": self._service.config.memory_mb},
         })  # fmt: skip
 

@@ -18,6 +18,7 @@ from edgeclf.service.inference_protocol import InferenceProtocol
 from edgeclf.service.openapi import RouteEntry
 from edgeclf.service.predict_route import PredictRoutes
 from edgeclf.service.problem import Problem
+from edgeclf.service.registry_routes import RegistryRoutes
 from edgeclf.service.repository_routes import RepositoryRoutes
 from edgeclf.service.service import Service
 
@@ -55,6 +56,7 @@ def build_app(service: Service) -> Application:
         _route("/docs", docs.page),
         _route("/docs/docs.css", docs.style),
         _route("/docs/docs.js", docs.script),
+        _route("/admin/registry/refresh", RegistryRoutes(service).refresh, "POST"),
         *(_route(path, endpoint, *methods) for path, endpoint, methods in admin_routes(service)),
     ]
     docs.routes = [_entry(route) for route in routes]

@@ -67,6 +67,11 @@ class ServiceConfig:
         sample_to: A folder that gets some of the pictures, to be labelled.
         sample_files: How many at most.
         sample_mb: And of how much together, in units of 1,000,000 bytes.
+        registry: What of a registry is served, as ``models:/NAME@ALIAS``; None for nothing.
+        tracking_uri: Where the registry is; None for what MLflow's variable says.
+        poll_s: Between two looks at what the alias names.
+        registry_cache: The folder that keeps files of the registry; None for the user's cache.
+        registry_secret: A file with the secret that the registry signs its webhooks with.
 
     Raises:
         OptionError: A number is out of its range, the threads are more than the CPUs, or so few
@@ -107,6 +112,11 @@ class ServiceConfig:
     sample_to: str | None = None
     sample_files: int = 1000
     sample_mb: float = 500.0
+    registry: str | None = None
+    tracking_uri: str | None = None
+    poll_s: float = 5.0
+    registry_cache: str | None = None
+    registry_secret: str | None = None
 
     def __post_init__(self) -> None:
         least = {"port": 0, "queue": 0, "drain_s": 0, "replay_minutes": 0.01, "watch_s": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgeclf.monitoring.metrics import CONTENT_TYPE
 from edgeclf.service.asgi import Receive, Scope, Send, respond, respond_json
@@ -37,7 +38,11 @@ class HealthRoutes:
              "certificate": None, "file": Path(r.path).name, "reason": r.reason}
             for r in self._service.catalog.refused.values()
         ]  # fmt: skip
-        document = {"ready": not problems, "problems": problems, "versions": proofs}
+        document: dict[str, Any] = {
+            "ready": not problems, "problems": problems, "versions": proofs,
+        }  # fmt: skip
+        if self._service.registry is not None:
+            document["registry"] = self._service.registry.entry()
         await respond_json(send, document, 503 if problems else 200)
 
     async def monitor(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -63,7 +63,7 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
     server = ServiceServer(service)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     failure: EdgeclfError | None = None
-    watching: asyncio.Task[None] | None = None
+    watching: list[asyncio.Task[None]] = []
     try:
         watching = await _load(service, sources)
         if not server.should_exit:
@@ -79,42 +79,47 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
         failure = exc
         server.should_exit = True
     await serving
-    if watching is not None:
-        watching.cancel()
-        await asyncio.wait([watching])
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
     await service.close()
     if failure is not None:
         raise failure
 
 
-async def _load(service: Service, sources: Sequence[Source]) -> asyncio.Task[None] | None:
-    """Loads what it starts with: all files that were named, and what is good in the folder.
+async def _load(service: Service, sources: Sequence[Source]) -> list[asyncio.Task[None]]:
+    """Loads what it starts with: all files that were named, what is good in the folder, the alias.
 
     Returns:
-        What goes on watching the folder; None if nothing is to.
+        What goes on watching folder and registry.
     """
     versions, config = service.versions, service.config
     service.catalog.starting = True
     for path, model, number in sources:
         if service.draining:  # a signal has come meanwhile
-            return None
+            return []
         await versions.introduce(await versions.read(path, model, number), replace=False)
     watcher = None if config.models is None else Watcher(versions, config.models)
     if watcher is not None:
         await watcher.start()
+    if service.registry is not None:
+        await service.registry.start()
     service.catalog.starting = False
     for version in service.catalog:
         if version.proof is not None:
             where = version.artifact.path
             log(f"edgeclf: {version.model} {version.number} ({where}): {version.proof.text}")
+    watching = []
     if watcher is not None and config.watch_s:
-        return asyncio.create_task(watcher.watch(config.watch_s))
-    if not any(version.state == "ready" for version in service.catalog):
+        watching.append(asyncio.create_task(watcher.watch(config.watch_s)))
+    if service.registry is not None:
+        watching.append(asyncio.create_task(service.registry.watch(config.poll_s)))
+    if not watching and not any(version.state == "ready" for version in service.catalog):
         raise (watcher and watcher.failure) or ServiceError(
             f"There is no artifact in {config.models}, and it is not watched for one to come. "
             "Put one there, or leave out --watch 0."
         )
-    return None
+    return watching
 
 
 class ServiceServer(uvicorn.Server):

@@ -14,12 +14,14 @@ from edgeclf.monitoring.metrics import Metrics
 from edgeclf.monitoring.monitoring import Monitoring, Watched
 from edgeclf.monitoring.request_log import RequestLog
 from edgeclf.monitoring.samples import Samples
+from edgeclf.registry.source import default_cache
 from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
 from edgeclf.service.catalog import Version
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
 from edgeclf.service.pool import Answered, Extra, Pool, expire
+from edgeclf.service.registry_source import RegistrySource
 from edgeclf.service.telemetry import Telemetry
 from edgeclf.service.versions import Versions
 
@@ -35,6 +37,7 @@ class Service:
 
     Raises:
         ServiceError: Its file of keys cannot be read.
+        OptionError: What is to be served of a registry is no address.
         MissingDependencyError: OpenTelemetry is wanted, and not installed.
     """
 
@@ -55,6 +58,10 @@ class Service:
         )  # fmt: skip
         look = Looker() if config.monitor else None
         self.pool = Pool(config.worker_count, config.capacity, self.versions.settled, look)
+        self.registry = None if config.registry is None else RegistrySource(
+            self.versions, config.registry, config.tracking_uri,
+            config.registry_cache or default_cache(),
+        )  # fmt: skip
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -224,7 +231,8 @@ class Service:
         if self.draining:
             return [{"model": None, "version": None, "state": "draining",
                      "reason": "the service is being stopped"}]  # fmt: skip
-        return self.catalog.problems()
+        missing = None if self.registry is None else self.registry.problem()
+        return self.catalog.problems() if missing is None else [missing]
 
 
 def _watched(version: Version) -> Watched:

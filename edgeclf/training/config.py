@@ -132,11 +132,24 @@ class TrainingConfig(DataConfig):
     tensorboard: bool = option(
         False, help="write events for TensorBoard into the run folder", group=_LEARNING
     )
+    mlflow: str | None = option(
+        None,
+        help="log the finished run to MLflow there: a tracking server's address, or sqlite:///FILE",
+        metavar="URI",
+        recorded=False,
+        group=_LEARNING,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.distribute != "multi-worker":
             return
+        if self.mlflow is not None:
+            raise OptionError(
+                "distribute is 'multi-worker' and mlflow given; expected none or mirrored beside "
+                "it, as each machine would log the run. Leave it out, and log the file that comes "
+                "of it with 'edgeclf register'."
+            )
         for name in ("early_stopping", "search"):
             if getattr(self, name) is not None:
                 raise OptionError(

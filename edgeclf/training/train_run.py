@@ -34,6 +34,7 @@ def train_classifier(data: TrainingData, config: TrainingConfig) -> Artifact:
         ArtifactError: The weights are those of another network.
         OptionError: TensorFlow does not find the devices that are asked for.
         TrainingError: The loss is not a number, or no trial of a search came to its end.
+        RegistryError: The run is finished, and could not be logged to MLflow.
         MissingDependencyError: A package for TensorBoard's events is not installed.
     """
     name = f"{data.name}-teacher"
@@ -57,7 +58,12 @@ def train_classifier(data: TrainingData, config: TrainingConfig) -> Artifact:
 
     with keeping_good_weights(folder, partial(save, f"{name}-last-good")):
         _fit(model, data, config, spec, folder)
-    return finished(folder, save(name, {}))
+    artifact = finished(folder, save(name, {}))
+    if config.mlflow is not None:
+        from edgeclf.training.mlflow_log import log_run  # needs MLflow
+
+        log_run(config.mlflow, artifact, folder.path, config.record(), folder.rows)
+    return artifact
 
 
 def _search(

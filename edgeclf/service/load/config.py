@@ -27,6 +27,11 @@ class LoadConfig:
 
     Raises:
         OptionError: A number is out of its range, or nothing is asked.
+
+    Examples:
+        >>> from edgeclf import LoadConfig
+        >>> LoadConfig(rate=100, seconds=30).deadline_ms
+        1000.0
     """
 
     rate: float | None = None
