@@ -109,7 +109,11 @@ def owners(files: Iterable[Path]) -> set[str]:
     if shutil.which("dpkg-query") is None:
         return set()
     # Merged folders: what is in /usr/lib may have been installed as in /lib.
-    names = {name for file in files for name in (str(file), str(file).removeprefix("/usr"))}
+    # A folder, such as the link /lib, is in nearly every package.
+    names = {
+        name for file in files if not file.is_dir()
+        for name in (str(file), str(file).removeprefix("/usr"))
+    }  # fmt: skip
     found = subprocess.run(["dpkg-query", "-S", *sorted(names)], capture_output=True, text=True,
                            check=False)  # fmt: skip
     lines = (line.partition(": ")[0] for line in found.stdout.splitlines())

@@ -17,7 +17,8 @@ compgen -G "dist/edgeclf_server-*.whl" >/dev/null || { echo "dist/ has no wheels
 storage=(--root "$work/storage" --runroot "$work/run")
 build=(buildah "${storage[@]}" build --quiet --format docker --isolation chroot --pull-never
        --volume /etc/ssl/certs:/etc/ssl/certs:ro) # pip's, as the base has none
-podman=(podman "${storage[@]}" --runtime runc --cgroup-manager cgroupfs)
+# Its errors say that systemd is not there to repeat the health check; what ends it is still said.
+podman=(podman "${storage[@]}" --log-level fatal --runtime runc --cgroup-manager cgroupfs)
 base=localhost/edgeclf-base image=localhost/edgeclf plain=localhost/plain-fastapi name=edgeclf-proof
 
 held() { echo "held: $*"; }
@@ -36,7 +37,7 @@ held "the image is built"
 cat >"$work/plain/Dockerfile" <<EOF
 FROM $base
 RUN python -m pip install --no-cache-dir --break-system-packages \
-    fastapi uvicorn python-multipart ai-edge-litert pillow
+    --root-user-action ignore fastapi uvicorn python-multipart ai-edge-litert pillow
 EOF
 "${podman[@]}" image exists $plain || "${build[@]}" --tag $plain "$work/plain" >/dev/null
 
@@ -70,6 +71,8 @@ status=$("${ask[@]}" --output /dev/null --write-out '%{http_code}' http://127.0.
 answer=$("${ask[@]}" --header "Authorization: Bearer $key" http://127.0.0.1:8080/classify)
 sha256=$(sha256sum "$model" | cut -d' ' -f1)
 [[ $answer == *"$sha256"* ]] && held "the answer names the file: $answer" || failed "the answer: $answer"
+
+"${inside[@]}" python -m edgeclf verify "/models/$(basename "$model")" | tail -1 | sed 's/^/held: verify in it: /'
 
 written=$("${inside[@]}" python -c "open('/opt/edgeclf/written', 'w')" 2>&1 | tail -1) || true
 [[ $written == *"[Errno 30]"* ]] && held "writing to the root: $written" || failed "root: $written"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -232,3 +236,20 @@ def test_nothing_is_applied_that_is_to_be_filled_in() -> None:
         assert ("Secret" in kinds) == (path.suffix == ".template")
     keys = manifest("kubernetes/keys.yaml.template")["stringData"]["keys.txt"]
     assert all(line.startswith("#") for line in keys.splitlines())
+
+
+def test_systemd_accepts_the_unit_that_is_no_ones_and_writes_nothing(tmp_path: Path) -> None:
+    expected = {"DynamicUser": "yes", "ProtectSystem": "strict", "NoNewPrivileges": "yes"}
+    assert expected.items() <= unit().items() and "ReadWritePaths" not in unit()
+    credential = unit()["LoadCredential"].partition(":")[0]
+    keys = parsed(STARTED["edgeclf.service"]).keys
+    assert keys == f"${{CREDENTIALS_DIRECTORY}}/{credential}"
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze")
+    copy = tmp_path / deployment.UNIT.name
+    copy.write_text(deployment.UNIT.read_text().replace("/opt/edgeclf/bin/python", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False
+    )
+    remarks = [line for line in done.stderr.splitlines() if copy.name in line]
+    assert done.returncode == 0 and remarks == []

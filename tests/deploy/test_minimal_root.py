@@ -74,3 +74,23 @@ def test_a_library_that_the_base_lacks_ends_the_build(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(SystemExit, match=r"the base lacks .*: libgone\.so\.1"):
         MODULE["libraries"]([Path(sys.executable)])
+
+
+def test_the_packages_that_files_are_from_are_named_and_those_of_folders_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = tmp_path / "dpkg-query"
+    query.write_text("""#!/bin/sh
+shift
+for path; do case $path in
+    /lib*) exit 9 ;;
+    /bin/sh) echo "diversion by dash from: /bin/sh"; echo "dash: /bin/sh" ;;
+    *) echo "libc6:amd64, base-files: $path" ;;
+esac; done
+""")
+    query.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = MODULE["owners"]([Path("/lib"), Path("/bin/sh"), Path("/etc/hostname")])
+    assert found == {"dash", "libc6:amd64", "base-files"}
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert MODULE["owners"]([Path("/bin/sh")]) == set()
