@@ -167,6 +167,29 @@ def test_compose_mounts_what_it_reads() -> None:
         assert all(name.startswith("./") or name in compose["volumes"] for name in named)
 
 
+def test_compose_s_own_configurations_name_its_services_keys_and_folders() -> None:
+    services = manifest("compose.yaml")["services"]
+    mounted = {
+        name: dict(volume.split(":")[:2] for volume in services[name]["volumes"])
+        for name in ("prometheus", "grafana")
+    }
+    for path in sorted((deployment.DEPLOY / "compose").iterdir()):
+        assert any(f"./compose/{path.name}" in volumes for volumes in mounted.values())
+    prometheus = manifest("compose/prometheus.yml")
+    target = mounted["prometheus"]["./compose/prometheus.yml"]
+    assert f"--config.file={target}" in services["prometheus"]["command"]
+    assert set(prometheus["rule_files"]) <= set(mounted["prometheus"].values())
+    (scraped,) = prometheus["scrape_configs"]
+    assert scraped["static_configs"] == [{"targets": [f"edgeclf:{ServiceConfig().port}"]}]
+    (secret,) = services["prometheus"]["secrets"]
+    assert scraped["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    (source,) = manifest("compose/datasources.yml")["datasources"]
+    published = services["prometheus"]["ports"][0].rpartition(":")[2]
+    assert source["url"] == f"http://prometheus:{published}"
+    (provider,) = manifest("compose/dashboards.yml")["providers"]
+    assert provider["options"]["path"] in mounted["grafana"].values()
+
+
 def test_every_service_of_compose_is_hardened_and_bounded() -> None:
     for service in manifest("compose.yaml")["services"].values():
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
