@@ -14,11 +14,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEVICE := $(VENV)-device
 LEGACY := $(VENV)-legacy
+DEPLOY := $(VENV)-deploy
 # Another wheel is installed again; the working tree need not be, whatever is written into it.
 WHEELS := $(filter %.whl,$(wildcard $(EDGECLF)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-device lint typecheck docs bench findings legacy clean
+.PHONY: help demo test test-device lint typecheck docs check-deploy bench findings legacy clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -58,6 +59,15 @@ docs: $(READY)  ## build the documentation's site, which opens offline: site/ind
 	$(BIN)/python tools/draw_architecture.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+$(DEPLOY)/.ready: pyproject.toml $(WHEELS)
+	$(PYTHON) -m venv --clear $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --upgrade pip
+	$(DEPLOY)/bin/python -m pip install --quiet $(EDGECLF)"[deploy-checks]" "pytest>=8"
+	@touch $@
+
+check-deploy: $(DEPLOY)/.ready  ## let the field's own checkers read deploy/
+	$(DEPLOY)/bin/pytest -o cache_dir=$(DEPLOY)/.pytest_cache tests/deploy/test_checkers.py
+
 bench: $(READY)  ## run the project's own benchmarks, the demo and the scenes, whole
 	$(BIN)/edgeclf demo
 	$(BIN)/python examples/scenes_distillation/scenes.py --smoke
@@ -92,4 +102,4 @@ legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 
 		tests/image tests/runtimes/test_contract.py
 
 clean:  ## remove everything that was made here
-	rm -rf $(VENV) $(DEVICE) $(LEGACY) runs dist site .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(LEGACY) $(DEPLOY) runs dist site .coverage .mypy_cache .pytest_cache .ruff_cache

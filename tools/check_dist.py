@@ -24,6 +24,8 @@ NEEDED_IN_SDIST = {
     "CHANGELOG.md",
     "LICENSE",
     "Makefile",
+    ".dockerignore",
+    "deploy/Dockerfile",
     "edgeclf/py.typed",
     "examples/mugs/labels.txt",
     "examples/mugs/train/white/000.jpg",
