@@ -110,7 +110,7 @@ def until(found: Callable[[], bool]) -> None:
         try:
             if found():
                 return
-        except httpx.TransportError:  # it is starting
+        except (httpx.TransportError, ValueError):  # it is starting, and says so in no JSON
             pass
         time.sleep(0.1)
     raise AssertionError("it did not happen")

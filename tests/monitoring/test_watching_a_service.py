@@ -133,7 +133,7 @@ def test_a_state_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
     folder.write_text("")
     with client(write(tmp_path, watched()), monitor_state=str(folder / "state.json")) as http:
         ask(http, 20)
-        run_in(http, http.service._save())
+        run_in(http, http.service._save())  # type: ignore[attr-defined]
         assert figures(http)["edgeclf_monitor_state_failures_total",] == 1
         ask(http, 20)
 
