@@ -57,7 +57,8 @@ def promote(
 
     Examples:
         ```python
-        print(edgeclf.promote("birds", 7, to="champion", data="photos/eval").text())
+        done = edgeclf.promote("birds", 7, to="champion", data="photos/eval")
+        print(done.text())
         ```
     """
     from edgeclf.registry.address import Address, check_alias, check_name, tracking_uri_of
