@@ -57,8 +57,8 @@ def promote(
 
     Examples:
         ```python
-        decision = edgeclf.promote("birds", 7, to="champion", data="photos/eval")
-        print(decision.text())
+        done = edgeclf.promote("birds", 7, to="champion", data="photos/eval")
+        print(done.text())
         ```
     """
     from edgeclf.registry.address import Address, check_alias, check_name, tracking_uri_of

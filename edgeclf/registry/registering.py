@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeclf.artifact import Artifact
 from edgeclf.errors import RegistryError
 from edgeclf.registry import model_code_path
-from edgeclf.registry.client import as_default, asking, is_missing, open_client
+from edgeclf.registry.client import as_default, asking, open_client
 from edgeclf.registry.tags import file_facts, file_name
 
 if TYPE_CHECKING:
@@ -80,7 +83,8 @@ def register_artifact(
                     await_creation_for=0,
                 )
         except BaseException:
-            _give_up(client, logged.model_id)
+            with suppress(RegistryError), asking(tracking_uri):  # the first error says more
+                client.delete_logged_model(logged.model_id)
             raise
     return Registration(name, str(made.version), artifact.sha256, tags, tracking_uri)
 
@@ -108,15 +112,6 @@ def _experiment(client: MlflowClient) -> str:
         return str(found.experiment_id)
 
 
-def _give_up(client: MlflowClient, model_id: str) -> None:
-    try:
-        with asking("it"):
-            client.delete_logged_model(model_id)
-    except RegistryError as exc:  # the first error says more
-        if not is_missing(exc):
-            return
-
-
 def _save(artifact: Artifact, name: str, folder: Path, model_id: str) -> None:
     """Writes a model's folder as MLflow reads it, with nothing of this machine in it."""
     from mlflow import pyfunc
@@ -129,29 +124,38 @@ def _save(artifact: Artifact, name: str, folder: Path, model_id: str) -> None:
         code = Path(source, _CODE)
         shutil.copyfile(model_code_path(), code)
         model = Model(model_id=model_id)
-        pyfunc.save_model(
-            str(folder),
-            python_model=str(code),
-            artifacts={"artifact": str(file)},
-            signature=ModelSignature(
-                inputs=Schema([ColSpec(DataType.binary, "image")]),
-                outputs=Schema([
-                    ColSpec(DataType.string, "label"),
-                    ColSpec(DataType.double, "probability"),
-                    ColSpec(DataType.double, "confidence", required=False),
-                    ColSpec(DataType.boolean, "unknown", required=False),
-                    ColSpec(DataType.string, "sha256"),
-                ]),
-            ),
-            pip_requirements=[_requirement(artifact)],
-            mlflow_model=model,
-        )  # fmt: skip
+        with _quietly():
+            pyfunc.save_model(
+                str(folder),
+                python_model=str(code),
+                artifacts={"artifact": str(file)},
+                signature=ModelSignature(
+                    inputs=Schema([ColSpec(DataType.binary, "image")]),
+                    outputs=Schema([
+                        ColSpec(DataType.string, "label"),
+                        ColSpec(DataType.double, "probability"),
+                        ColSpec(DataType.double, "confidence", required=False),
+                        ColSpec(DataType.boolean, "unknown", required=False),
+                        ColSpec(DataType.string, "sha256"),
+                    ]),
+                ),
+                pip_requirements=[_requirement(artifact)],
+                mlflow_model=model,
+            )  # fmt: skip
     # Where the files lay that the model was made of is nobody's business, and names this machine.
     flavour: dict[str, Any] = model.flavors["python_function"]
     for each in flavour["artifacts"].values():
         each["uri"] = each["path"]
     flavour["model_code_path"] = _CODE
     model.save(str(folder / "MLmodel"))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps MLflow from advising type hints and an example; its own filters undo ours."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *_, **__: None
+        yield
 
 
 def _requirement(artifact: Artifact) -> str:

@@ -104,8 +104,8 @@ def refused(*words: object) -> tuple[int, str]:
 def test_what_cannot_be_served_is_said_in_a_sentence(model: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(model.read_bytes()[:-5])
-    assert refused() == (2, "edgeclf: Nothing to serve; give an artifact, or a folder of them with "
-                            "--models.\n")  # fmt: skip
+    code, said = refused()
+    assert code == 2 and said.startswith("edgeclf: Nothing to serve; give an artifact")
     code, said = refused(damaged, "--port", 0)
     assert code == 2 and "damaged.onnx" in said
     code, said = refused(f"a b={model}", "--port", 0, "--runtime", "fake")
