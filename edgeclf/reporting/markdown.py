@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 
 # What makes markup of text: links, pictures and bare addresses, entities, code, emphasis, formulas,
-# cells; at the start of a line a heading, a list, a rule or a quotation.
+# cells; at the start of a line a heading, a list, a rule or a quotation. An interval of numbers in
+# brackets makes none.
 _MARKUP = re.compile(
-    r"[\\`*\[|~$]|&(?=#|\w+;)|(?<=\w):(?=//)|(?<=\bwww)\.|(?<![a-zA-Z\d])_"
-    r"|_(?![a-zA-Z\d])|^[#+=>-]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
+    r"[\\`*|~$]|\[(?![\d.,–+ -]+\](?![(\[:]))|&(?=#|\w+;)|(?<=\w):(?=//)|(?<=\bwww)\."
+    r"|(?<![a-zA-Z\d])_|_(?![a-zA-Z\d])|^[#+=>-]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )",
     re.ASCII,
 )
 # GitHub looks for addresses of mail, ``mailto:`` and ``xmpp:`` in what it has unescaped, by the @;

@@ -59,8 +59,10 @@ def test_addresses_and_links_are_broken_for_every_renderer() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mugs_v2.int8.tflite", "Müslischüssel (1)", "50 % & more", "p < 0.05", 'it\'s "so"']
-)
+    "name",
+    ["mugs_v2.int8.tflite", "Müslischüssel (1)", "50 % & more", "p < 0.05", 'it\'s "so"',
+     "1.06x [0.89–1.27]"],
+)  # fmt: skip
 def test_usual_names_stay_as_they_are_in_the_source(name: str) -> None:
     assert safe_text(name) == name
 
@@ -68,7 +70,8 @@ def test_usual_names_stay_as_they_are_in_the_source(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "written"),
     [("`code`", r"\`code\`"), ("a|b", r"a\|b"), ("<b>", "<\u2060b>"), ("&#96;", r"\&#96;"),
-     ("https://a.org", r"https\://a.org"), ("_x_", r"\_x\_"), ("a\\b", r"a\\b")],
+     ("https://a.org", r"https\://a.org"), ("_x_", r"\_x\_"), ("a\\b", r"a\\b"),
+     ("[1](x)", r"\[1](x)"), ("[1]: x", r"\[1]: x")],
 )  # fmt: skip
 def test_odd_names_read_well_without_a_renderer(name: str, written: str) -> None:
     assert safe_text(name) == written
