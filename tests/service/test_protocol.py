@@ -303,7 +303,7 @@ def test_500_that_dribble_hinder_nobody_and_are_ended(served: Listening) -> None
         try:
             waits = []
             with httpx.Client(base_url=served.url) as http:
-                while time.monotonic() - start < 0.5:
+                while len(waits) < 3 or time.monotonic() - start < 0.5:
                     before = time.monotonic()
                     assert http.get("/healthz/live").status_code == 200
                     waits.append(time.monotonic() - before)

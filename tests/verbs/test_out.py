@@ -32,6 +32,7 @@ TO_FILE = {
     "profile": ["gone.tflite"],
     "load": ["http://127.0.0.1:9/classify", "--images", "gone", "--rate", "1"],
     "explain": ["gone.tflite", "gone.jpg"],
+    "monitor": ["gone.jsonl"],
 }
 NOWHERE = Path("/proc/nowhere")  # where not even root may write
 
@@ -79,6 +80,7 @@ ARGUMENTS: dict[str, list[object]] = {
     "demo": ["gone"],
     "benchmark": [["gone.tflite"], None],
     "profile": ["gone.tflite"],
+    "monitor": ["gone.jsonl"],
 }
 
 
