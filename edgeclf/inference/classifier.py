@@ -17,7 +17,7 @@ from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import ImageError, InferenceError, OptionError
 from edgeclf.image import ImageSource, UInt8Array
 from edgeclf.inference.confidence import Confidence, Unknown
-from edgeclf.inference.forks import mark_after_fork
+from edgeclf.inference.forks import check_process, mark_after_fork
 from edgeclf.inference.pictures import Pictures, Prepared, several
 from edgeclf.inference.prediction import Failure, Frame, Prediction, Timing
 from edgeclf.inference.streaming import newest
@@ -85,16 +85,12 @@ class Classifier:
         self.artifact = model if isinstance(model, Artifact) else load_artifact(model)
         self._confidence = Confidence.of(self.artifact)
         self._spec = self.artifact.metadata.image
-        self._labels = self.artifact.metadata.labels
         self._pictures = Pictures(self._spec, fetch)
         self._reason = "it was asked for"
         if runtime == "auto":
             choice = choose_runtime(self.artifact, device)
-            runtime, threads, self._reason = (
-                choice.runtime,
-                threads or choice.threads,
-                choice.reason,
-            )
+            runtime, threads = choice.runtime, threads or choice.threads
+            self._reason = choice.reason
         if isinstance(runtime, str):
             if probe:
                 from edgeclf.runtimes.probe import probe as try_in_child
@@ -110,7 +106,7 @@ class Classifier:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the model's output."""
-        return self._labels
+        return self.artifact.metadata.labels
 
     @property
     def gives_features(self) -> bool:
@@ -186,10 +182,9 @@ class Classifier:
             yield from self._answers(batch, unknown)
 
     def _answers(
-        self, batch: Iterable[Prepared | ImageError], unknown: Unknown
+        self, batch: Sequence[Prepared | ImageError], unknown: Unknown
     ) -> Iterator[Prediction | Failure]:
         """Those to pictures that the engine gets at once, where they could be prepared."""
-        batch = list(batch)
         good = [prepared for prepared in batch if isinstance(prepared, Prepared)]
         answers = self._predictions(good, unknown)
         for prepared in batch:
@@ -268,7 +263,7 @@ class Classifier:
             ImageError: One of the pictures cannot be read.
         """
         rows = list(self._run_all(images, self._run))
-        return np.concatenate(rows) if rows else np.empty((0, len(self._labels)), np.float32)
+        return np.concatenate(rows) if rows else np.empty((0, len(self.labels)), np.float32)
 
     def features(
         self, images: Iterable[ImageSource] | UInt8Array
@@ -300,7 +295,7 @@ class Classifier:
             >>> [part.shape for part in Classifier(artifact, runtime=runtime).features(photos)]
             [(1, 2), (1, 4, 4, 3)]
         """
-        self._check_process()
+        check_process(self.forked)
         parts = list(self._run_all(images, features_of(self._runtime)))
         if not parts:
             raise OptionError("There are no images to compute features of; expected at least one.")
@@ -338,16 +333,8 @@ class Classifier:
             self._runtime.close()
 
     def _run(self, tensors: UInt8Array) -> Float32Array:
-        self._check_process()
+        check_process(self.forked)
         return self._runtime.run(tensors)
-
-    def _check_process(self) -> None:
-        if self.forked:
-            raise InferenceError(
-                "This classifier was loaded before the process was forked, and its engine's "
-                "threads did not come along. Build the Classifier in the child (with gunicorn: in "
-                "post_fork, without --preload), or start processes with 'spawn'."
-            )
 
     def _check_unknown(self, unknown: Unknown) -> None:
         if unknown not in get_args(Unknown):
@@ -372,7 +359,7 @@ class Classifier:
         start = perf_counter()
         features = None
         if trust and trust.needs_features and unknown != "off" and self.gives_features:
-            self._check_process()
+            check_process(self.forked)
             rows, features = features_of(self._runtime)(tensors)
         else:
             rows = self._run(tensors)
@@ -384,7 +371,7 @@ class Classifier:
         for index, prepared in enumerate(given):
             novelty = novelties[index] if novelties else None
             yield Prediction(
-                self._labels,
+                self.labels,
                 tuple(rows[index].tolist()),
                 Timing(prepared.decode_ms, prepared.preprocess_ms, share_ms),
                 confidences[index] if confidences else None,

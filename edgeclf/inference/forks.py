@@ -6,12 +6,28 @@ import os
 import weakref
 from typing import Any
 
+from edgeclf.errors import InferenceError
+
 _LIVE: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def mark_after_fork(classifier: Any) -> None:
     """Lets a classifier's `forked` be set in every child that this process is forked into."""
     _LIVE.add(classifier)
+
+
+def check_process(forked: bool) -> None:
+    """Refuses to use an engine in a child of the process that loaded it.
+
+    Raises:
+        InferenceError: It is one.
+    """
+    if forked:
+        raise InferenceError(
+            "This classifier was loaded before the process was forked, and its engine's "
+            "threads did not come along. Build the Classifier in the child (with gunicorn: in "
+            "post_fork, without --preload), or start processes with 'spawn'."
+        )
 
 
 def _after_fork() -> None:
