@@ -19,7 +19,7 @@ from edgeclf.metrics.statistics import wilson_interval
 from edgeclf.report import report
 from edgeclf.reporting.trust_findings import Finding, findings
 from edgeclf.reporting.trust_page import read_record, to_html, to_markdown
-from support.reports import EVIL
+from support.reports import EVIL, check_tables_line_up
 from support.trust_records import JPEG, PHOTOS, make_record, make_result
 
 NAMES = {"jinja2": "report", "matplotlib": "report"}
@@ -184,10 +184,7 @@ def test_names_stay_text(record: Path) -> None:
     assert "<script" not in page.read_text()
     markdown = page.with_suffix(".md").read_text()
     assert "<script" not in markdown
-    tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
-    assert len(tables) > 10
-    for table in tables:
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    check_tables_line_up(markdown)
 
 
 def test_identifiers_are_unique_and_colours_the_pages(record: Path) -> None:

@@ -28,3 +28,11 @@ def markdown_of(*files: dict[str, Any]) -> str:
 def table_lines(markdown: str) -> list[list[str]]:
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [re.split(r"(?<!\\)\|", line) for line in lines]  # an escaped one is text
+
+
+def check_tables_line_up(markdown: str) -> None:
+    """Fails where a table's lines have different numbers of cells, or there is no table."""
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
+    assert tables
+    for table in tables:
+        assert len({len(cells) for cells in table_lines(table)}) == 1, table

@@ -8,7 +8,7 @@ from typing import Any
 from edgeclf.report import report
 from edgeclf.reporting.benchmark_page import main_table
 from edgeclf.reporting.summary import summarize
-from support.reports import EVIL, markdown_of, table_lines, write
+from support.reports import EVIL, check_tables_line_up, markdown_of, table_lines, write
 
 
 def test_markdown_tables_line_up(results: dict[str, Any]) -> None:
@@ -16,9 +16,7 @@ def test_markdown_tables_line_up(results: dict[str, Any]) -> None:
         entry["model"] += EVIL
     markdown = markdown_of(results)
     assert "<script" not in markdown
-    for table in markdown.split("\n\n"):
-        lines = table_lines(table)
-        assert len({len(line) for line in lines}) <= 1
+    check_tables_line_up(markdown)
     assert len(table_lines(main_table(results, summarize(results)))) == 2 + 4
     header = [
         cell.strip() for cell in table_lines(main_table(results, summarize(results)))[0][1:-1]
