@@ -11,6 +11,7 @@ import pytest
 from edgeclf.errors import DataError, OptionError, ServiceError
 from edgeclf.measurement.workloads.open_loop import arrival_times
 from edgeclf.service.load.arrivals import ClosedLoop, OpenLoop
+from edgeclf.service.load.connection import Connection
 from edgeclf.service.load.generator import TIMEOUT, Generator, Run
 from edgeclf.service.load.server_side import fetch
 from edgeclf.service.load.step import summarize
@@ -117,6 +118,18 @@ def test_what_is_given_up_counts_with_the_time_until_then(server: Server, target
     assert all(0.5 <= each.done - each.scheduled < 5 for each in run.outcomes)
     assert {each.sent is None for each in run.outcomes} == {True, False}
     assert run.seconds < 6
+
+
+def test_ctrl_c_in_the_midst_of_an_answer_is_no_failure_of_the_server(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: Connection, body: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Connection, "on_body", interrupted)
+    with scripted() as alone:
+        run = load(make_target(alone.url, images), [0.0])
+    assert run.interrupted and run.outcomes == []
 
 
 def test_a_connection_that_a_server_ends_between_requests_is_no_failure(

@@ -86,6 +86,7 @@ class Connection:
         Raises:
             OSError: The connection failed, or ended before the answer did.
             httptools.HttpParserError: What came is no HTTP.
+            KeyboardInterrupt: Ctrl-C, which the parser would call an error of the server's.
         """
         try:
             content = self.socket.recv(_CHUNK)
@@ -96,7 +97,12 @@ class Connection:
         if self._parser is None:
             raise ConnectionResetError("the server spoke before it was asked")
         self.heard = True
-        self._parser.feed_data(content)
+        try:
+            self._parser.feed_data(content)
+        except httptools.HttpParserCallbackError as exc:
+            if isinstance(exc.__context__, KeyboardInterrupt):  # in the midst of `on_body`
+                raise exc.__context__ from None
+            raise
         if not self._complete:
             return None
         status, self._parser = self._parser.get_status_code(), None
