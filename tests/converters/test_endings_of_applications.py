@@ -1,8 +1,13 @@
-"""What is found of Keras's own networks with their own tops, in both formats."""
+"""What is found of Keras's own networks with their own tops, in both formats.
+
+`test_endings.py` has each ending on graphs of a few operators; here are whole networks, of which the
+plain run takes the quick ones and ``EDGECLF_TEST_BACKBONES=all`` all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -34,12 +39,24 @@ NETWORKS = [
     ("VGG16", None, False),
 ]
 
+QUICK = ("MobileNet", "MobileNetV2", "MobileNetV3Small")
+TAKEN = [
+    pytest.param(
+        *network,
+        id=network[0],
+        marks=pytest.mark.skipif(
+            network[0] not in QUICK and os.environ.get("EDGECLF_TEST_BACKBONES") != "all",
+            reason="takes long: EDGECLF_TEST_BACKBONES=all asks for it",
+        ),
+    )
+    for network in NETWORKS
+]
 WITH_PREPROCESSING = ("ConvNeXtTiny", "EfficientNetV2B0")
 NOT_ONNX = ("ConvNeXtTiny",)  # tf2onnx leaves a call of TensorFlow's for its grouped convolutions
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "width", "dense"), NETWORKS, ids=[n for n, _, _ in NETWORKS])
+@pytest.mark.parametrize(("name", "width", "dense"), TAKEN)
 def test_the_ending_of_an_application(name: str, width: int | None, dense: bool) -> None:
     keras.utils.set_random_seed(0)
     made: Any = getattr(keras.applications, name)
