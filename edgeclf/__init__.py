@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
     from edgeclf.verify import verify
+    from edgeclf.zoo import zoo
 
 __all__ = [
     "Artifact",
@@ -126,6 +127,7 @@ __all__ = [
     "serve",
     "train",
     "verify",
+    "zoo",
 ]
 
 # One word in lower case: a verb, which is also a module of that name.

@@ -115,7 +115,8 @@ def _tensors(document: Mapping[str, Any]) -> _Rows:
     shape = f"[N, {image['height']}, {image['width']}, 3]"
     yield "input", f"int8 RGB {shape}, bytes minus 128" if integers else f"uint8 RGB {shape}"
     scaled = "scaled JPEG decoding" if image["scaled_decode"] else "full-size JPEG decoding"
-    yield "resize", f"{image['resize']}, {image['kernel']} kernel, {scaled}"
+    share = f" of {image['crop_share']:.1%} of a side" if image["crop_share"] != 1 else ""
+    yield "resize", f"{image['resize']}{share}, {image['kernel']} kernel, {scaled}"
     mean, std = (_numbers(scheme[key]) for key in ("mean", "std"))
     yield "normalisation", f"(x - {mean}) / {std} inside the graph"
     answer = f"[N, {len(document['labels'])}]"

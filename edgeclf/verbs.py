@@ -24,6 +24,7 @@ class Verb(NamedTuple):
 VERBS = {
     "train": Verb("train a classifier on a folder of photos", "train"),
     "backbones": Verb("list the networks that can be trained, and what they cost", "train"),
+    "zoo": Verb("list published ImageNet networks, and make artifacts of them", "zoo"),
     "distill": Verb("train a small student on a teacher's answers", "train"),
     "convert": Verb("turn a trained model into verified TFLite and ONNX artifacts", "convert"),
     "calibrate": Verb("make a file say how sure it is, and what it does not know"),

@@ -120,6 +120,7 @@ def main() -> int:
         fill(BENCHMARKS, "device-table", of_device)
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
         fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
+        fill(BENCHMARKS, "zoo", figure_table(source, ("zoo_quality",), 60))
         fill(BENCHMARKS, "servers", benchmark_tables.servers(source))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))

@@ -150,7 +150,8 @@ class Metadata:
     def to_json(self) -> str:
         """The metadata as one JSON document."""
         header = {"format_version": FORMAT_VERSION, "written_by": f"edgeclf {_own_version()}"}
-        return json.dumps({**dataclasses.asdict(self), **header}, ensure_ascii=False)
+        document = {**dataclasses.asdict(self), "image": self.image.to_dict(), **header}
+        return json.dumps(document, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Metadata:

@@ -77,13 +77,14 @@ class Conversion:
     Args:
         model: The source.
         config: What is wanted.
+        cache: Folder for decoded photos; ``cache`` beside the results by default.
 
     Raises:
         DataError: Calibration and evaluation share photos, or cannot be used.
         OptionError: int8 is wanted without calibration.
     """
 
-    def __init__(self, model: Path, config: ConversionConfig) -> None:
+    def __init__(self, model: Path, config: ConversionConfig, cache: Path | None = None) -> None:
         for text in config.to:
             Target.parse(text)  # says now what is none
         self._config = config
@@ -99,7 +100,7 @@ class Conversion:
         if config.full_decode:
             exact = dataclasses.replace(self._metadata.image, scaled_decode=False)
             self._metadata = dataclasses.replace(self._metadata, image=exact)
-        self._cache = self.folder / "cache"
+        self._cache = cache or self.folder / "cache"
         self._evaluation: Evaluation = open_evaluation(
             config.evaluation, self._metadata.labels, self._metadata.image, self._cache
         )
@@ -332,18 +333,21 @@ class Conversion:
         return artifact
 
 
-def convert_all(model: Path, config: ConversionConfig) -> ConversionResult:
+def convert_all(
+    model: Path, config: ConversionConfig, cache: Path | None = None
+) -> ConversionResult:
     """Converts to every target and writes ``NAME.conversion.json`` beside the artifacts.
 
     Args:
         model: The source.
         config: What is wanted.
+        cache: As for `Conversion`.
 
     Raises:
         ConversionError: The model cannot be read, or its photos cannot be used.
     """
     start = time.monotonic()
-    conversion = Conversion(model, config)
+    conversion = Conversion(model, config, cache)
     clock = cpu_clock()
     artifacts: list[Artifact] = []
     results: dict[str, Any] = {}

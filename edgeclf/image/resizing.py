@@ -63,6 +63,7 @@ def placement(
         return whole, everywhere
     scale = (max if spec.resize == "crop" else min)(spec.width / width, spec.height / height)
     if spec.resize == "crop":
+        scale /= spec.crop_share
         kept_width, kept_height = spec.width / scale, spec.height / scale
         left, top = (width - kept_width) / 2, (height - kept_height) / 2
         return (

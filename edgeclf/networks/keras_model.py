@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.artifact import Artifact
+from edgeclf.artifact import Artifact, Metadata, seal_artifact
 from edgeclf.errors import ArtifactError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.networks.backend import keras
@@ -35,6 +35,14 @@ def load_model(artifact: Artifact) -> keras.Model:
         file.write_bytes(artifact.content)
         with mapped(ArtifactError, f"Keras cannot load {name}"):
             return keras.saving.load_model(file, compile=False)
+
+
+def seal_model(model: keras.Model, metadata: Metadata) -> Artifact:
+    """The ``.keras`` artifact of a model from `edgeclf.networks.builder.build_classifier`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return seal_artifact(path.read_bytes(), metadata)
 
 
 def predict_probabilities(model: keras.Model, images: UInt8Array) -> npt.NDArray[np.float32]:

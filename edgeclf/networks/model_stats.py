@@ -22,7 +22,7 @@ def backbone_figures(backbone: Backbone, input_size: int | None = None) -> dict[
         input_size: Rows and columns; its own by default.
 
     Returns:
-        ``input_size``, ``parameters`` and ``multiply_adds``.
+        ``input_size``, ``parameters``, ``channels`` of the pooled features, ``multiply_adds``.
     """
     spec = input_spec(backbone, input_size)
     model = build_classifier(backbone, 2, spec)
@@ -30,6 +30,7 @@ def backbone_figures(backbone: Backbone, input_size: int | None = None) -> dict[
     return {
         "input_size": spec.height,
         "parameters": int(body.count_params()),
+        "channels": int(body.output.shape[-1]),
         "multiply_adds": network_multiply_adds(body),
     }
 

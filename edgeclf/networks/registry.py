@@ -34,9 +34,9 @@ def match_name(name: str, known: Iterable[str]) -> str:
     Raises:
         OptionError: There is none.
     """
-    names = {_plain(candidate): candidate for candidate in known}
+    names = {plain_name(candidate): candidate for candidate in known}
     try:
-        return names[_plain(name)]
+        return names[plain_name(name)]
     except KeyError:
         raise OptionError(
             f"There is no backbone {name!r}; expected one of {', '.join(names.values())}."
@@ -173,5 +173,6 @@ def file_of_package(package: str, extra: str) -> Path:
     return Path(holder.get_model_file_path())
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without what does not count in it: case, hyphens and underscores."""
     return name.lower().replace("-", "").replace("_", "")

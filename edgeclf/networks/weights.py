@@ -11,8 +11,9 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import ArtifactError, OptionError, mapped
 from edgeclf.networks.backend import keras
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edgeclf.networks.builder import Backbone
 
 _KERAS_MEMBER = "model.weights.h5"  # in a .keras file
+_EXPECTED = "those of the same network, of Keras's files the ones without top"
 
 
 def find_weights(
@@ -53,8 +55,7 @@ def find_weights(
         download=download,
     )
     if path is not None and not path.is_file():
-        assert backbone.application is not None, "only Keras fetches"
-        _download(backbone.application, path)
+        download_weights(backbone, path)
     return path
 
 
@@ -90,6 +91,37 @@ def load_weights(model: keras.Model, backbone: Backbone, file: Path) -> None:
                 raise exc from None
 
 
+def load_classifier_weights(model: keras.Model, backbone: Backbone, file: Path) -> None:
+    """Loads all weights from a file into `model`, its last layer's too.
+
+    Args:
+        model: From `build_classifier` for this backbone.
+        backbone: The network that the file must fit.
+        file: As for `load_weights`; of Keras's files the one with the classes.
+
+    Raises:
+        ArtifactError: It cannot be read, or holds another network or other classes.
+    """
+    expected = f"those of the same network with its {model.output.shape[-1]:,} classes"
+    if file.suffix == ".pth":
+        state = read_state_dict(file)
+        load = partial(_set_torch_weights, model)
+        _load(lambda _: load(state), backbone, file, expected=expected)
+    elif file.suffix == ".keras":
+        _load_keras(model, backbone, file, expected)
+    else:
+        _load(model.load_weights, backbone, file, expected=expected)
+
+
+def _set_torch_weights(model: keras.Model, state: dict[str, Any]) -> None:
+    # Else a deeper network of the same widths would lend its first blocks.
+    held = sum(v.size for k, v in state.items() if not k.endswith("num_batches_tracked"))
+    if held != model.count_params():
+        raise ValueError(f"it holds {held:,} weights, the network {model.count_params():,}.")
+    load_torch_weights(model, state)
+    model.get_layer("logits").set_weights([state["_fc.weight"].T, state["_fc.bias"]])
+
+
 def weights_file(backbone: Backbone) -> Path:
     """The checkpoint in the backbone's weights package.
 
@@ -102,18 +134,24 @@ def weights_file(backbone: Backbone) -> Path:
     return file_of_package(backbone.weights_package, backbone.weights_extra)
 
 
-def _load_keras(core: keras.Model, backbone: Backbone, file: Path) -> None:
+def _load_keras(
+    core: keras.Model, backbone: Backbone, file: Path, expected: str = _EXPECTED
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(file) as archive:
                 archive.extract(_KERAS_MEMBER, folder)
         except (zipfile.BadZipFile, KeyError, OSError) as exc:
             raise ArtifactError(f"{file} is not a readable .keras file: {exc}") from exc
-        _load(core.load_weights, backbone, Path(folder) / _KERAS_MEMBER, file)
+        _load(core.load_weights, backbone, Path(folder) / _KERAS_MEMBER, file, expected)
 
 
 def _load(
-    load: Callable[[Path], None], backbone: Backbone, path: Path, file: Path | None = None
+    load: Callable[[Path], None],
+    backbone: Backbone,
+    path: Path,
+    file: Path | None = None,
+    expected: str = _EXPECTED,
 ) -> None:
     try:
         with warnings.catch_warnings():  # Keras also warns of layers that it found nothing for
@@ -122,12 +160,23 @@ def _load(
     except (ValueError, OSError, KeyError, TypeError, AttributeError, UserWarning) as exc:
         reason = str(exc).partition("\n")[0]
         raise ArtifactError(
-            f"{file or path} does not hold weights of {backbone.name}: {reason} Expected those of "
-            "the same network, of Keras's files the ones without top."
+            f"{file or path} does not hold weights of {backbone.name}: {reason} "
+            f"Expected {expected}."
         ) from exc
 
 
-def _download(application: str, path: Path) -> None:
+def download_weights(backbone: Backbone, path: Path, *, classes: bool = False) -> None:
+    """Lets Keras fetch ImageNet weights into its cache; it checks what it got.
+
+    Args:
+        backbone: One that Keras publishes.
+        path: Where they are expected then.
+        classes: Whether with the 1,000 classes.
+
+    Raises:
+        OptionError: It could not, or put them elsewhere.
+    """
+    assert backbone.application is not None, "only Keras fetches"
     with (
         mapped(
             OptionError,
@@ -138,7 +187,7 @@ def _download(application: str, path: Path) -> None:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", UserWarning)  # that the weights are those for 224 pixels
-        getattr(keras.applications, application)(include_top=False, weights="imagenet")
+        getattr(keras.applications, backbone.application)(include_top=classes, weights="imagenet")
     if not path.is_file():
         raise OptionError(
             f"Keras downloaded weights, but not as {path}. Give their file with --weights FILE."

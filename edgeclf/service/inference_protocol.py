@@ -97,6 +97,7 @@ def _parameters(version: Version) -> dict[str, str | int | float]:
         "width": image.width,
         "resize": image.resize,
         "kernel": image.kernel,
+        "crop_share": image.crop_share,
         "colour": "RGB",
         "precision": metadata.precision,
         "sha256": version.sha256,

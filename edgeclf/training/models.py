@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from edgeclf.artifact import Artifact, Metadata, save_artifact, seal_artifact
+from edgeclf.artifact import Artifact, Metadata, save_artifact
 from edgeclf.image import ImageSpec
 from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import normalization_of
 from edgeclf.networks.features import keras_features
-from edgeclf.networks.keras_model import predict_probabilities
+from edgeclf.networks.keras_model import predict_probabilities, seal_model
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import log
 from edgeclf.training.data import TrainingData
@@ -57,16 +56,9 @@ def save_model(
         accuracy={"source": record},
         features=keras_features(model),
     )
-    artifact = save_artifact(_seal(model, metadata), (folder or data.folder) / f"{name}.keras")
+    artifact = save_artifact(seal_model(model, metadata), (folder or data.folder) / f"{name}.keras")
     log(
         f"{artifact.path}: top-1 {record['top1']:.1%} on {record['images']} evaluation photos, "
         f"{metadata.parameters:,} parameters"
     )
     return artifact
-
-
-def _seal(model: keras.Model, metadata: Metadata) -> Artifact:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        model.save(path)
-        return seal_artifact(path.read_bytes(), metadata)

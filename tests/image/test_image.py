@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf import Classifier
+from edgeclf import Classifier, Metadata
 from edgeclf.errors import ImageError, OptionError
 from edgeclf.image import ImageSpec, load_image
 from edgeclf.runtimes.fake import fake_artifact
@@ -136,11 +136,28 @@ def test_other_types_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"height": 0}, {"width": 9000}, {"resize": "squash"}, {"kernel": "nearest"}]
-)
+    "arguments",
+    [{"height": 0}, {"width": 9000}, {"resize": "squash"}, {"kernel": "nearest"},
+     {"resize": "crop", "crop_share": 0.0}, {"resize": "crop", "crop_share": 1.01},
+     {"resize": "crop", "crop_share": float("nan")}, {"crop_share": 0.875}],
+)  # fmt: skip
 def test_unusable_specs(arguments: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         ImageSpec(**{"height": 32, "width": 32, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_crops_share_is_what_the_centre_of_the_whole_crop_shows() -> None:
+    rows, columns = np.mgrid[:400, :600]
+    picture = np.stack([rows // 2, columns // 3, rows // 2], axis=2).astype(np.uint8)
+    whole = load_image(picture, ImageSpec(256, 256, resize="crop", kernel="bicubic"))
+    spec = ImageSpec(224, 224, resize="crop", kernel="bicubic", crop_share=0.875)
+    cut = load_image(picture, spec).astype(int)
+    assert np.abs(cut - whole[16:-16, 16:-16]).max() <= 1  # 16 / 256 on either side
+    assert np.abs(cut - whole[:224, :224]).max() > 8
+    assert "crop_share" not in ImageSpec(224, 224, resize="crop").to_dict()
+    metadata = Metadata("m", ("a", "b"), spec)
+    assert Metadata.from_json(metadata.to_json()).image == spec
+    assert '"crop_share"' not in Metadata("m", ("a", "b"), ImageSpec(8, 8)).to_json()
 
 
 @pytest.mark.parametrize("level", [0, 1, 2048, 4095])

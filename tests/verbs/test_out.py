@@ -23,6 +23,7 @@ TO_FOLDER = {
     "distill": ["teacher.onnx", "gone"],
     "convert": ["gone.keras", "--to", "fp32.tflite"],
     "compare": ["gone.tflite", "gone.onnx", "--data", "gone"],
+    "zoo": ["efficientnet-lite0"],
     "report": ["gone.json"],
     "demo": ["gone"],
 }
@@ -76,6 +77,7 @@ ARGUMENTS: dict[str, list[object]] = {
     "distill": ["teacher.onnx", "gone"],
     "convert": ["gone.keras"],
     "compare": ["gone.tflite", ["gone.onnx"], "gone"],
+    "zoo": ["efficientnet-lite0"],
     "report": ["gone.json"],
     "demo": ["gone"],
     "benchmark": [["gone.tflite"], None],
