@@ -55,8 +55,12 @@ def _resizing(folder: Path) -> list[dict[str, Any]]:
     for width, height in SIZES:
         image = picture(width, height)
         file = _raw(folder, image, f"{width}x{height}.rgba")
-        for kernel, resize, (rows, columns) in itertools.product(KERNELS, POLICIES, INPUTS):
-            spec = ImageSpec(rows, columns, resize, kernel)  # type: ignore[arg-type]
+        specs = [
+            ImageSpec(rows, columns, resize, kernel)  # type: ignore[arg-type]
+            for kernel, resize, (rows, columns) in itertools.product(KERNELS, POLICIES, INPUTS)
+        ]
+        specs += [ImageSpec(*size, "crop", crop_share=0.875) for size in INPUTS]
+        for spec in specs:
             name = f"{len(cases)}.{width}x{height}.rgb"
             (folder / name).write_bytes(resize_image(image, spec).tobytes())
             cases.append({"file": file, "width": width, "height": height,

@@ -89,7 +89,8 @@ def tensors(page: Chromium | Firefox, files: dict[str, bytes], spec: ImageSpec) 
 @pytest.mark.parametrize(
     "spec",
     [ImageSpec(48, 40, "crop", "bicubic"), ImageSpec(48, 48, "letterbox", "lanczos"),
-     ImageSpec(40, 48, "stretch", "bilinear"), ImageSpec(32, 32, "crop", "box")],
+     ImageSpec(40, 48, "stretch", "bilinear"), ImageSpec(32, 32, "crop", "box"),
+     ImageSpec(44, 52, "crop", "bicubic", crop_share=0.875)],
     ids=lambda spec: f"{spec.resize} {spec.kernel}",
 )  # fmt: skip
 def test_every_kind_of_picture_becomes_the_tensor_of_python(

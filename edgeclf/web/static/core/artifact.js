@@ -87,7 +87,7 @@ function checkMetadata(metadata) {
   if (metadata?.format_version !== FORMAT_VERSION) {
     throw new Problem("later_format", { writer: String(metadata?.written_by ?? "another edgeclf") });
   }
-  const members = Object.keys(metadata.image ?? {}).sort();
+  const members = Object.keys(metadata.image ?? {}).filter((name) => name !== "crop_share").sort();
   const whole = Array.isArray(metadata.labels) && metadata.labels.length > 1;
   // A member of `image` that is not known here would change what the model is given.
   if (!whole || members.join() !== IMAGE_MEMBERS.join()) {

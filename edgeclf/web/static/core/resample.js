@@ -7,6 +7,7 @@
  * @property {"stretch" | "crop" | "letterbox"} resize
  * @property {"bilinear" | "bicubic" | "lanczos" | "box"} kernel
  * @property {boolean} scaled_decode Whether JPEGs may be decoded at a reduced DCT scale.
+ * @property {number} [crop_share] How much of the centre `crop` keeps, of a side; 1 where it is not said.
  */
 
 /** @typedef {[number, number, number, number]} Box Left, top, right, bottom. */
@@ -53,7 +54,8 @@ export function placement(width, height, spec) {
   const everywhere = [0, 0, spec.width, spec.height];
   if (spec.resize === "stretch") return { box: whole, inside: everywhere };
   const pick = spec.resize === "crop" ? Math.max : Math.min;
-  const scale = pick(spec.width / width, spec.height / height);
+  const fitting = pick(spec.width / width, spec.height / height);
+  const scale = spec.resize === "crop" ? fitting / (spec.crop_share ?? 1) : fitting;
   if (spec.resize === "crop") {
     const [keptWidth, keptHeight] = [spec.width / scale, spec.height / scale];
     const [left, top] = [(width - keptWidth) / 2, (height - keptHeight) / 2];
