@@ -19,7 +19,7 @@ DEPLOY := $(VENV)-deploy
 WHEELS := $(filter %.whl,$(wildcard $(EDGECLF)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-device lint typecheck docs check-deploy bench findings legacy clean
+.PHONY: help demo test test-device test-web lint typecheck docs check-deploy bench findings legacy clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -47,6 +47,14 @@ $(DEVICE)/.ready: pyproject.toml $(WHEELS)
 
 test-device: $(DEVICE)/.ready  ## run what a device can: numpy, Pillow and one runtime
 	$(DEVICE)/bin/pytest -o cache_dir=$(DEVICE)/.pytest_cache --durations 10
+
+web/node_modules/.ready: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+test-web: $(READY) web/node_modules/.ready  ## test the page: types, modules by node, and real browsers
+	$(BIN)/python tools/fetch_web.py
+	$(BIN)/pytest --durations 10 tests/web tests/service/test_page_routes.py
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
@@ -78,7 +86,7 @@ bench: $(READY)  ## run the project's own benchmarks, the demo and the scenes, w
 	missed=; for script in call_overhead features_cost batch_throughput device_memory decoded_frames \
 		runtime_agreement trust_quality explanation_quality install_footprint peers \
 		scaling training_feed method_soundness harness_cost repeatability waiting precisions \
-		serving_overhead serving_throughput serving_overload serving_start; do \
+		serving_overhead serving_throughput serving_overload serving_start browser; do \
 		$(BIN)/python benchmarks/$$script.py --write || missed="$$missed $$script"; done; \
 		$(BIN)/python tools/update_readme.py benchmarks/results; \
 		test -z "$$missed" || { echo "limits missed, or failed:$$missed"; exit 1; }
@@ -102,4 +110,5 @@ legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 
 		tests/image tests/runtimes/test_contract.py
 
 clean:  ## remove everything that was made here
-	rm -rf $(VENV) $(DEVICE) $(LEGACY) $(DEPLOY) runs dist site .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(LEGACY) $(DEPLOY) runs dist site .coverage .mypy_cache .pytest_cache .ruff_cache \
+		web/node_modules edgeclf/web/static/engines

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
+    from edgeclf.ui import ui
     from edgeclf.verify import verify
     from edgeclf.zoo import zoo
 
@@ -126,6 +127,7 @@ __all__ = [
     "report",
     "serve",
     "train",
+    "ui",
     "verify",
     "zoo",
 ]

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe", nargs="?", const="", metavar="URL",
                         help="serve nothing: ask whether the service there is ready, and exit with "
                         "0 or 1 (default: at --host and --port)")  # fmt: skip
+    parser.add_argument("--ui", action="store_true",
+                        help="show a page at / to browsers, which may run the models themselves: "
+                        "it gives out their files")  # fmt: skip
     work = parser.add_argument_group("work")
     work.add_argument("--threads", type=int, default=_DEFAULTS.threads,
                       help=f"of one engine (default: {_DEFAULTS.threads})")  # fmt: skip

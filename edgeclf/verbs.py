@@ -34,6 +34,7 @@ VERBS = {
     "register": Verb("make a file a version of a model in an MLflow registry", "registry"),
     "promote": Verb("give a version an alias, if it shows that it may have it", "registry"),
     "serve": Verb("answer pictures over HTTP, by the file that was tested", "serve"),
+    "ui": Verb("show a page that classifies pictures, here or in the browser", "web"),
     "load": Verb("load a service at a rate, and tell what it answered in time", "serve"),
     "monitor": Verb("tell whether a service's pictures and answers have drifted", "serve"),
     "explain": Verb("show where in a photo an answer came from"),

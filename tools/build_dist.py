@@ -1,10 +1,11 @@
-"""Builds what is released: the sdist and the wheels of device, workstation and server.
+"""Builds what is released: the sdist and the wheels of device, workstation, server and web.
 
     python tools/build_dist.py dist
 
-In a checkout the extras name the folders `workstation/` and `server/`, so that installing from it
-needs no index. A release names the version instead; everything is built from a copy of the sources
-in which those lines are changed.
+In a checkout the extras name the folders `workstation/`, `server/` and `web/`, so that installing
+from it needs no index. A release names the version instead; everything is built from a copy of the
+sources in which those lines are changed. The browser's engines are no sources: the wheel of the web
+gets those that tools/fetch_web.py has put into the checkout, and none if it has not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("workstation", "server")
+PARTS = ("workstation", "server", "web")
+ENGINES = Path("edgeclf", "web", "static", "engines")
 
 
 def build(*words: object) -> None:
@@ -42,6 +44,8 @@ def main() -> int:
                 raise SystemExit(f"pyproject.toml lacks a version or the line {in_checkout!r}")
             project = project.replace(in_checkout, f"edgeclf-{part}=={match[1]}")
         (copy / "pyproject.toml").write_text(project)
+        if (ROOT / ENGINES).is_dir():
+            shutil.copytree(ROOT / ENGINES, copy / ENGINES)
         build("--outdir", out, copy)
         for part in PARTS:
             build("--wheel", "--outdir", out, copy / part)

@@ -16,7 +16,8 @@ DEVICE_LIMIT_BYTES = 300_000
 NEEDED_IN_WHEELS = {
     "device": {"__init__.py", "py.typed", "verify.py", "image/__init__.py", "runtimes/litert.py"},
     "workstation": {"train.py", "converters/tflite.py", "reporting/template.html.j2"},
-    "server": {"serve.py", "service/server.py", "monitoring/metrics.py"},
+    "server": {"serve.py", "ui.py", "service/server.py", "monitoring/metrics.py"},
+    "web": {"web/static/index.html", "web/static/engine/worker.js"},
 }
 NEEDED_IN_SDIST = {
     "pyproject.toml",
@@ -34,12 +35,16 @@ NEEDED_IN_SDIST = {
     "tools/wheels.py",
     "workstation/pyproject.toml",
     "server/pyproject.toml",
+    "web/pyproject.toml",
+    "web/engines.json",
+    "web/licenses/NOTICES.md",
 }
 LINKS = {
     "converters": "edgeclf/converters",
     "runtimes": "edgeclf/runtimes",
     "workstation/LICENSE": "../LICENSE",
     "server/LICENSE": "../LICENSE",
+    "web/LICENSE": "../LICENSE",
 }
 
 

@@ -36,12 +36,28 @@ def resize_image(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     """
     box, inside = placement(image.size, spec)
     left, top, right, bottom = inside
-    fitted = image.resize((right - left, bottom - top), _KERNELS[spec.kernel], box=box)
+    fitted = _rows_first(image, (right - left, bottom - top), _KERNELS[spec.kernel], box)
     if fitted.size == (spec.width, spec.height):
         return np.asarray(fitted)
     canvas = Image.new("RGB", (spec.width, spec.height), LETTERBOX)
     canvas.paste(fitted, (left, top))
     return np.asarray(canvas)
+
+
+def _rows_first(
+    image: Image.Image,
+    size: tuple[int, int],
+    kernel: Image.Resampling,
+    box: tuple[float, float, float, float],
+) -> Image.Image:
+    """Resizes along rows, then along columns, whatever Pillow's version prefers.
+
+    Both round to bytes, so the order shows. Pillow 13 goes along columns first where the height
+    shrinks by more than twice what the width does; those before never do.
+    """
+    left, top, right, bottom = box
+    narrow = image.resize((size[0], image.height), kernel, box=(left, 0, right, image.height))
+    return narrow.resize(size, kernel, box=(0, top, size[0], bottom))
 
 
 def placement(

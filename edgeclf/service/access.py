@@ -55,7 +55,8 @@ class Access:
         if self._path is None:
             return
         scope["edgeclf.role"] = "none"
-        if scope["path"] in _OPEN:
+        # The page and its engines name no model either.
+        if scope["path"] in _OPEN or scope["path"].startswith("/ui/"):
             return
         now = monotonic()
         if now - self._looked > _LOOK_S:

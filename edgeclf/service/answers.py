@@ -52,6 +52,8 @@ def answer_entry(answered: Answered, wanted: Wanted) -> dict[str, Any]:
         entry["set"] = labels
     if answered.extra is not None:
         entry["explanation"] = answered.extra
+    if wanted.tensor:
+        entry["tensor_sha256"] = answered.tensor_sha256
     entry["timing"] = {
         "queue_ms": round(answered.queue_ms, _MS_DIGITS),
         "decode_ms": round(timing.decode_ms, _MS_DIGITS),

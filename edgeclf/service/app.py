@@ -16,6 +16,7 @@ from edgeclf.service.front import Front
 from edgeclf.service.health import HealthRoutes
 from edgeclf.service.inference_protocol import InferenceProtocol
 from edgeclf.service.openapi import RouteEntry
+from edgeclf.service.page_routes import PageRoutes
 from edgeclf.service.predict_route import PredictRoutes
 from edgeclf.service.problem import Problem
 from edgeclf.service.registry_routes import RegistryRoutes
@@ -29,7 +30,8 @@ def build_app(service: Service) -> Application:
     """An application that answers for a service."""
     protocol, repository = InferenceProtocol(service), RepositoryRoutes(service)
     predict = PredictRoutes(service)
-    classify, health, docs = ClassifyRoute(service), HealthRoutes(service), DocsRoutes(service)
+    classify, health, page = ClassifyRoute(service), HealthRoutes(service), PageRoutes(service)
+    docs = DocsRoutes(service, page)
     routes = [
         _route("/classify", classify, "POST"),
         *_at_version(_MODEL, "/classify", classify, "POST"),
@@ -51,6 +53,9 @@ def build_app(service: Service) -> Application:
         *_at_version(_MODEL, "/metadata", predict.metadata),
         *_at_version(_MODEL, "", predict.status),
         _route("/", docs.start),
+        _route("/ui/{file:path}", page.file),
+        _route("/v1/models", page.models),
+        *_at_version(_MODEL, "/file", page.model_file),
         _route(_MODEL + "/example", docs.example),
         _route("/openapi.json", docs.openapi),
         _route("/docs", docs.page),

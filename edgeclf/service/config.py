@@ -61,6 +61,7 @@ class ServiceConfig:
         memory_mb: Resident memory above which versions that nobody asks for are unloaded, in
             units of 1,000,000 bytes; None for no limit.
         max_model_bytes: Of an artifact that is sent to be served.
+        ui: Whether a browser is shown the page at ``/``, and given the models' files.
         monitor: Whether answers and pictures are watched for drift.
         monitor_state: A file in which what that knows outlives a restart.
         log: A file that gets a line of JSON for each request, or ``-`` for standard output.
@@ -106,6 +107,7 @@ class ServiceConfig:
     canary_pictures: int = 200
     memory_mb: float | None = None
     max_model_bytes: int = 192 * 2**20
+    ui: bool = False
     monitor: bool = True
     monitor_state: str | None = None
     log: str | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeclf.service.asgi import Headers, Receive, Scope, Send, respond, respond_json
 from edgeclf.service.openapi import RouteEntry, example_photo, openapi
+from edgeclf.service.page_routes import PageRoutes
 from edgeclf.service.problem import Problem
 from edgeclf.service.service import Service
 
@@ -28,14 +29,22 @@ class DocsRoutes:
 
     Args:
         service: Whose they are.
+        page: What a browser is shown at the start, where it is wanted.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, page: PageRoutes) -> None:
         self._service = service
+        self._page = page
         self.routes: Sequence[RouteEntry] = ()
 
     async def start(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What this is, and where to go on. Answers 200 to a probe that knows no path."""
+        """What this is, and where to go on. Answers 200 to a probe that knows no path.
+
+        With --ui, a browser gets the page.
+        """
+        if self._page.wanted(scope):
+            await self._page.index(scope, send)
+            return
         await respond_json(send, {
             "name": "edgeclf",
             "status": "alive",  # what KServe's client of version 1 looks for

@@ -38,6 +38,7 @@ class Wanted:
         coverage: Of the prediction set that is wanted; None for none.
         unknown: As for `Classifier.classify`.
         explain: Whether a map of where the answer came from is wanted.
+        tensor: Whether the SHA-256 of what the model was given is wanted.
         timeout_s: The client's own deadline; None for the service's.
     """
 
@@ -48,6 +49,7 @@ class Wanted:
     coverage: float | None = None
     unknown: Unknown = "flag"
     explain: bool = False
+    tensor: bool = False
     timeout_s: float | None = None
 
 
@@ -152,6 +154,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "set": ("coverage", _number(0.01, 0.9999)),
     "unknown": ("unknown", _choice(*get_args(Unknown))),
     "explain": ("explain", _flag),
+    "tensor": ("tensor", _flag),
     "timeout_ms": ("timeout_s", _milliseconds),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -60,15 +60,19 @@ def openapi(service: Service, routes: Iterable[RouteEntry]) -> dict[str, Any]:
             },
         },
         "security": [{}, {"bearer": []}, {"header": []}],  # the first: a service without keys
-        "x-edgeclf-models": [
-            {**_model_entry(version), "current": version in versions} for version in service.catalog
-        ],
+        "x-edgeclf-models": model_entries(service),
     }
     for route in routes:
         entry = document["paths"].setdefault(_PARAMETER.sub(r"{\1}", route.path), {})
         for method in route.methods:
             entry[method.lower()] = _operation(service, route, method, document["components"])
     return document
+
+
+def model_entries(service: Service) -> list[dict[str, Any]]:
+    """What every version's file says of itself, and whether it is the one that answers."""
+    current = [model.current for model in service.catalog.models.values()]
+    return [{**_model_entry(each), "current": each in current} for each in service.catalog]
 
 
 def _model_entry(version: Version) -> dict[str, Any]:
@@ -83,6 +87,8 @@ def _model_entry(version: Version) -> dict[str, Any]:
         "certificate": None if version.proof is None else version.proof.text,
         "runtime": None if version.runtime is None else version.runtime.name,
         "precision": metadata.precision,
+        "format": version.artifact.format,
+        "size_bytes": version.size_bytes,
         "input": [metadata.image.width, metadata.image.height],
         "labels": list(metadata.labels[:_MOST_LABELS]),
         "classes": len(metadata.labels),
@@ -90,12 +96,18 @@ def _model_entry(version: Version) -> dict[str, Any]:
         "top1": (accuracy.get("artifact") or {}).get("top1"),
         "evaluation_images": accuracy.get("images"),
         "calibrated": metadata.trust is not None,
+        "coverages": _coverages(metadata.trust),
         "explains": metadata.features is not None,
         "description": metadata.description,
         "license": metadata.license,
         "origin_url": metadata.origin_url,
         "example": example_photo(version) is not None,
     }
+
+
+def _coverages(trust: Mapping[str, Any] | None) -> list[float]:
+    """The levels of prediction sets that a file has; its reader has checked them."""
+    return [] if trust is None else [level["coverage"] for level in trust["sets"]["levels"]]
 
 
 def example_photo(version: Version) -> bytes | None:
@@ -238,6 +250,7 @@ def _schemas(service: Service, versions: Sequence[Version]) -> dict[str, Any]:
         "novelty": {**number, "description": "1 is the threshold of unknown."},
         "set": {"type": "array", "items": {"$ref": "#/components/schemas/Label"}},
         "explanation": {"$ref": "#/components/schemas/Explanation"},
+        "tensor_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "timing": timing,
     }  # fmt: skip
     needed = ["label", "top", "confidence", "unknown", "novelty", "timing"]
@@ -289,6 +302,8 @@ _QUERY = [
     _query("unknown", "flag: said in 'unknown'; label: in 'label' too; off: not computed.",
            type="string", enum=list(get_args(Unknown)), default="flag"),
     _query("explain", "Also where the answer came from.", type="boolean", default=False),
+    _query("tensor", "Also the SHA-256 of what the model was given.", type="boolean",
+           default=False),
     _query("timeout_ms", "How long the answer is worth waiting for.", type="number", minimum=1,
            maximum=3_600_000),
 ]  # fmt: skip

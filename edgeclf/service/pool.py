@@ -8,6 +8,7 @@ done on the event loop's thread, so nothing needs a lock.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -43,18 +44,22 @@ class Answered:
         queue_ms: How long it waited.
         extra: What the job's `extra` gave; None without one.
         statistics: What the pool's `look` found; None where it did not look.
+        tensor_sha256: Of what the model was given; None where nobody asked.
     """
 
     result: Prediction | EdgeclfError
     queue_ms: float
     extra: Any = None
     statistics: dict[str, float] | None = None
+    tensor_sha256: str | None = None
 
 
 class Job:
     """One picture for one version, on its way to a worker and back."""
 
-    __slots__ = ("deadline", "extra", "future", "image", "queued", "unknown", "version")
+    __slots__ = (
+        "deadline", "digest", "extra", "future", "image", "queued", "unknown", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class Job:
         deadline: float,
         unknown: Unknown,
         extra: Extra | None,
+        digest: bool,
     ) -> None:
         self.version = version
         self.image = image
@@ -71,6 +77,7 @@ class Job:
         self.deadline = deadline
         self.unknown = unknown
         self.extra = extra
+        self.digest = digest
         self.queued = monotonic()
 
 
@@ -127,6 +134,7 @@ class Pool:
         deadline: float,
         unknown: Unknown = "flag",
         extra: Extra | None = None,
+        digest: bool = False,
     ) -> list[asyncio.Future[Answered]]:
         """Queues the pictures of a request: all of them, or none.
 
@@ -136,6 +144,7 @@ class Pool:
             deadline: By `time.monotonic`; a picture that no worker has taken by then is dropped.
             unknown: As for `Classifier.classify`.
             extra: Called by the worker on what it answered.
+            digest: Whether the SHA-256 of what the model is given is wanted.
 
         Raises:
             Problem: They do not fit into the queue.
@@ -147,7 +156,7 @@ class Pool:
         self.pending += len(images)
         version.in_flight += len(images)
         for image, future in zip(images, futures, strict=True):
-            self._jobs.put(Job(version, image, future, deadline, unknown, extra))
+            self._jobs.put(Job(version, image, future, deadline, unknown, extra, digest))
         return futures
 
     def check_room(self, count: int) -> None:
@@ -198,8 +207,8 @@ class Pool:
             engine, results, seen = _ask(version, index, together, unknown, self._look)
             found = iter(seen)
             for job, result in zip(together, results, strict=True):
-                statistics = next(found, None) if isinstance(result, Prediction) else None
-                answers.append((job, _with_extra(job, result, now, engine, statistics)))
+                saw = next(found, _NOTHING) if isinstance(result, Prediction) else _NOTHING
+                answers.append((job, _with_extra(job, result, now, engine, saw)))
         spent = (monotonic() - now) / len(jobs)
         assert self._loop is not None
         try:
@@ -218,22 +227,39 @@ class Pool:
             self._settled(job.version)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What was noted of one tensor on its way to the engine."""
+
+    statistics: Statistics = None
+    sha256: str | None = None
+
+
+_NOTHING = _Seen()
+
+
 def _ask(
     version: Version, index: int, jobs: Sequence[Job], unknown: Unknown, look: Look | None
-) -> tuple[Classifier | None, Sequence[Prediction | EdgeclfError], list[Statistics]]:
+) -> tuple[Classifier | None, Sequence[Prediction | EdgeclfError], list[_Seen]]:
     """An answer for each job; whatever goes wrong is one, as a worker must not end.
 
     Returns:
-        Who answered; the answers; and what `look` found of each picture that could be read.
+        Who answered; the answers; and what was seen of each picture that could be read.
     """
     engine = None
-    found: list[Statistics] = []
+    found: list[_Seen] = []
+    digest = any(job.digest for job in jobs)
+
+    def see(tensor: UInt8Array) -> None:
+        sha256 = hashlib.sha256(tensor.tobytes()).hexdigest() if digest else None
+        found.append(_Seen(None if look is None else look(tensor), sha256))
+
     try:
         engine = version.engines[index]
         results = engine.classify_together(
             [job.image for job in jobs],
             unknown=unknown,
-            seen=None if look is None else lambda tensor: found.append(look(tensor)),
+            seen=None if look is None and not digest else see,
         )
         return engine, [r if isinstance(r, Prediction) else r.error for r in results], found
     except EdgeclfError as exc:
@@ -247,13 +273,14 @@ def _with_extra(
     result: Prediction | EdgeclfError,
     taken: float,
     engine: Classifier | None,
-    statistics: Statistics,
+    saw: _Seen,
 ) -> Answered:
     waited_ms = (taken - job.queued) * 1e3
     if job.extra is None or engine is None or not isinstance(result, Prediction):
-        return Answered(result, waited_ms, None, statistics)
+        return Answered(result, waited_ms, None, saw.statistics, saw.sha256)
     try:
-        return Answered(result, waited_ms, job.extra(engine, job.image, result), statistics)
+        extra = job.extra(engine, job.image, result)
+        return Answered(result, waited_ms, extra, saw.statistics, saw.sha256)
     except EdgeclfError as exc:
         return Answered(exc, waited_ms)
     except BaseException as exc:

@@ -20,6 +20,7 @@ import uvloop
 from edgeclf.errors import EdgeclfError, ServiceError
 from edgeclf.service.app import build_app
 from edgeclf.service.config import ServiceConfig
+from edgeclf.service.page_files import PageFiles
 from edgeclf.service.protocol import limited_protocol
 from edgeclf.service.service import Service
 from edgeclf.service.watching import Watcher
@@ -75,6 +76,8 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
                 f"{counted(config.worker_count, 'worker')}, "
                 f"{counted(config.threads, 'thread')} each"
             )
+            if config.ui:
+                log(f"edgeclf: the page is at {where}/{_engines_note()}")
     except EdgeclfError as exc:
         failure = exc
         server.should_exit = True
@@ -85,6 +88,16 @@ async def _main(sources: Sequence[Source], config: ServiceConfig, listener: sock
     await service.close()
     if failure is not None:
         raise failure
+
+
+def _engines_note() -> str:
+    """What the page lacks, if it does."""
+    if PageFiles().engines:
+        return ""
+    return (
+        "; it was installed without the browser's engines, so only the server answers. In a "
+        "checkout: python tools/fetch_web.py"
+    )
 
 
 async def _load(service: Service, sources: Sequence[Source]) -> list[asyncio.Task[None]]:

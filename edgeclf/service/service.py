@@ -175,8 +175,9 @@ class Service:
         if wanted.timeout_s is not None:
             limit_s = min(limit_s, wanted.timeout_s)
         futures = self.pool.submit(
-            version, images, deadline=now + limit_s, unknown=wanted.unknown, extra=extra
-        )
+            version, images, deadline=now + limit_s, unknown=wanted.unknown, extra=extra,
+            digest=wanted.tensor,
+        )  # fmt: skip
         wait = _Wait(futures, receive, limit_s)
         try:
             answers = [await future for future in futures]

@@ -20,7 +20,7 @@ from edgeclf.errors import MissingDependencyError
 SHOWN = {
     "autotune", "benchmark", "calibrate", "compare", "convert", "demo", "distill", "doctor",
     "explain", "load", "monitor", "profile", "promote", "register", "report", "serve", "train",
-    "verify",
+    "ui", "verify",
 }  # fmt: skip
 # Whose names say all: the page of errors tells when each is raised.
 PLAIN_ERRORS = {

@@ -13,6 +13,7 @@ PROJECTS = {
     "device": REPOSITORY,
     "workstation": REPOSITORY / "workstation",
     "server": REPOSITORY / "server",
+    "web": REPOSITORY / "web",
 }
 
 
@@ -60,6 +61,7 @@ def test_an_editable_install_brings_no_second_copy(wheel: str, tmp_path: Path) -
             standard = archive.read(metadata)
         assert b"Requires-Dist: edgeclf-workstation" in standard
         assert b"Requires-Dist: edgeclf-server" in standard
+        assert b"Requires-Dist: edgeclf-web" in standard
 
 
 @pytest.mark.parametrize(

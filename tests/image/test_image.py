@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgeclf import Classifier, Metadata
 from edgeclf.errors import ImageError, OptionError
-from edgeclf.image import ImageSpec, load_image
+from edgeclf.image import ImageSpec, load_image, resize_image
 from edgeclf.runtimes.fake import fake_artifact
 from support.pictures import difference, save, scene, tiff
 
@@ -81,6 +81,16 @@ def test_stretch_crop_and_letterbox() -> None:
     assert square["letterbox"][0, 0].tolist() == [127, 127, 127]
     assert square["letterbox"][32, 32].tolist() == [255, 255, 255]
     assert square["letterbox"][32, 2].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(400, 200), (100, 400), (33, 97)])  # the last two are tall
+def test_rows_come_before_columns_whatever_pillow_prefers(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = Image.fromarray(noise)
+    kernel = Image.Resampling.BILINEAR
+    rows = image.resize((48, size[1]), kernel)
+    expected = np.asarray(rows.resize((48, 48), kernel))
+    np.testing.assert_array_equal(resize_image(image, ImageSpec(48, 48)), expected)
 
 
 def test_scaled_decoding_stays_close_and_can_be_turned_off() -> None:

@@ -195,6 +195,7 @@ class _Transport(httpx.BaseTransport):
             )
             response = await self._inner.handle_async_request(asynchronous)
             content = await response.aread()
+            response.headers.pop("content-encoding", None)  # it has been unpacked
             return httpx.Response(response.status_code, headers=response.headers, content=content)
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(START_S)

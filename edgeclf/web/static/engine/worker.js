@@ -1,0 +1,33 @@
+// A classic worker, as LiteRT.js loads its WebAssembly by importScripts; all else is in modules.
+// A message {id, op, ...} is answered {id, result} or {id, problem: {code, details}}.
+
+(() => {
+  /** @type {any} */
+  let session = null;
+  const modules = Promise.all([import("./session.js"), import("../core/problem.js")]);
+
+  /** @type {Record<string, (message: any) => Promise<any>>} */
+  const operations = {
+    async load({ bytes, homes }) {
+      const [{ Session }] = await modules;
+      let loaded;
+      [session, loaded] = await Session.load(new Uint8Array(bytes), homes);
+      return loaded;
+    },
+    classify: ({ bytes }) => session.classify(new Uint8Array(bytes)),
+    async dispose() {
+      await session?.dispose();
+      session = null;
+    },
+  };
+
+  addEventListener("message", async ({ data }) => {
+    const [, { Problem }] = await modules;
+    try {
+      postMessage({ id: data.id, result: await operations[data.op](data) });
+    } catch (error) {
+      const { code, details } = Problem.of(error, "engine_failed");
+      postMessage({ id: data.id, problem: { code, details } });
+    }
+  });
+})();

@@ -1,0 +1,123 @@
+// What the page asks of its service. Every refusal becomes a Problem with the service's own code.
+
+import { Problem } from "../core/problem.js";
+
+/**
+ * @typedef {object} ModelEntry What the service says of a model's version.
+ * @property {string} model
+ * @property {string} version
+ * @property {string} sha256
+ * @property {string} state
+ * @property {boolean} current
+ * @property {string} format
+ * @property {string} precision
+ * @property {number} size_bytes
+ * @property {[number, number]} input Width and height.
+ * @property {number} classes
+ * @property {number[]} coverages
+ * @property {boolean} calibrated
+ * @property {boolean} example
+ * @property {string | null} certificate
+ * @property {string | null} runtime
+ * @property {number | null} top1
+ * @property {string | null} description
+ */
+
+/**
+ * @typedef {object} ServerAnswer
+ * @property {string} label
+ * @property {string} sha256
+ * @property {{index: number, label: string, probability: number}[]} top
+ * @property {number | null} confidence
+ * @property {boolean | null} unknown
+ * @property {number | null} novelty
+ * @property {string[]} [set]
+ * @property {string} [tensor_sha256]
+ * @property {Record<string, number>} timing
+ */
+
+const TIMEOUT_MS = 60_000;
+const PATIENCE_S = 5; // up to which the page asks once more by itself
+const COMPARED = 50; // classes whose probabilities are fetched, to be compared
+
+export class Api {
+  key = "";
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} [options]
+   * @returns {Promise<Response>}
+   */
+  async ask(path, options = {}) {
+    const headers = { ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}), ...options.headers };
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    } catch (error) {
+      throw new Problem(error instanceof DOMException && error.name === "TimeoutError" ? "timeout" : "offline");
+    }
+    if (response.ok) return response;
+    let said = { code: "", error: `${response.status} ${response.statusText}` };
+    try {
+      said = await response.json();
+    } catch {
+      // a proxy's page: its status has to do
+    }
+    const seconds = Number(response.headers.get("retry-after")) || 0;
+    throw new Problem(said.code || `http_${response.status}`, { error: said.error, status: response.status, seconds });
+  }
+
+  /** @returns {Promise<ModelEntry[]>} Those that answer. */
+  async models() {
+    const { models } = await (await this.ask("/v1/models", { cache: "no-store" })).json();
+    return models.filter((/** @type {ModelEntry} */ each) => each.current);
+  }
+
+  /** Where each engine's files are, in this page's own words. @returns {Promise<import("../engine/adapters.js").Homes>} */
+  async engines() {
+    /** @type {import("../engine/adapters.js").Homes} */
+    const homes = {};
+    try {
+      const listed = await (await this.ask("/ui/engines/engines.json")).json();
+      for (const [name, entry] of Object.entries(listed)) {
+        if (typeof entry === "object") homes[name] = { home: `${location.origin}/ui/engines/${entry.folder}/`, version: entry.version };
+      }
+    } catch (error) {
+      if (Problem.of(error, "").code !== "no_page") throw error;
+    }
+    return homes;
+  }
+
+  /** @param {ModelEntry} model */
+  async file(model) {
+    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/file`;
+    return (await this.ask(path)).arrayBuffer();
+  }
+
+  /** @param {ModelEntry} model */
+  async example(model) {
+    return (await this.ask(`/v1/models/${encodeURIComponent(model.model)}/example`)).blob();
+  }
+
+  /**
+   * @param {ModelEntry} model
+   * @param {Blob} picture
+   * @param {number | null} coverage
+   * @returns {Promise<ServerAnswer>}
+   */
+  async classify(model, picture, coverage) {
+    const query = new URLSearchParams({ top: String(Math.min(model.classes, COMPARED)), tensor: "true" });
+    if (coverage !== null) query.set("set", String(coverage));
+    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/classify?${query}`;
+    const options = { method: "POST", body: picture, headers: { "Content-Type": "application/octet-stream" } };
+    try {
+      return await (await this.ask(path, options)).json();
+    } catch (error) {
+      const problem = Problem.of(error, "offline");
+      const seconds = Number(problem.details.seconds);
+      if (problem.details.status !== 503 || !seconds || seconds > PATIENCE_S) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+      return (await this.ask(path, options)).json();
+    }
+  }
+}
