@@ -1,7 +1,7 @@
 """What is found of Keras's own networks with their own tops, in both formats.
 
-`test_endings.py` has each ending on graphs of a few operators; here are whole networks, of which the
-plain run takes the quick ones and ``EDGECLF_TEST_BACKBONES=all`` all.
+`test_endings.py` has each ending on graphs of a few operators; here are whole networks, of which
+the plain run takes the quick ones and ``EDGECLF_TEST_BACKBONES=all`` all.
 """
 
 from __future__ import annotations
