@@ -114,6 +114,11 @@ def all_cases(scale: float) -> list[Case]:
     return found
 
 
+def runtime_source(wait_ms: float) -> str:
+    """The module of a runtime that takes so long for each call, and no CPU."""
+    return _RUNTIME.format(seconds=wait_ms / 1e3)
+
+
 def waiting_artifact(folder: Path) -> Path:
     """An artifact with a certificate, which the waiting runtime answers."""
     plain = Metadata("waiting", ("dark", "middle", "bright"), ImageSpec(32, 32), version="1")
@@ -284,7 +289,7 @@ def measure(rig: Rig, case: Case, service_ms: float | None, wait_ms: float, seed
         rate = case.busy * case.replicas * 1e3 / service_ms
         job |= {"rate": rate, "seconds": WARM_UP_S + case.seconds}
     with rig.balancer(case) as balancer:
-        start = time.perf_counter()
+        start, stolen = time.perf_counter(), stolen_s()
         before = [cpu_s(each.pid) for each in rig.replicas], cpu_s(balancer.pid), machine_cpu_s()
         lanes_found = rig.generate(lanes, job)
         after = [cpu_s(each.pid) for each in rig.replicas], cpu_s(balancer.pid), machine_cpu_s()
@@ -301,9 +306,15 @@ def measure(rig: Rig, case: Case, service_ms: float | None, wait_ms: float, seed
             "balancer": (after[1] - before[1]) * 1e3 / requests,
             "generator": generators_s * 1e3 / requests,
         },
+        "stolen_s": stolen_s() - stolen,
         "own_cpus": (replicas_s + after[1] - before[1] + generators_s) / seconds,
         "machine_cpus": machine_s / seconds,
     }  # fmt: skip
+
+
+def stolen_s() -> float:
+    """CPU time that this machine's host has kept from it."""
+    return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
@@ -319,7 +330,7 @@ def main() -> int:
         return 2
     load = os.getloadavg()[0]
     first = ", before all else on the machine (real-time priority)" * args.realtime
-    source = _RUNTIME.format(seconds=args.wait_ms / 1e3)
+    source = runtime_source(args.wait_ms)
     try:
         with (
             tempfile.TemporaryDirectory() as name, registered_runtime("waiting", source),

@@ -48,14 +48,14 @@ def summarize(found: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str,
                 ideal_blocks.append(ideal[place == block])
     latencies, ideals = np.concatenate(blocks), np.concatenate(ideal_blocks)
     inside = np.concatenate([np.asarray(lane["inside_ms"]) for lane in found["lanes"]])
-    row = {
-        key: found[key]
-        for key in ("case", "name", "rate_per_s", "cpu_ms", "own_cpus", "machine_cpus")
-    }
+    late = np.concatenate([np.asarray(lane["late_ms"]) for lane in found["lanes"]])
+    kept = ("case", "name", "rate_per_s", "cpu_ms", "own_cpus", "machine_cpus", "stolen_s")
+    row = {key: found[key] for key in kept}
     row |= {
         "n": len(latencies),
         "failed": sum(lane["failed"] for lane in found["lanes"]),
-        "generator_late_ms": float(np.mean(np.concatenate([e["late_ms"] for e in found["lanes"]]))),
+        "generator_late_ms": float(late.mean()),
+        "generator_most_late_ms": float(late.max()),
         "inside_ms": float(inside.mean()),
         "exact": case["central"] or case["balance"] == "random(1)",
         "curve_ms": [[float(q), float(np.quantile(latencies, q))] for q in CURVE
@@ -115,6 +115,12 @@ def figures_of(rows: Sequence[Mapping[str, Any]], profile: Mapping[str, Any]) ->
         found = [row["cpu_ms"][name] for row in rows]
         figures.append(Figure(f"CPU a request, {name}, median of the rows", float(np.median(found)),
                               "ms", note=f"{min(found):.2f} to {max(found):.2f}"))  # fmt: skip
+    stalled = max(rows, key=lambda row: row["generator_most_late_ms"])
+    figures.append(Figure(
+        "the generator's latest request: how long all stood still",
+        stalled["generator_most_late_ms"], "ms",
+        note=f"{stalled['name']}; {stalled['stolen_s']:.2f} s of it taken by the host",
+    ))  # fmt: skip
     for name, what in (
         ("own_cpus", "CPUs of replicas, balancer and generators, busiest row"),
         ("machine_cpus", "CPUs of all processes of the machine, busiest row"),
