@@ -59,11 +59,11 @@ def _where(document: Mapping[str, Any]) -> str:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     case = row["case"]
     low, high = row["p99_interval_ms"]
-    formula = row["exact"]
+    formula = case["central"]
     return (
         str(case["replicas"]),
         text.percent(case["busy"]),
-        "one, in HAProxy" if case["central"] else f"a replica each, {case['balance']}",
+        "one, in HAProxy" if case["central"] else f"one a replica, {case['balance']}",
         f"{row['n']:,}",
         f"{row['p50_ms']:.1f}",
         f"{row['formula_p50_ms']:.1f}" if formula else text.DASH,

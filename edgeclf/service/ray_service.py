@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ _POLL_S = 0.25
 _GRACE_S = 5.0  # beyond the deadline, for answers on their way
 _HEALTH_S = 2.0
 _MOST_WAITING = 10_000  # replicas that wait for the end
+# Between two looks of a proxy at replicas that are full. Ray's own, 25 ms and twice as long each
+# time up to 0.5 s, leave a worker without work for a third of the time (benchmarks/ray_serving.py).
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.005, 0.02
 AHEAD = 1  # request that a replica has beside those in work, so that no worker waits for Ray
 _TRIES = 3  # to start a replica; what fails to verify does so each time
 # What each replica would do on its own, or for itself, where one service does it once.
@@ -210,7 +214,7 @@ class _Application:
 
 def _deployment(serve: Any, config: ServiceConfig, where: RayConfig) -> Any:
     """How Ray Serve is to run the replicas."""
-    from ray.serve import config as options
+    options: Any = importlib.import_module("ray.serve.config")
 
     if not hasattr(options, "BackpressureConfig"):
         raise ServiceError(
@@ -229,6 +233,9 @@ def _deployment(serve: Any, config: ServiceConfig, where: RayConfig) -> Any:
         ray_actor_options={"num_cpus": config.worker_count * config.threads},
         max_ongoing_requests=config.worker_count + AHEAD,
         max_queued_requests=max(1, config.queue),
+        request_router_config=options.RequestRouterConfig(
+            initial_backoff_s=FIRST_PAUSE_S, max_backoff_s=MOST_PAUSE_S
+        ),
         backpressure_config=options.BackpressureConfig(status_code=503, retry_after_s=1),
         graceful_shutdown_timeout_s=config.deadline_s + _GRACE_S,
         graceful_shutdown_wait_loop_s=_POLL_S,

@@ -30,6 +30,7 @@ from support.services import Running, artifact, client, serving, shade, slow_run
 REPLICAS = min(2, available_cpus())
 QUEUE = 31
 WAIT_S = 0.15
+RAY_START_S = 240  # alone it takes 15
 _MARK = "EDGECLF_TEST_RAY"
 needs_ray = pytest.mark.skipif(lacks("ray"), reason="needs ray, which is not installed here")
 
@@ -45,7 +46,8 @@ def running(tmp_path: Path, mark: str) -> Iterator[Running]:
     slow = slow_runtime(tmp_path / "plugin", WAIT_S)
     words = ("--runtime", "slow", "--ray", "--replicas", REPLICAS, "--queue", QUEUE,
              "--drain-s", 2)  # fmt: skip
-    with serving(write(tmp_path, artifact()), *words, env={**slow, _MARK: mark}) as made:
+    env = {**slow, _MARK: mark}
+    with serving(write(tmp_path, artifact()), *words, env=env, start_s=RAY_START_S) as made:
         try:
             yield made
         finally:
@@ -63,8 +65,11 @@ def test_a_service_on_ray(running: Running, mark: str, tmp_path: Path) -> None:
     check_that_it_ends_in_good_order(running, mark)
 
 
+HTTP = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=200))  # for all threads
+
+
 def ask(url: str, level: int = 240) -> httpx.Response:
-    return httpx.post(f"{url}/classify", content=shade(level), timeout=30)
+    return HTTP.post(f"{url}/classify", content=shade(level))
 
 
 def started(mark: str) -> dict[int, str]:
@@ -102,7 +107,7 @@ def check_that_every_route_answers_as_without_ray(running: Running, file: Path) 
     with client(file, workers=1, queue=QUEUE) as alone:
         for method, path, more in asked:
             expected = alone.request(method, path, **more)
-            found = httpx.request(method, running.url + path, timeout=30, **more)
+            found = HTTP.request(method, running.url + path, **more)
             assert found.status_code == expected.status_code, path
             assert found.headers["content-type"] == expected.headers["content-type"]
             assert plain(found) == plain(expected), path
@@ -123,14 +128,14 @@ def plain(response: httpx.Response) -> Any:
 
 def check_that_changes_of_one_replica_are_refused(running: Running) -> None:
     for path in ("/v2/repository/models/shades/unload", "/admin/models/shades/unload"):
-        response = httpx.post(running.url + path, timeout=30)
+        response = HTTP.post(running.url + path)
         assert response.status_code == 501 and response.json()["code"] == "not_with_ray"
 
 
 def check_that_more_than_fits_is_told_to_ask_again(running: Running) -> None:
     fits = REPLICAS * 2 + QUEUE
-    with ThreadPoolExecutor(4 * fits) as pool:
-        found = list(pool.map(ask, [running.url] * 4 * fits))
+    with ThreadPoolExecutor(3 * fits) as pool:
+        found = list(pool.map(ask, [running.url] * 3 * fits))
     counts = Counter(each.status_code for each in found)
     assert set(counts) == {200, 503} and counts[200] >= fits, counts
     for each in found:
@@ -157,10 +162,10 @@ def check_that_answers_go_on_when_a_replica_is_killed(running: Running, mark: st
 
 
 def check_that_it_ends_in_good_order(running: Running, mark: str) -> None:
-    assert httpx.get(f"{running.url}/healthz/ready", timeout=20).status_code == 200
+    assert HTTP.get(f"{running.url}/healthz/ready").status_code == 200
     running.process.send_signal(signal.SIGTERM)
     until = time.monotonic() + 10
-    while httpx.get(f"{running.url}/healthz/ready", timeout=20).status_code == 200:
+    while HTTP.get(f"{running.url}/healthz/ready").status_code == 200:
         assert time.monotonic() < until
     # Balancers go on sending for a while after they were told.
     assert ask(running.url).status_code == 200

@@ -225,13 +225,15 @@ class Running:
 
 
 @contextmanager
-def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[Running]:
+def serving(
+    *words: object, env: dict[str, str] | None = None, start_s: float = START_S
+) -> Iterator[Running]:
     """Runs `edgeclf serve` on a free port, from the moment that it is ready."""
     command = [sys.executable, "-m", "edgeclf", "serve", "--port", "0", *map(str, words)]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
     ) as process:
-        watchdog = threading.Timer(START_S, process.kill)
+        watchdog = threading.Timer(start_s, process.kill)
         watchdog.start()
         lines: list[str] = []
         assert process.stderr is not None
