@@ -12,6 +12,7 @@ from shared import Figure
 
 from edgeclf.service.fixed_queue import fixed_latency_quantile_ms, ideal_latencies_ms
 from edgeclf.system import files
+from edgeclf.system.words import counted
 
 WARM_UP_S = 5.0
 BLOCKS = 24  # of time over all lanes, for the bootstrap
@@ -165,7 +166,9 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         central = [row for row in rows if row["case"]["central"]]
         for row in (r for r in central if r["case"]["busy"] == 0.8):
             count = row["case"]["replicas"]
-            _tail(tails, row["curve_ms"], row["formula_ms"], COLOURS[count], f"{count} replicas")
+            _tail(
+                tails, row["curve_ms"], row["formula_ms"], COLOURS[count], counted(count, "replica")
+            )
         tails.set_title("each 80 % busy: measured (dots), M/D/c (lines)", fontsize=9)
         light = [r for r in central if abs(r["case"]["busy"] * r["case"]["replicas"] - 0.8) < 1e-9]
         light.sort(key=lambda row: row["case"]["replicas"])
@@ -180,7 +183,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         same.set_xticks([], minor=True)
         same.set_xlabel("replicas, the same load")
         same.set_yscale("log")
-        same.yaxis.set_major_formatter("{x:g}")
+        same.set_yticks([50, 100, 200, 400, 800], ["50", "100", "200", "400", "800"])
+        same.set_yticks([], minor=True)
         same.set_ylabel("latency, ms (log)")
         same.set_title("measured (dots, 95 %), M/D/c (lines)", fontsize=9)
         same.legend()
@@ -197,7 +201,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set_yscale("log")
             axes.set_xlabel("latency, ms")
             axes.set_ylabel("share that takes longer (log)")
-            axes.legend()
+            axes.legend(fontsize=7, loc="upper right", handletextpad=0)
         with files.replacing(path) as temporary:
             figure.savefig(temporary, metadata={"Date": None})
         pyplot.close(figure)
