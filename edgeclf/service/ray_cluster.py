@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeclf.errors import OptionError, ServiceError
@@ -24,7 +25,7 @@ _LOOPBACK = "127.0.0.1"
 _CONNECT_S = 5.0
 _EXPECTED = (
     "Expected the address of a running cluster, such as HOST:6379 or auto, or none for one of this "
-    "machine."
+    "machine; and its token in ~/.ray/auth_token, if it asks for one."
 )
 
 
@@ -86,8 +87,11 @@ def cluster(where: RayConfig, config: ServiceConfig) -> Iterator[Any]:
                 "cluster: --ray ADDRESS."
             )
         options |= {"num_cpus": most, "include_dashboard": False, "_node_ip_address": _LOOPBACK}
-    elif where.address != "auto":
-        _check_reachable(where.address)
+    else:
+        if where.address != "auto":
+            _check_reachable(where.address)
+        if _has_token():  # Ray itself sends it to clusters that it starts alone
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     import ray.serve
 
@@ -108,6 +112,12 @@ def cluster(where: RayConfig, config: ServiceConfig) -> Iterator[Any]:
         yield started
     finally:
         started.shutdown()
+
+
+def _has_token() -> bool:
+    """Whether this account has a token of Ray's, by whose presence `ray start` asks for it."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _check_reachable(address: str) -> None:
