@@ -99,6 +99,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     registry.add_argument("--registry-secret", metavar="FILE",
                           help="with the secret of webhooks to /admin/registry/refresh"
                           )  # fmt: skip
+    ray = parser.add_argument_group("many machines")
+    ray.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS",
+                     help="run on a Ray cluster, as an application of Ray Serve (default: one that "
+                     "is started on this machine)")  # fmt: skip
+    ray.add_argument("--replicas", metavar="N|LEAST:MOST",
+                     help="that Ray runs, or adds and takes away by the load (default: 1)"
+                     )  # fmt: skip
     parser.add_argument("--otel", action="store_true",
                         help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
     keys = parser.add_argument_group("keys")
@@ -142,8 +149,20 @@ def run(args: argparse.Namespace) -> int:
     idle = [f"--{name.replace('_', '-')}" for name in _OF_PLAN if getattr(args, name) is not None]
     if idle:
         raise OptionError(f"{', '.join(idle)} have no effect without --plan. Add it.")
-    serve(args.files, models=args.models, config=config)
+    if args.ray is None and args.replicas is not None:
+        raise OptionError("--replicas has no effect without --ray. Add it.")
+    replicas = (1, 1) if args.replicas is None else _replicas(args.replicas)
+    serve(args.files, models=args.models, config=config, ray=args.ray, replicas=replicas)
     return 0
+
+
+def _replicas(word: str) -> tuple[int, int]:
+    """Reads ``N`` or ``LEAST:MOST``."""
+    least, separator, most = word.partition(":")
+    try:
+        return int(least), int(most if separator else least)
+    except ValueError:
+        raise OptionError(f"--replicas is {word!r}; expected N, or LEAST:MOST as 2:8.") from None
 
 
 def _new_key(args: argparse.Namespace) -> int:
@@ -174,6 +193,8 @@ def serve(
     *,
     models: str | os.PathLike[str] | None = None,
     config: ServiceConfig | None = None,
+    ray: str | None = None,
+    replicas: tuple[int, int] = (1, 1),
 ) -> None:
     """Answers pictures over HTTP until a signal ends it; to be called in the main thread.
 
@@ -181,12 +202,15 @@ def serve(
         files: Artifacts, each as ``FILE``, ``NAME=FILE`` or ``NAME:VERSION=FILE``.
         models: A folder of artifacts, or of ``MODEL/VERSION/FILE``.
         config: How it runs; by default at 127.0.0.1, port 8080.
+        ray: Address of a Ray cluster to run on, ``local`` for one of this machine; by default it
+            runs in this process.
+        replicas: That Ray runs at least and at most.
 
     Raises:
-        OptionError: There is nothing to serve.
+        OptionError: There is nothing to serve, or Ray cannot do what is asked.
         ServiceError: It cannot listen there.
         EdgeclfError: An artifact cannot be served.
-        MissingDependencyError: The extra ``serve`` is not installed.
+        MissingDependencyError: The extra ``serve`` or ``ray`` is not installed.
 
     Examples:
         ```python
@@ -207,7 +231,17 @@ def serve(
             "Nothing to serve; give an artifact, a folder of them with --models, or what an alias "
             "names with --registry."
         )
-    run_service([named(os.fspath(word)) for word in files], config)
+    sources = [named(os.fspath(word)) for word in files]
+    if ray is None:
+        run_service(sources, config)
+        return
+    from edgeclf.service.ray_cluster import RayConfig
+    from edgeclf.service.ray_service import run_ray
+
+    try:
+        run_ray(sources, config, RayConfig(ray, *replicas))
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError(exc.name or "ray", "ray", "'edgeclf serve --ray'") from exc
 
 
 def _plan(args: argparse.Namespace, config: ServiceConfig) -> int:

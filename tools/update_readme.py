@@ -20,6 +20,7 @@ from typing import Any
 
 import benchmark_tables
 from report_picture import take_picture
+from scale_out_table import ray_serving, scale_out
 
 from edgeclf.reporting.benchmark_page import environment_line, main_table
 from edgeclf.reporting.benchmark_tables import result_table
@@ -29,8 +30,8 @@ from edgeclf.reporting.tables import table_parts
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
-CONVERSION, RUNTIMES, TRUST = (
-    ROOT / "docs" / f"{name}.md" for name in ("conversion", "runtimes", "trust")
+CONVERSION, RUNTIMES, TRUST, SCALING = (
+    ROOT / "docs" / f"{name}.md" for name in ("conversion", "runtimes", "trust", "scaling")
 )
 # Scripts in the order of the table.
 DEVICE_SCRIPTS = (
@@ -129,6 +130,9 @@ def main() -> int:
         fill(CONVERSION, "precisions", benchmark_tables.precisions(source))
         fill(RUNTIMES, "waiting", benchmark_tables.waiting(source))
         fill(TRUST, "beyond", benchmark_tables.beyond(source))
+        fill(BENCHMARKS, "scale-out", scale_out(source, plot=True))
+        fill(SCALING, "scale-out", scale_out(source, plot=False))
+        fill(SCALING, "ray", ray_serving(source))
     else:
         results = json.loads(source.read_text(encoding="utf-8"))
         summary = summarize(results)

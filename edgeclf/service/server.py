@@ -53,7 +53,7 @@ def run_service(sources: Sequence[Source], config: ServiceConfig) -> None:
     """
     _limit_arenas()
     allow_connections(config.max_connections)
-    with _listening(config) as listener:
+    with listening(config) as listener:
         uvloop.run(_main(sources, config, listener))
 
 
@@ -187,7 +187,12 @@ class ServiceServer(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _listening(config: ServiceConfig) -> Generator[socket.socket, None, None]:
+def listening(config: ServiceConfig) -> Generator[socket.socket, None, None]:
+    """A socket bound to where the service is to be.
+
+    Raises:
+        ServiceError: It cannot be.
+    """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -31,6 +31,15 @@ from edgeclf.trust.certificate import make_certificate
 from support.pictures import save
 
 START_S = 60
+_SLOW = """
+import time
+from edgeclf.runtimes.fake import FakeRuntime
+
+class Runtime(FakeRuntime):
+    def run(self, images):
+        time.sleep({wait_s})
+        return super().run(images)
+"""
 _ADDRESS = re.compile(r"ready at (http://\S+) ")
 
 
@@ -216,13 +225,15 @@ class Running:
 
 
 @contextmanager
-def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[Running]:
+def serving(
+    *words: object, env: dict[str, str] | None = None, start_s: float = START_S
+) -> Iterator[Running]:
     """Runs `edgeclf serve` on a free port, from the moment that it is ready."""
     command = [sys.executable, "-m", "edgeclf", "serve", "--port", "0", *map(str, words)]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
     ) as process:
-        watchdog = threading.Timer(START_S, process.kill)
+        watchdog = threading.Timer(start_s, process.kill)
         watchdog.start()
         lines: list[str] = []
         assert process.stderr is not None
@@ -240,6 +251,23 @@ def serving(*words: object, env: dict[str, str] | None = None) -> Iterator[Runni
         finally:
             watchdog.cancel()
             process.kill()
+
+
+def slow_runtime(folder: Path, wait_s: float) -> dict[str, str]:
+    """A runtime `slow`, the fake one that waits, as an installed package would bring it.
+
+    Returns:
+        The environment in which processes know it.
+    """
+    information = folder / "slow-0.dist-info"
+    information.mkdir(parents=True)
+    (folder / "slow_runtime.py").write_text(_SLOW.format(wait_s=wait_s))
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 0\n")
+    (information / "entry_points.txt").write_text(
+        "[edgeclf.runtimes]\nslow = slow_runtime:Runtime\n"
+    )
+    before = filter(None, [os.environ.get("PYTHONPATH")])
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *before])}
 
 
 def _drain(stream: Any, lines: list[str]) -> None:
