@@ -139,7 +139,9 @@ def test_a_module_of_tensorflow_1(tags: list[list[str]], tmp_path: Path) -> None
 
     def build(rate: float) -> tuple[Any, Any]:
         images = v1.placeholder(tf.float32, [None, 32, 32, 3], "images")
-        weights = v1.get_variable("w", kernel.shape, initializer=tf.constant_initializer(kernel))
+        weights = v1.get_variable(
+            "w", kernel.shape, initializer=tf.constant_initializer(kernel), use_resource=False
+        )
         seen = tf.reduce_max(tf.nn.relu(tf.nn.conv2d(images, weights, 2, "SAME")), [1, 2])
         return images, tf.nn.softmax(rate * seen)
 
