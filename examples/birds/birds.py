@@ -15,7 +15,9 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,6 +74,19 @@ class Run:
         fetched = self.out / "pictures"
         return fetched if fetched.is_dir() else self.out / "photos" / "batch"
 
+    def check(self) -> None:
+        """Says what is missing before there is work to lose.
+
+        Raises:
+            DataError: The user's photos do not lie where they should.
+        """
+        for folder in ("calibration", "eval"):
+            if self.given is not None and not (self.given / folder).is_dir():
+                raise edgeclf.DataError(
+                    f"There is no folder {self.given / folder}. Expected --photos DIR with "
+                    "photos in DIR/calibration and others in DIR/eval."
+                )
+
     @property
     def has_photos(self) -> bool:
         """Whether there are some that int8 can measure its ranges on."""
@@ -99,6 +114,7 @@ class Run:
 def run(args: argparse.Namespace) -> int:
     """Everything in turn; ends by itself and leaves no process behind."""
     plan = Run(files.out_folder(args.out), args.photos, args.quick)
+    plan.check()
     prepare(plan)
     convert(plan)
     register(plan)
@@ -270,22 +286,29 @@ def fetch(args: argparse.Namespace) -> int:
             one = record[what]
             print(f"{what}: {one['size_bytes']:,} bytes, SHA-256 {one['sha256']}, "
                   f"{one['ms']:,.0f} ms")  # fmt: skip
-    failed = 0
-    if args.pictures is not None:
-        try:
-            lines = args.pictures.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise edgeclf.DataError(f"Cannot read {args.pictures}: {exc}.") from exc
-        fetched = []
-        for each in fetching.fetch_pictures(lines, out / "pictures"):
+    return 0 if args.pictures is None else fetch_batch(args.pictures, out)
+
+
+def fetch_batch(table: Path, out: Path) -> int:
+    """Pictures whose addresses a text names; the batch from now on, if there is any."""
+    try:
+        urls = table.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise edgeclf.DataError(f"Cannot read {table}: {exc}.") from exc
+    fetched = []
+    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as folder:
+        new = Path(folder, "pictures")
+        for each in fetching.fetch_pictures(urls, new):
             if isinstance(each, fetching.Fetched):
                 fetched.append(each.record())
             else:
-                failed += 1
                 print(f"birds.py: {each}", file=sys.stderr)
-        files.write_json(out / "pictures.json", {"pictures": fetched})
-        print(f"pictures: {len(fetched)} of {len(lines)}")
-    return 2 if failed else 0
+        if fetched:
+            shutil.rmtree(out / "pictures", ignore_errors=True)
+            new.rename(out / "pictures")
+            files.write_json(out / "pictures.json", {"pictures": fetched})
+    print(f"pictures: {len(fetched)} of {len(urls)}")
+    return 0 if fetched and len(fetched) == len(urls) else 2
 
 
 def ask(args: argparse.Namespace) -> int:

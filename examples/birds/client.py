@@ -72,14 +72,15 @@ def ask(
     Raises:
         Unreachable: No connection could be made.
     """
+    host = _host(url)
     answers: list[Answer | None] = [None] * len(pictures)
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    failures: list[Unreachable] = []
+    failures: list[Exception] = []
     for index in range(len(pictures)):
         waiting.put(index)
 
     def work() -> None:
-        connection = http.client.HTTPConnection(_host(url), timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(host, timeout=TIMEOUT_S)
         try:
             while not failures:
                 index = waiting.get_nowait()
@@ -88,10 +89,13 @@ def ask(
             pass
         except (OSError, http.client.HTTPException) as exc:
             failures.append(Unreachable(f"Cannot ask {url}: {exc}. Is the service running?"))
+        except Exception as exc:  # no thread ends without a word
+            failures.append(exc)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=work) for _ in range(min(connections, len(pictures)))]
+    count = min(max(connections, 1), len(pictures))
+    threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -120,7 +124,8 @@ def _ask_for(connection: http.client.HTTPConnection, picture: Path, top: int) ->
         body = response.read()
         if response.status != _BUSY or not left:
             break
-        time.sleep(min(float(response.headers.get("Retry-After", 1)), _MOST_WAIT_S))
+        after = response.headers.get("Retry-After", "")
+        time.sleep(min(float(after), _MOST_WAIT_S) if after.isdecimal() else 1.0)
     ms = 1e3 * (time.perf_counter() - start)
     try:
         found = json.loads(body)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import edgeclf
 from edgeclf.converters.labels import read_labels
+from edgeclf.image import is_url, load_image
 from edgeclf.system import files
 from edgeclf.system.progress import log
 
@@ -248,7 +249,7 @@ def _words(tensors: Tensors) -> str:
 def fetch_pictures(urls: Sequence[str], out: Path) -> Iterator[Fetched | edgeclf.EdgeclfError]:
     """Fetches pictures, several at once, and gives one result for each address, in their order.
 
-    Whether they are pictures, their decoder says: one that is none costs its own answer.
+    What came and is no picture, such as a page that asks to sign in, is an error of its own.
     """
     out.mkdir(parents=True, exist_ok=True)
 
@@ -256,9 +257,15 @@ def fetch_pictures(urls: Sequence[str], out: Path) -> Iterator[Fetched | edgeclf
         name = Path(urlsplit(urls[index]).path).name or "picture"
         safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[-60:]
         try:
-            return fetch(urls[index], out / f"{index:03d}-{safe}", MOST_PICTURE)
+            found = fetch(urls[index], out / f"{index:03d}-{safe}", MOST_PICTURE)
         except edgeclf.EdgeclfError as exc:
             return exc
+        try:
+            load_image(found.path, edgeclf.ImageSpec(*SHAPE[:2]))
+        except edgeclf.EdgeclfError as exc:
+            found.path.unlink()
+            return edgeclf.DataError(f"What {urls[index]} gave is no picture: {exc}")
+        return found
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(one, range(len(urls)))
@@ -267,8 +274,6 @@ def fetch_pictures(urls: Sequence[str], out: Path) -> Iterator[Fetched | edgeclf
 @contextmanager
 def fetched_beside(words: Sequence[str]) -> Iterator[list[Path | edgeclf.EdgeclfError]]:
     """Paths as they are, and of addresses what was fetched, for as long as the block runs."""
-    from edgeclf.image import is_url
-
     urls = [word for word in words if is_url(word)]
     with tempfile.TemporaryDirectory(prefix="birds-") as folder:
         start = time.perf_counter()

@@ -262,6 +262,31 @@ def test_what_is_fetched_is_whole_small_enough_and_what_it_should_be(
     assert [each.name for each in tmp_path.iterdir()] == ["file"]  # the whole one
 
 
+def test_pictures_become_the_batch_if_there_are_any(tmp_path: Path, module: Any) -> None:
+    script = module("birds")
+    plan = script.Run(tmp_path, None, True)
+    with hub({"/a%20b.jpg": shade(20), "/page": b"<html>Sign in</html>"}) as url:
+        (tmp_path / "urls.txt").write_text(f"{url}/page\n{url}/gone.jpg\n")
+        done = birds(tmp_path, "fetch", "--pictures", "urls.txt", "--out", ".")
+        assert done.returncode == 2 and done.stdout == "pictures: 0 of 2\n"
+        assert "/page gave is no picture" in done.stderr and "answers 404" in done.stderr
+        assert plan.batch == tmp_path / "photos" / "batch"
+        (tmp_path / "urls.txt").write_text(f"{url}/page\n{url}/a%20b.jpg\n")
+        assert script.fetch_batch(tmp_path / "urls.txt", tmp_path) == 2
+    assert [path.name for path in plan.batch.iterdir()] == ["001-a-20b.jpg"]
+    times = module("measuring").fetch_times(tmp_path / "pictures.json")
+    assert times["n"] == 1 and times["p50"] > 0
+
+
+def test_photos_that_are_not_where_they_should_be_are_missed_at_once(tmp_path: Path) -> None:
+    done = birds(tmp_path, "run", "--photos", "nosuch", "--out", "out")
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "There is no folder nosuch/calibration" in line
+    done = birds(tmp_path, "report", "--out", "out")
+    assert done.returncode == 2 and "Run: birds.py run" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["outside", "nothing", "no archive"])
 def test_an_archive_that_is_no_model_is_refused(kind: str, tmp_path: Path, module: Any) -> None:
     archive = tmp_path / "model.tar.gz"
@@ -322,6 +347,8 @@ def test_where_no_service_is_one_line_and_code_2(tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("birds.py: Cannot ask") and NOWHERE in line
+    done = birds(tmp_path, "ask", "a.jpg", "--url", "https://127.0.0.1")
+    assert done.returncode == 2 and "expected http://HOST:PORT" in done.stderr
 
 
 def test_a_service_that_is_busy_is_asked_again(tmp_path: Path, module: Any) -> None:
