@@ -131,8 +131,11 @@ def test_saved_model_with_965_scores_and_a_csv_of_labels(
     same_answers(artifact, model_folder, mugs, 1e-4)
 
 
-@pytest.mark.parametrize("tags", [[[]], [["train"], []], [["train"], ["serve"]]])
-def test_a_module_of_tensorflow_1(tags: list[list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tags", "resource"),
+    [([[]], False), ([["train"], []], True), ([["train"], ["serve"]], False)],
+)
+def test_a_module_of_tensorflow_1(tags: list[list[str]], resource: bool, tmp_path: Path) -> None:
     """As TensorFlow Hub's older modules are: bare variables, and a graph to train with."""
     v1, rng = tf.compat.v1, np.random.default_rng(0)
     kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
@@ -140,7 +143,7 @@ def test_a_module_of_tensorflow_1(tags: list[list[str]], tmp_path: Path) -> None
     def build(rate: float) -> tuple[Any, Any]:
         images = v1.placeholder(tf.float32, [None, 32, 32, 3], "images")
         weights = v1.get_variable(
-            "w", kernel.shape, initializer=tf.constant_initializer(kernel), use_resource=False
+            "w", kernel.shape, initializer=tf.constant_initializer(kernel), use_resource=resource
         )
         seen = tf.reduce_max(tf.nn.relu(tf.nn.conv2d(images, weights, 2, "SAME")), [1, 2])
         return images, tf.nn.softmax(rate * seen)
@@ -176,6 +179,7 @@ def test_a_module_of_tensorflow_1(tags: list[list[str]], tmp_path: Path) -> None
     expected = tf.nn.softmax(tf.reduce_max(tf.nn.relu(patches), [1, 2])).numpy()
     for artifact in artifacts:
         assert artifact.metadata.labels == ("a", "b", "c", "background")
+        assert artifact.metadata.parameters == kernel.size
         with edgeclf.Classifier(artifact) as classifier:
             assert np.abs(classifier.probabilities(picture) - expected).max() < 1e-4
 

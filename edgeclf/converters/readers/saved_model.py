@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from edgeclf.errors import ArtifactError, ConversionError, mapped
 _UNSAFE_OPERATIONS = frozenset(
     ("EagerPyFunc", "MatchingFiles", "PyFunc", "PyFuncStateless", "ReadFile", "WriteFile")
 )
+_VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2"))
 _SIGNATURES = ("serving_default", "default", "image_classifier")
 
 
@@ -71,6 +73,9 @@ def read_saved_model(path: Path, source_spec: SourceSpec) -> ForeignModel:
 
     variables = list(signature.variables)
     parameters = sum(int(np.prod(variable.shape)) for variable in variables)
+    if is_of_tensorflow_1:  # their variables are nodes of the graph
+        nodes = signature.graph.as_graph_def().node
+        parameters += sum(_size(node) for node in nodes if node.op in _VARIABLES)
     graph = TensorFlowGraph(function, [loaded, network, *variables])
     return ForeignModel(graph, predict, _sizes(spec.shape), parameters, "saved_model")
 
@@ -82,6 +87,10 @@ def _proto(path: Path) -> Any:
     with mapped(ArtifactError, f"{path} is no readable SavedModel"):
         proto.ParseFromString((path / "saved_model.pb").read_bytes())
     return proto
+
+
+def _size(variable: Any) -> int:
+    return math.prod(side.size for side in variable.attr["shape"].shape.dim)
 
 
 def _tags(proto: Any) -> list[str] | None:
