@@ -177,6 +177,8 @@ def convert(plan: Run) -> None:
             ),
         )  # fmt: skip
 
+    if not plan.artifacts:  # they were removed
+        (plan.out / "stages" / "convert.json").unlink(missing_ok=True)
     Stages(plan.out / "stages").run(
         "convert",
         work,

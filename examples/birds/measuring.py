@@ -167,6 +167,7 @@ def of_service(plan: Run, seconds: float) -> tuple[dict[str, Any], list[float]]:
             "workers": workers, "per_s": step["accepted_per_s"], "latency_ms": step["latency_ms"],
             "means_ms": step["stages_ms"], "refused": step["refused"], "failed": step["failed"],
             "server": step["server"], "machine_cpus_busy": step["machine_cpus_busy"],
+            "generator_cpus": step["generator"]["cpu_share"],
         }  # fmt: skip
 
     calm, alone = serve(1, edgeclf.LoadConfig(clients=1, seconds=seconds))

@@ -29,6 +29,7 @@ STAGES = {  # of the service: what each is called, and its colour
     "service": ("HTTP, JSON, monitoring", "#7a7a86"),
     "network": ("client and loopback", "#b9b9c4"),
 }
+BUSY_SHARE = 0.2  # of the CPUs, used by others: less is what a system does anyway
 WAITS = {"p50": ("median", "#1f6f8b"), "p99": ("99 of 100", "#b5432a")}
 NOTICE = (
     "Measured with a stand-in: a network of random filters that knows nothing of birds, and whose "
@@ -112,6 +113,11 @@ def levers(record: Record) -> Iterator[Lever]:
     given, decoding = record["as_given"]["stages_ms"], record["decoding"]
     rows = {(row["precision"], row["format"], row["threads"], row["batch"]): row["ms"]
             for row in record["engines"]}  # fmt: skip
+    shaky = {row["ms"] for row in record["engines"] if not row["stable"]}
+
+    def held(*times: float) -> str:
+        return "unstable: its last medians differ by more than 10 %" if {*times} & shaky else ""
+
     yield Lever("decode JPEGs at the scale that is needed", decoding["full"]["p50"],
                 decoding["scaled"]["p50"], True)  # fmt: skip
     yield Lever("clients send smaller pictures", decoding["scaled"]["p50"],
@@ -126,17 +132,17 @@ def levers(record: Record) -> Iterator[Lever]:
     if base is None:
         return
     if plain is not None:
-        yield Lever("int8 instead of fp32, LiteRT", plain, base, True)
+        yield Lever("int8 instead of fp32, LiteRT", plain, base, True, held(plain, base))
     others = {
         "ONNX Runtime instead of LiteRT, int8": ("int8", "onnx", 1, 1),
         "batches of 8, of each picture": ("int8", "tflite", 1, 8),
     }
     for name, key in others.items():
         if key in rows:
-            yield Lever(name, base, rows[key], False)
+            yield Lever(name, base, rows[key], False, held(base, rows[key]))
     for (precision, format_, threads, batch), ms in rows.items():
         if (precision, format_, batch) == ("int8", "tflite", 1) and threads > 1:
-            yield Lever(f"{threads} threads instead of 1", base, ms, False)
+            yield Lever(f"{threads} threads instead of 1", base, ms, False, held(base, ms))
 
 
 def lever_rows(record: Record) -> list[tuple[str, str, str, str, str, str]]:
@@ -174,18 +180,12 @@ def conditions(record: Record) -> str:
     names = ("edgeclf", "ai-edge-litert", "onnxruntime", "tensorflow", "pillow")
     said = ", ".join(f"{name} {libraries[name]}" for name in names if name in libraries)
     width, height = images["first_pixels"]
-    busy = record["service"]["one_client"]["machine_cpus_busy"]
-    own = record["service"]["one_client"]["server"]
-    beside = "" if busy is None or own is None else (
-        f" While one client asked, {digits(busy)} of {machine['cpus_available']} CPUs were busy, "
-        f"{digits(own['cpus_used'])} of them with the service."
-    )  # fmt: skip
     kind = "drawn pictures" if record["drawn"] else "pictures"
     return (
         f"{machine['cpu']}, {machine['cpus_available']} CPUs, {machine['system']}, Python "
         f"{machine['python']}, {said}; {machine['date']}. {images['count']} {kind}, the first of "
         f"{width}x{height} pixels, {size(images['mean_bytes'])} on average; {record['file']}, "
-        f"{size(record['size_bytes'])}, SHA-256 {record['sha256'][:12]}.{beside}"
+        f"{size(record['size_bytes'])}, SHA-256 {record['sha256'][:12]}."
     )
 
 
@@ -241,9 +241,29 @@ def markdown(record: Record) -> str:
 
 
 def notes(record: Record) -> list[str]:
-    if not record["stand_in"]:
-        return [QUICK] if record["quick"] else []
-    return [f"{NOTICE} {QUICK if record['quick'] else SHAPE}"]
+    """What a reader has to know before any figure."""
+    said = [NOTICE] if record["stand_in"] else []
+    said += [QUICK] if record["quick"] else [SHAPE] if record["stand_in"] else []
+    others, cpus = others_cpus(record), record["environment"]["cpus_available"]
+    busy = (
+        f"Other processes kept {digits(others)} of {counted(cpus, 'CPU')} busy meanwhile: these "
+        "are figures of a busy machine, and of them the ratios hold best."
+        if others > BUSY_SHARE * cpus
+        else ""
+    )
+    return [part for part in (" ".join(said), busy) if part]
+
+
+def others_cpus(record: Record) -> float:
+    """The most CPUs that neither the service nor the client had while one was measured."""
+    steps = [step for step in record["service"].values() if isinstance(step, dict)]
+    return max(
+        [0.0, *(
+            step["machine_cpus_busy"] - step["server"]["cpus_used"] - step["generator_cpus"]
+            for step in steps
+            if step.get("server") and step.get("machine_cpus_busy") is not None
+        )]
+    )  # fmt: skip
 
 
 def _ms(value: float | None) -> str:
