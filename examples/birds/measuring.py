@@ -26,7 +26,7 @@ from edgeclf.system.environment import environment
 from edgeclf.system.progress import log
 
 if TYPE_CHECKING:
-    from birds import Run
+    from plan import Run
 
 SCHEMA = "birds.report/1"
 STAGES = ("queue", "decode", "preprocess", "inference", "service")

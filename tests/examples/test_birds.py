@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 import edgeclf
+from support import browser
 from support.example_scripts import EXAMPLES
 from support.services import artifact, serving, shade, write
 
@@ -412,6 +413,29 @@ def test_the_committed_pages_are_those_of_the_committed_record(tmp_path: Path, m
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nothing loads
     assert "$" not in re.sub(r"<script.*?</script>", "", slides, flags=re.DOTALL)
     assert sum(path.stat().st_size for path in measured.iterdir()) < 150_000
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="needs Chromium")
+def test_the_slides_turn_by_keys_fit_the_screen_and_print_one_a_sheet(tmp_path: Path) -> None:
+    slides = (FOLDER / "measured" / "slides.html").read_text()
+    probe = """<script>
+      const seen = [], tall = [];
+      for (const key of ["ArrowRight", " ", "PageUp", "End", "ArrowRight", "Home", "ArrowLeft"]) {
+        dispatchEvent(new KeyboardEvent("keydown", {key}));
+        seen.push(pages.findIndex(page => page.classList.contains("shown")));
+      }
+      pages.forEach((page, index) => {
+        show(index);
+        if (document.documentElement.scrollHeight > innerHeight) tall.push(index);
+      });
+      document.title = JSON.stringify([seen, tall, pages.length]);
+      </script></body>"""
+    page = tmp_path / "slides.html"
+    page.write_text(slides.replace("</body>", probe))
+    dom = browser.run(tmp_path, "--window-size=1280,800", "--dump-dom", page.as_uri())
+    title = re.search("<title>(.*?)</title>", dom)
+    assert title is not None and json.loads(title[1]) == [[1, 2, 1, 8, 8, 0, 0], [], 9]
+    assert browser.print_pages(FOLDER / "measured" / "slides.html", tmp_path) == 9
 
 
 def test_a_bottleneck_is_named_by_the_figures(module: Any) -> None:
