@@ -193,7 +193,8 @@ def of_service(plan: Run, seconds: float) -> tuple[dict[str, Any], list[float]]:
 def read_log(lines: Path) -> dict[str, list[float]]:
     """The times of each stage, of the requests after the first, in ms; and of all of them."""
     times: dict[str, list[float]] = {name: [] for name in (*STAGES, "total")}
-    for line in lines.read_text(encoding="utf-8").splitlines()[WARM_UP:]:
+    entries = lines.read_text(encoding="utf-8").splitlines()
+    for line in entries[min(WARM_UP, len(entries) // 4) :]:
         entry = json.loads(line)
         if entry["status"] != 200 or len(entry["answers"]) != 1:
             continue

@@ -153,7 +153,7 @@ def test_the_report_says_where_the_time_goes(told: tuple[Path, str, str], module
     assert record["stand_in"] and record["quick"] and record["classes"] == 965
     service = record["service"]
     for name, each in service["stages_ms"].items():
-        assert each["n"] >= 5 and each["p50"] >= 0 and each["p99"] is None, name
+        assert each["n"] >= 1 and each["p50"] >= 0 and each["p99"] is None, name
     assert service["one_client"]["failed"] == service["at_rate"]["failed"] == 0
     assert {(row["precision"], row["format"]) for row in record["engines"]} == {
         ("int8", "tflite"), ("fp32", "tflite"),
@@ -265,7 +265,7 @@ def test_what_is_fetched_is_whole_small_enough_and_what_it_should_be(
 
 def test_pictures_become_the_batch_if_there_are_any(tmp_path: Path, module: Any) -> None:
     script = module("birds")
-    plan = script.Run(tmp_path, None, True)
+    plan = module("plan").Run(tmp_path, None, True)
     with hub({"/a%20b.jpg": shade(20), "/page": b"<html>Sign in</html>"}) as url:
         (tmp_path / "urls.txt").write_text(f"{url}/page\n{url}/gone.jpg\n")
         done = birds(tmp_path, "fetch", "--pictures", "urls.txt", "--out", ".")
