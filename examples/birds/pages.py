@@ -146,9 +146,23 @@ def levers(record: Record) -> Iterator[Lever]:
             yield Lever(f"{threads} threads instead of 1", base, ms, False, held(base, ms))
 
 
+def cost_ms(record: Record) -> float:
+    """CPU time that a picture costs the whole server, HTTP and monitoring with it."""
+    step = record["service"]["one_client"]
+    return float(step["server"]["cpu_ms_per_request"] if step["server"] else whole_ms(record))
+
+
+def capacity(record: Record) -> str:
+    """What a picture costs, and what that makes of a CPU."""
+    cost, before = cost_ms(record), record["as_given"]["cpu_ms"]
+    return (f"A picture costs the service {duration(cost)} of CPU time, all of it counted, and the "
+            f"script {duration(before)}, {ratio(before / cost)} as much. So a CPU answers at most "
+            f"{digits(1e3 / cost)} pictures a second.")  # fmt: skip
+
+
 def lever_rows(record: Record) -> list[tuple[str, str, str, str, str, str]]:
     """As words: name, before, after, ratio, share of a picture, and whether it is taken."""
-    whole = whole_ms(record)
+    whole = cost_ms(record)
     return [
         (lever.name, duration(lever.before), duration(lever.after),
          ratio(lever.before / lever.after), percent((lever.before - lever.after) / whole),
@@ -222,10 +236,11 @@ def markdown(record: Record) -> str:
             for name, row in given["stages_ms"].items()
         ]), "",
         f"A picture takes {ratio(given['stages_ms']['total']['p50'] / whole)} as long there as "
-        "from the service, whose time has HTTP in it.", "",
+        f"from the service, whose time has HTTP in it. {capacity(record)}", "",
         "## What would move it", "",
-        "Medians of one picture, in turns or from `edgeclf benchmark --quick`. The share is that "
-        "of what one client waits.", "",
+        "Medians of one picture: of the decoding in turns and in CPU time, of the engines by "
+        "`edgeclf benchmark --quick`, on random pixels. The share is that of the CPU time that a "
+        "picture costs the service.", "",
         *_table(("change", "before", "after", "ratio", "share of a picture", "in the service"),
                 lever_rows(record)), "",
         under_load(record), "",
@@ -322,6 +337,7 @@ def slides(record: Record) -> str:
         classes=record["classes"],
         bottleneck=escape(bottleneck(record)),
         under_load=escape(under_load(record)),
+        capacity=escape(capacity(record)),
         whole=duration(whole_ms(record)),
         before=duration(total),
         faster=ratio(total / whole_ms(record)),
