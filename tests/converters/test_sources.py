@@ -131,6 +131,59 @@ def test_saved_model_with_965_scores_and_a_csv_of_labels(
     same_answers(artifact, model_folder, mugs, 1e-4)
 
 
+@pytest.mark.parametrize(
+    ("tags", "resource"),
+    [([[]], False), ([["train"], []], True), ([["train"], ["serve"]], False)],
+)
+def test_a_module_of_tensorflow_1(tags: list[list[str]], resource: bool, tmp_path: Path) -> None:
+    """As TensorFlow Hub's older modules are: bare variables, and a graph to train with."""
+    v1, rng = tf.compat.v1, np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
+
+    def build(rate: float) -> tuple[Any, Any]:
+        images = v1.placeholder(tf.float32, [None, 32, 32, 3], "images")
+        weights = v1.get_variable(
+            "w", kernel.shape, initializer=tf.constant_initializer(kernel), use_resource=resource
+        )
+        seen = tf.reduce_max(tf.nn.relu(tf.nn.conv2d(images, weights, 2, "SAME")), [1, 2])
+        return images, tf.nn.softmax(rate * seen)
+
+    def tensor_info(tensor: Any) -> Any:  # TensorFlow's own warns that it is old
+        from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+
+        kind, shape = tensor.dtype.as_datatype_enum, tensor.shape.as_proto()
+        return TensorInfo(name=tensor.name, dtype=kind, tensor_shape=shape)
+
+    builder = v1.saved_model.Builder(str(tmp_path / "m"))
+    for index, each in enumerate(tags):
+        with tf.Graph().as_default(), v1.Session() as session:
+            images, answer = build(0.1 if each == ["train"] else 1.0)
+            session.run(v1.global_variables_initializer())
+            signature = v1.saved_model.build_signature_def(
+                {"images": tensor_info(images)}, {"default": tensor_info(answer)}
+            )
+            signatures = {"default": signature, "image_classifier": signature}
+            if index:
+                builder.add_meta_graph(each, signatures)
+            else:
+                builder.add_meta_graph_and_variables(session, each, signatures)
+    builder.save()
+    (tmp_path / "map.csv").write_text("id,name\n1,b\n0,a\n3,background\n2,c\n")
+
+    artifacts = edgeclf.convert(
+        tmp_path / "m", to=["fp32.tflite", "fp32.onnx"],
+        source=SourceSpec(labels=tmp_path / "map.csv", input_range=(0, 1)),
+    )  # fmt: skip
+    picture = rng.integers(0, 256, (1, 32, 32, 3), np.uint8)
+    patches = tf.nn.conv2d(tf.constant(picture / 255, tf.float32), kernel, 2, "SAME")
+    expected = tf.nn.softmax(tf.reduce_max(tf.nn.relu(patches), [1, 2])).numpy()
+    for artifact in artifacts:
+        assert artifact.metadata.labels == ("a", "b", "c", "background")
+        assert artifact.metadata.parameters == kernel.size
+        with edgeclf.Classifier(artifact) as classifier:
+            assert np.abs(classifier.probabilities(picture) - expected).max() < 1e-4
+
+
 def test_existing_tflite_with_logits_and_imagenet_normalisation(
     trained: Any, convert: Callable[..., Any], model_folder: Path, mugs: Path, tmp_path: Path
 ) -> None:
