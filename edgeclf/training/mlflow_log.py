@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeclf.artifact import Artifact
 from edgeclf.errors import MissingDependencyError, RegistryError, mapped
+from edgeclf.system.sqlite import folder_beside
 from edgeclf.training.run_folder import COLUMNS
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def check_tracking(uri: str) -> None:
         RegistryError: Nobody answers there.
     """
     with _asking(uri):
-        _experiment(_client(uri))
+        _experiment(_client(uri), uri)
 
 
 def log_run(
@@ -60,7 +61,7 @@ def log_run(
     try:
         with _asking(uri):
             client = _client(uri)
-            run = client.create_run(_experiment(client), run_name=artifact.metadata.name)
+            run = client.create_run(_experiment(client, uri), run_name=artifact.metadata.name)
             run_id, start_ms = str(run.info.run_id), int(run.info.start_time)
             training = artifact.metadata.training or {}
             tags = {
@@ -106,9 +107,11 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(uri, uri)
 
 
-def _experiment(client: MlflowClient) -> str:
+def _experiment(client: MlflowClient, uri: str) -> str:
     found = client.get_experiment_by_name(_EXPERIMENT)
-    return str(client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id)
+    if found is not None:
+        return str(found.experiment_id)
+    return str(client.create_experiment(_EXPERIMENT, folder_beside(uri, "edgeclf-training")))
 
 
 @contextmanager

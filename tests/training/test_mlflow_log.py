@@ -42,7 +42,6 @@ def test_a_run_is_logged_with_curves_files_and_data(
     mlflow = pytest.importorskip("mlflow", reason="needs edgeclf[registry]")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = mlflow.MlflowClient(uri, uri)
-    client.create_experiment("edgeclf training", artifact_location=str(tmp_path / "files"))
     check_tracking(uri)
     artifact, folder = run
     run_id = log_run(uri, artifact, folder, TrainingConfig(epochs=3).record(), ROWS)
@@ -57,6 +56,8 @@ def test_a_run_is_logged_with_curves_files_and_data(
     assert "validation_loss" not in logged.data.metrics
     names = {each.path for each in client.list_artifacts(run_id)}
     assert names == {"mugs-teacher.keras", "log.csv", "config.json"}
+    beside = tmp_path / "mlruns" / "edgeclf-training"  # the database, not where the tests run
+    assert [p.name for p in beside.rglob("*.keras")] == ["mugs-teacher.keras"]
 
 
 def test_a_server_that_is_away_is_named_before_and_after(
