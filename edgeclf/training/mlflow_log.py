@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def log_run(
                 tags=[RunTag(key, str(value)) for key, value in tags.items() if value],
             )
             metrics = [Metric(key, value, start_ms, step) for key, value, step in _points(rows)]
-            measured = (artifact.metadata.accuracy or {}).get("artifact") or {}
+            measured = (artifact.metadata.accuracy or {}).get("source") or {}
             if "top1" in measured:
                 metrics.append(Metric("evaluation_top1", measured["top1"], start_ms, 0))
             for first in range(0, len(metrics), _BATCH):
@@ -104,6 +105,9 @@ def _client(uri: str) -> MlflowClient:
         raise MissingDependencyError(
             exc.name or "mlflow", "registry", "Logging a run to MLflow"
         ) from exc
+    # Two hundred lines of migrations for a new database are no news.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     return MlflowClient(uri, uri)
 
 

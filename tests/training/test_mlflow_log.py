@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> tuple[Artifact, Path]:
         (folder / name).write_text(name)
     plain = fake_artifact(["a", "b"])
     metadata = dataclasses.replace(
-        plain.metadata, training={"data_sha256": "ab12"}, accuracy={"artifact": {"top1": 0.9}}
+        plain.metadata, training={"data_sha256": "ab12"}, accuracy={"source": {"top1": 0.9}}
     )
     path = tmp_path / "mugs-teacher.keras"
     path.write_bytes(b"weights")
