@@ -1,0 +1,206 @@
+"""Pictures to three tables that share nothing: to learn from, to choose by, to judge by once.
+
+Pictures of one thing stay on one side: those that say so by their names, exact copies, and pictures
+that look nearly alike. With one on each side, an accuracy would be that of a memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from plan import SPLITS, Plan
+from signs import FRAMES, TABLE, draw_set, draw_unknown
+
+import edgeclf
+from edgeclf.datasets.cache import cache_photos
+from edgeclf.datasets.photos import LABELS_FILE, Photos, check_disjoint, find_photos
+from edgeclf.datasets.validation import check_contents
+from edgeclf.image import ImageSpec
+from edgeclf.system import files
+from edgeclf.system.progress import log
+from edgeclf.training.photo_checks import describe_balance, keep_readable
+
+_NEAR_BITS = 12  # of 256 that may differ between pictures that are taken for one
+_LEAST_GROUPS = 3  # of a class, one a table
+_SHEET = (12, 64)  # pictures a row of the overview, and their side
+
+
+def prepare(plan: Plan) -> None:
+    """Draws the pictures, unless they are the user's, and writes the three tables."""
+    if plan.data is None:
+        draw_set(plan.photos, plan.size.signs, plan.size.labels)
+        assert plan.unknown is not None
+        draw_unknown(plan.unknown, plan.size.unknown)
+    photos = keep_readable(find_photos(plan.photos), plan.out / "cache", skip=False)
+    for line in describe_balance(photos):
+        log(line)
+    check_contents(photos)  # one picture with two labels
+    spec = ImageSpec(height=16, width=17)
+    prints = fingerprints(cache_photos(photos, spec, plan.out / "cache"))
+    near = near_pairs(prints)
+    groups = groups_of(photos, plan.groups, near)
+    splits = split_groups(photos, groups, plan.seed)
+    write_tables(plan, photos, groups, splits)
+    draw_sheet(photos, splits, plan.out / "data.png")
+    files.write_json(plan.data_record, record(plan, photos, groups, splits, near))
+
+
+def fingerprints(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """256 bits of each picture: where it becomes brighter from left to right.
+
+    Args:
+        images: uint8 [N, 16, 17, 3].
+
+    Returns:
+        uint8 [N, 32].
+    """
+    grey = np.asarray(images, np.float32).mean(axis=3)
+    return np.packbits(np.diff(grey, axis=2).reshape(len(grey), -1) > 0, axis=1)
+
+
+def near_pairs(prints: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Pairs of pictures that look nearly alike, by the Hamming distance of their fingerprints."""
+    ones = np.array([byte.bit_count() for byte in range(256)], np.uint16)
+    pairs: list[tuple[int, int]] = []
+    for first in range(len(prints) - 1):
+        others = ones[prints[first + 1 :] ^ prints[first]].sum(axis=1)
+        pairs += [(first, first + 1 + int(i)) for i in np.flatnonzero(others <= _NEAR_BITS)]
+    return pairs
+
+
+def groups_of(photos: Photos, pattern: str | None, near: list[tuple[int, int]]) -> list[str]:
+    """What each picture shows: equal texts are one thing."""
+    names = [photos.name_of(path) for path in photos.paths]
+    things = [_thing(name, pattern) for name in names]
+    leader = {thing: thing for thing in things}
+
+    def find(thing: str) -> str:
+        while leader[thing] != thing:
+            thing = leader[thing]
+        return thing
+
+    by_content: dict[str, str] = {}
+    for thing, digest in zip(things, photos.content_sha256, strict=True):
+        leader[find(thing)] = find(by_content.setdefault(digest, thing))
+    for first, second in near:
+        leader[find(things[second])] = find(things[first])
+    return [find(thing) for thing in things]
+
+
+def _thing(name: str, pattern: str | None) -> str:
+    """The class folder and what the pattern finds in the file's name; else the name itself."""
+    folder, _, file = name.rpartition("/")
+    found = re.search(pattern, file) if pattern else None
+    return name if found is None else f"{folder}/{found[0]}"
+
+
+def split_groups(photos: Photos, groups: list[str], seed: int) -> dict[str, list[int]]:
+    """The indices of each table; every class has its share of groups in each.
+
+    Raises:
+        DataError: A class has too few groups.
+    """
+    home = dict(zip(reversed(groups), reversed(photos.targets.tolist()), strict=True))
+    rng = np.random.default_rng(seed)
+    where: dict[str, str] = {}
+    for target, label in enumerate(photos.labels):
+        members = sorted(group for group, of in home.items() if of == target)
+        if len(members) < _LEAST_GROUPS:
+            raise edgeclf.DataError(
+                f"The class {label!r} has {len(members)} different things in {photos.root}; "
+                f"expected at least {_LEAST_GROUPS}, one to learn from, one to choose by and one "
+                "to judge by. Pictures of one thing and near copies count as one: add others."
+            )
+        shuffled = [members[i] for i in rng.permutation(len(members))]
+        for split in ("test", "val"):
+            count = max(1, round(SPLITS[split] * len(members)))
+            where |= dict.fromkeys(shuffled[:count], split)
+            del shuffled[:count]
+        where |= dict.fromkeys(shuffled, "train")
+    return {split: [i for i, g in enumerate(groups) if where[g] == split] for split in SPLITS}
+
+
+def write_tables(
+    plan: Plan, photos: Photos, groups: list[str], splits: dict[str, list[int]]
+) -> None:
+    """Three CSV with path, label, group and, of drawn signs, what made the picture difficult."""
+    conditions = _conditions(plan.photos)
+    folder = plan.table("train").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if (plan.photos / LABELS_FILE).is_file():  # the order of the classes
+        shutil.copy(plan.photos / LABELS_FILE, folder)
+    for split, indices in splits.items():
+        table = plan.table(split)
+        rows: list[tuple[str, ...]] = [("path", "label", "group", "condition")]
+        for index in indices:
+            path, name = photos.paths[index], photos.name_of(photos.paths[index])
+            label = photos.labels[photos.targets[index]]
+            place = os.path.relpath(path, table.parent)
+            rows.append((place, label, groups[index], conditions.get(name, "")))
+        with files.replacing(table) as temporary, open(temporary, "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _conditions(folder: Path) -> dict[str, str]:
+    if not (folder / TABLE).is_file():
+        return {}
+    with open(folder / TABLE, newline="", encoding="utf-8") as file:
+        return {row["path"]: row["condition"] for row in csv.DictReader(file)}
+
+
+def record(
+    plan: Plan, photos: Photos, groups: list[str], splits: dict[str, list[int]],
+    near: list[tuple[int, int]],
+) -> dict[str, object]:  # fmt: skip
+    """What the data are, and that the tables, as they were written, share nothing."""
+    found = {split: find_photos(plan.table(split), photos.labels) for split in splits}
+    for first, second in combinations(splits, 2):
+        check_disjoint(found[first], found[second], f"what {second}.csv says")
+    side = {index: split for split, indices in splits.items() for index in indices}
+    shared = [set(found[a].groups) & set(found[b].groups) for a, b in combinations(splits, 2)]
+    return {
+        "name": plan.name,
+        "origin": "drawn by signs.py" if plan.data is None else "the user's own folder",
+        "labels": list(photos.labels),
+        "pictures": len(photos),
+        "things": len(set(groups)),
+        "frames": FRAMES if plan.data is None else None,
+        "splits": {
+            split: {
+                "pictures": len(each),
+                "things": len(set(each.groups)),
+                "sha256": each.sha256,
+                "by_class": dict(Counter(photos.labels[t] for t in each.targets.tolist())),
+            }
+            for split, each in found.items()
+        },
+        "near_copies": len(near),
+        "leaks": {
+            "pictures": 0,  # or check_disjoint had refused them
+            "things": sum(map(len, shared)),
+            "near_copies": sum(side[a] != side[b] for a, b in near),
+        },
+    }  # fmt: skip
+
+
+def draw_sheet(photos: Photos, splits: dict[str, list[int]], path: Path) -> None:
+    """An overview to look at: a row a class, of the pictures to learn from."""
+    across, side = _SHEET
+    sheet = Image.new("RGB", (across * side, len(photos.labels) * side))
+    for row in range(len(photos.labels)):
+        members = [i for i in splits["train"] if photos.targets[i] == row]
+        step = max(1, len(members) // across)
+        for column, index in enumerate(members[::step][:across]):
+            pixels = edgeclf.load_image(photos.paths[index], ImageSpec(side, side))
+            sheet.paste(Image.fromarray(pixels), (column * side, row * side))
+    with files.replacing(path) as temporary:
+        sheet.save(temporary)
