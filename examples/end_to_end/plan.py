@@ -23,6 +23,7 @@ class Size:
         labels: Kinds that are drawn; None for all ten.
         unknown: Pictures of anything else.
         backbone: Of the baseline, from where the search goes on.
+        weights: Where it starts, as `edgeclf train --weights` takes it.
         input_size: Rows and columns that the networks see.
         epochs: Of the baseline and of each trial.
         batch: Pictures a step.
@@ -35,6 +36,7 @@ class Size:
     labels: tuple[str, ...] | None
     unknown: int
     backbone: str
+    weights: str
     input_size: int
     epochs: int
     batch: int
@@ -43,12 +45,13 @@ class Size:
     load: tuple[float, float]
 
 
-WHOLE = Size(signs=100, labels=None, unknown=150, backbone="student-s", input_size=48,
-             epochs=12, batch=32, trials=8, tolerance=0.01, load=(100, 12))  # fmt: skip
+WHOLE = Size(signs=100, labels=None, unknown=150, backbone="student-s", weights="none",
+             input_size=48, epochs=12, batch=32, trials=8, tolerance=0.01,
+             load=(100, 12))  # fmt: skip
 # Seconds on two CPUs. What it trains can do next to nothing, and its limits ask for no more.
 SMOKE = Size(signs=20, labels=("give-way", "limit-30", "turn-left", "turn-right"), unknown=20,
-             backbone="student-xs", input_size=32, epochs=10, batch=8, trials=2, tolerance=0.5,
-             load=(50, 3))  # fmt: skip
+             backbone="student-xs", weights="none", input_size=32, epochs=10, batch=8, trials=2,
+             tolerance=0.5, load=(50, 3))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,9 @@ class Plan:
         """What the baseline and the search are trained with."""
         searched: dict[str, Any] = {"search": self.size.trials} if model == "tuned" else {}
         return {
-            "backbone": self.size.backbone, "weights": "none", "input_size": self.size.input_size,
-            "epochs": self.size.epochs, "batch_size": self.size.batch,
+            "backbone": self.size.backbone, "weights": self.size.weights,
+            "input_size": self.size.input_size, "epochs": self.size.epochs,
+            "batch_size": self.size.batch,
             "no_mirror": self.no_mirror, "seed": self.seed, **searched,
         }  # fmt: skip
 

@@ -24,6 +24,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +34,7 @@ import edgeclf
 from edgeclf.system import files
 from edgeclf.system.progress import log, print_every_letter
 
+LEARNING = ("backbone", "weights", "input_size", "epochs", "trials")
 _OF_DRAWN = r"^\d+"  # SIGN-FRAME.jpg
 
 
@@ -160,7 +162,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     name = "signs" if data is None else data.resolve().name
     out = files.out_folder(args.out, Path("runs") / f"{name}{'-smoke' if args.smoke else ''}")
     limits = args.limits or HERE / ("ci/limits.smoke.yaml" if args.smoke else "limits.yaml")
-    size = SMOKE if args.smoke else WHOLE
+    asked = {name: getattr(args, name) for name in LEARNING if getattr(args, name) is not None}
+    size = replace(SMOKE if args.smoke else WHOLE, **asked)
     mirror = args.no_mirror or data is None  # an arrow to the left is another sign than its mirror
     return Plan(out, data, groups, mirror, limits, size, args.seed)
 
@@ -178,6 +181,13 @@ def main() -> int:
                         "and stay in one table, such as '^\\d+' for 00042_017.png")  # fmt: skip
     parser.add_argument("--no-mirror", action="store_true",
                         help="left and right matter in your own pictures, as in signs")  # fmt: skip
+    parser.add_argument("--backbone", metavar="NAME",
+                        help="where the search begins, see 'edgeclf backbones' (default: student-s)"
+                        )  # fmt: skip
+    parser.add_argument("--weights", metavar="imagenet|none|FILE", help="default: none")
+    parser.add_argument("--input-size", type=int, metavar="N", help="default: 48")
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: 12")
+    parser.add_argument("--trials", type=int, metavar="N", help="default: 8")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/signs")
     parser.add_argument("--limits", type=Path, metavar="FILE",
                         help="what has to hold (default: limits.yaml)")  # fmt: skip
