@@ -29,8 +29,10 @@ from edgeclf.system import files
 from edgeclf.system.progress import log
 from edgeclf.training.photo_checks import describe_balance, keep_readable
 
-_NEAR_BITS = 12  # of 256 that may differ between pictures that are taken for one
-_LEAST_GROUPS = 3  # of a class, one a table
+# Of 256 that may differ between pictures that are taken for one. Mugs saved again at JPEG quality 50
+# differ in up to 24; of pictures of different things, mugs differ in 74 at least and signs in 51.
+_NEAR_BITS = 32
+_JUDGES = ("test", "eval")  # folders beside train/ that hold the test pictures already
 _SHEET = (12, 64)  # pictures a row of the overview, and their side
 
 
@@ -40,7 +42,8 @@ def prepare(plan: Plan) -> None:
         draw_set(plan.photos, plan.size.signs, plan.size.labels)
         assert plan.unknown is not None
         draw_unknown(plan.unknown, plan.size.unknown)
-    photos = keep_readable(find_photos(plan.photos), plan.out / "cache", skip=False)
+    found, judges = find_pictures(plan.photos)
+    photos = keep_readable(found, plan.out / "cache", skip=False)
     for line in describe_balance(photos):
         log(line)
     check_contents(photos)  # one picture with two labels
@@ -48,10 +51,26 @@ def prepare(plan: Plan) -> None:
     prints = fingerprints(cache_photos(photos, spec, plan.out / "cache"))
     near = near_pairs(prints)
     groups = groups_of(photos, plan.groups, near)
-    splits = split_groups(photos, groups, plan.seed)
+    splits = split_groups(photos, groups, judges, plan.seed)
     write_tables(plan, photos, groups, splits)
     draw_sheet(photos, splits, plan.out / "data.png")
     files.write_json(plan.data_record, record(plan, photos, groups, splits, near))
+
+
+def find_pictures(root: Path) -> tuple[Photos, set[int]]:
+    """The pictures of a folder of classes, or of one with ``train`` and ``test`` or ``eval`` in it.
+
+    Returns:
+        All of them, and the indices of those that the folders say are to judge by.
+    """
+    beside = [root / name for name in _JUDGES if (root / name).is_dir()]
+    if not (root / "train").is_dir() or not beside:
+        return find_photos(root), set()
+    learn = find_photos(root / "train")
+    judge = find_photos(beside[0], learn.labels)
+    targets = np.concatenate([learn.targets, judge.targets])
+    both = Photos(root, learn.labels, learn.paths + judge.paths, targets)
+    return both, set(range(len(learn), len(both)))
 
 
 def fingerprints(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -103,26 +122,49 @@ def _thing(name: str, pattern: str | None) -> str:
     return name if found is None else f"{folder}/{found[0]}"
 
 
-def split_groups(photos: Photos, groups: list[str], seed: int) -> dict[str, list[int]]:
+def split_groups(
+    photos: Photos, groups: list[str], judges: set[int], seed: int
+) -> dict[str, list[int]]:
     """The indices of each table; every class has its share of groups in each.
 
+    Args:
+        photos: All pictures.
+        groups: What each shows.
+        judges: Indices of those that are to judge by already; empty to choose some.
+        seed: Decides the rest.
+
     Raises:
-        DataError: A class has too few groups.
+        DataError: A class has too few groups, or some are on both sides already.
     """
-    home = dict(zip(reversed(groups), reversed(photos.targets.tolist()), strict=True))
+    where = dict.fromkeys((groups[i] for i in sorted(judges)), "test")
+    torn = [i for i, group in enumerate(groups) if group in where and i not in judges]
+    if torn:
+        first = photos.paths[torn[0]]
+        other = next(photos.paths[i] for i in sorted(judges) if groups[i] == groups[torn[0]])
+        raise edgeclf.DataError(
+            f"{len(torn)} pictures to learn from show what others judge by, so no accuracy would "
+            f"be honest; the first is {first}, as {other}. Remove them from one side."
+        )
+    home = {
+        group: target
+        for group, target in zip(reversed(groups), reversed(photos.targets.tolist()), strict=True)
+        if group not in where
+    }
     rng = np.random.default_rng(seed)
-    where: dict[str, str] = {}
+    taken = ("val",) if judges else ("test", "val")
+    whole = SPLITS["train"] + sum(SPLITS[split] for split in taken)
     for target, label in enumerate(photos.labels):
         members = sorted(group for group, of in home.items() if of == target)
-        if len(members) < _LEAST_GROUPS:
+        if len(members) < 1 + len(taken):
             raise edgeclf.DataError(
-                f"The class {label!r} has {len(members)} different things in {photos.root}; "
-                f"expected at least {_LEAST_GROUPS}, one to learn from, one to choose by and one "
-                "to judge by. Pictures of one thing and near copies count as one: add others."
+                f"The class {label!r} has {len(members)} different things in {photos.root} to "
+                f"part; expected at least {1 + len(taken)}, one each for the tables train, "
+                f"{', '.join(reversed(taken))}. Pictures of one thing and near copies count as "
+                "one: add others."
             )
         shuffled = [members[i] for i in rng.permutation(len(members))]
-        for split in ("test", "val"):
-            count = max(1, round(SPLITS[split] * len(members)))
+        for split in taken:
+            count = max(1, round(SPLITS[split] / whole * len(members)))
             where |= dict.fromkeys(shuffled[:count], split)
             del shuffled[:count]
         where |= dict.fromkeys(shuffled, "train")

@@ -289,6 +289,25 @@ def test_frames_of_one_film_and_copies_stay_in_one_table(pictures: Path, tmp_pat
     assert "reused" in again.stderr
 
 
+def test_pictures_that_are_set_aside_already_stay_so(pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("edgeclf.training", reason="needs edgeclf[train]")
+    for label in ("cat", "dog"):
+        (pictures / "train").mkdir(exist_ok=True)
+        (pictures / label).rename(pictures / "train" / label)
+        (pictures / "eval" / label).mkdir(parents=True)
+        for path in (pictures / "train" / label).glob("00005_*"):
+            path.rename(pictures / "eval" / label / path.name)
+    words = ("--groups", r"^\d{5}")
+    tables = prepared(pictures, tmp_path / "out", *words)
+    assert {name[:5] for name in tables["test"]} == {"00005"} and len(tables["test"]) == 4
+    assert len(tables["val"]) == 4 and len(tables["train"]) == 16
+    with Image.open(pictures / "eval" / "cat" / "00005_00001.png") as image:
+        image.save(pictures / "train" / "cat" / "leak.jpg", quality=80)
+    done = project("prepare", "--data", pictures, "--out", tmp_path / "out", *words)
+    assert done.returncode == 2 and "1 pictures to learn from show what others" in done.stderr
+    assert "leak.jpg, as " in done.stderr and "00005_0000" in done.stderr
+
+
 def test_a_folder_that_cannot_be_used_is_one_sentence_and_code_2(
     pictures: Path, tmp_path: Path
 ) -> None:
