@@ -136,7 +136,7 @@ def run(plan: Plan, args: argparse.Namespace) -> int:
     if args.step == "serve":
         import running
 
-        return running.serve(plan, 8080 if args.port is None else args.port)
+        running.serve(plan, 8080 if args.port is None else args.port)
     print(plan.out)
     return 0
 

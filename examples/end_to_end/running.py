@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from learning import chosen
@@ -48,16 +49,10 @@ def words_of(plan: Plan, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def serve(plan: Plan, port: int) -> int:
-    """Serves the champion until Ctrl-C; its exit code."""
+def serve(plan: Plan, port: int) -> NoReturn:
+    """Becomes the service of the champion, which every signal reaches then."""
     (plan.out / "deployment").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "edgeclf", "serve", *words_of(plan, port)]
-    with subprocess.Popen(command) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the terminal has told the service as well, which drains
-                continue
+    os.execv(sys.executable, [sys.executable, "-m", "edgeclf", "serve", *words_of(plan, port)])
 
 
 def deploy(plan: Plan, port: int) -> dict[str, Any]:
@@ -202,8 +197,12 @@ def roll_back(plan: Plan, url: str, pictures: Path) -> dict[str, Any]:
     with _asking(url, contents) as client:
         try:
             back = _switch(plan, versions["name"], versions["before"], client)
-        finally:  # whatever happens, the champion is the one that was validated
-            forward = _switch(plan, versions["name"], versions["champion"], client)
+        except BaseException:  # Ctrl-C, too: the champion is the one that was validated
+            edgeclf.promote(
+                versions["name"], versions["champion"], to=ALIAS, tracking_uri=plan.registry
+            )
+            raise
+        forward = _switch(plan, versions["name"], versions["champion"], client)
     log(
         f"  rolled back to version {versions['before']} in {back:.1f} s and forward in "
         f"{forward:.1f} s; {client.failed} of {client.asked} requests failed meanwhile"

@@ -29,8 +29,8 @@ from edgeclf.system import files
 from edgeclf.system.progress import log
 from edgeclf.training.photo_checks import describe_balance, keep_readable
 
-# Of 256 that may differ between pictures that are taken for one. Mugs saved again at JPEG quality 50
-# differ in up to 24; of pictures of different things, mugs differ in 74 at least and signs in 51.
+# Of 256 that may differ between pictures that are taken for one. Mugs saved again at quality 50
+# differ in up to 24; of pictures of different things, mugs differ in 74 at least, signs in 51.
 _NEAR_BITS = 32
 _JUDGES = ("test", "eval")  # folders beside train/ that hold the test pictures already
 _SHEET = (12, 64)  # pictures a row of the overview, and their side
