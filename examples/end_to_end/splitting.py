@@ -32,6 +32,7 @@ from edgeclf.training.photo_checks import describe_balance, keep_readable
 # Of 256 that may differ between pictures that are taken for one. Mugs saved again at quality 50
 # differ in up to 24; of pictures of different things, mugs differ in 74 at least, signs in 51.
 _NEAR_BITS = 32
+_ROWS = 512  # compared at once with all others
 _JUDGES = ("test", "eval")  # folders beside train/ that hold the test pictures already
 _SHEET = (12, 64)  # pictures a row of the overview, and their side
 
@@ -73,26 +74,31 @@ def find_pictures(root: Path) -> tuple[Photos, set[int]]:
     return both, set(range(len(learn), len(both)))
 
 
-def fingerprints(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def fingerprints(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """256 bits of each picture: where it becomes brighter from left to right.
 
     Args:
         images: uint8 [N, 16, 17, 3].
 
     Returns:
-        uint8 [N, 32].
+        float32 [N, 256], 1 or -1.
     """
     grey = np.asarray(images, np.float32).mean(axis=3)
-    return np.packbits(np.diff(grey, axis=2).reshape(len(grey), -1) > 0, axis=1)
+    rises = np.diff(grey, axis=2).reshape(len(grey), -1) > 0
+    return np.where(rises, np.float32(1), np.float32(-1))
 
 
-def near_pairs(prints: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Pairs of pictures that look nearly alike, by the Hamming distance of their fingerprints."""
-    ones = np.array([byte.bit_count() for byte in range(256)], np.uint16)
+def near_pairs(prints: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Pairs of pictures that look nearly alike: whose fingerprints differ in few bits."""
+    bits = prints.shape[1]
     pairs: list[tuple[int, int]] = []
-    for first in range(len(prints) - 1):
-        others = ones[prints[first + 1 :] ^ prints[first]].sum(axis=1)
-        pairs += [(first, first + 1 + int(i)) for i in np.flatnonzero(others <= _NEAR_BITS)]
+    for start in range(0, len(prints), _ROWS):
+        products = prints[start : start + _ROWS] @ prints.T  # bits - 2 x those that differ
+        rows, others = np.nonzero(products >= bits - 2 * _NEAR_BITS)
+        firsts = rows + start
+        pairs += zip(
+            firsts[others > firsts].tolist(), others[others > firsts].tolist(), strict=True
+        )
     return pairs
 
 
