@@ -39,20 +39,21 @@ _POLL_S = 1.0  # between two looks at the alias; a rollback waits for the next
 _READY = re.compile(r"ready at (http://\S+) ")
 
 
-def words_of(plan: Plan, port: int) -> list[str]:
-    """The arguments of ``edgeclf serve`` that follow the champion."""
-    folder = plan.out / "deployment"
+def command_of(plan: Plan, port: int, log_file: Path) -> list[str]:
+    """``edgeclf serve``, following the champion."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
     return [
-        "--registry", f"models:/{slug(plan)}@{ALIAS}", "--tracking-uri", plan.registry,
-        "--registry-cache", str(folder / "cache"), "--poll", str(_POLL_S), "--port", str(port),
-        "--log", str(folder / "requests.jsonl"), "--monitor-state", str(folder / "monitor.json"),
+        sys.executable, "-m", "edgeclf", "serve", "--registry", f"models:/{slug(plan)}@{ALIAS}",
+        "--tracking-uri", plan.registry, "--registry-cache", str(plan.out / "cache" / "registry"),
+        "--poll", str(_POLL_S), "--port", str(port), "--log", str(log_file),
     ]  # fmt: skip
 
 
 def serve(plan: Plan, port: int) -> NoReturn:
     """Becomes the service of the champion, which every signal reaches then."""
-    (plan.out / "deployment").mkdir(parents=True, exist_ok=True)
-    os.execv(sys.executable, [sys.executable, "-m", "edgeclf", "serve", *words_of(plan, port)])
+    folder = plan.out / "service"
+    command = command_of(plan, port, folder / "requests.jsonl")
+    os.execv(command[0], [*command, "--monitor-state", str(folder / "monitor.json")])
 
 
 def deploy(plan: Plan, port: int) -> dict[str, Any]:
@@ -111,8 +112,8 @@ class Service:
 @contextmanager
 def started(plan: Plan, port: int) -> Iterator[Service]:
     """The service, from when it is ready; gone afterwards, whatever happened."""
-    (plan.out / "deployment").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "edgeclf", "serve", *words_of(plan, port), "--drain-s", "1"]
+    log_file = plan.out / "deployment" / "requests.jsonl"
+    command = [*command_of(plan, port, log_file), "--drain-s", "1"]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
