@@ -234,7 +234,7 @@ def test_the_workflow_is_the_one_that_github_runs() -> None:
     uses = [step["uses"] for step in steps() if "uses" in step]
     assert uses and all(re.fullmatch(r"[\w/.-]+@[0-9a-f]{40}", each) for each in uses)
     names = [step.get("name") for step in steps()]
-    assert names.index("Train and tune") < names.index("Validate the model")
+    assert names.index("Train, tune and convert") < names.index("Validate the model")
     assert workflow()["permissions"] == {"contents": "read"}
     size = workflow()["jobs"]["model"]["env"]["SIZE"]
     assert "pull_request' && '--smoke' || ''" in size
