@@ -45,8 +45,8 @@ class Size:
     load: tuple[float, float]
 
 
-WHOLE = Size(signs=100, labels=None, unknown=150, backbone="student-s", weights="none",
-             input_size=48, epochs=12, batch=32, trials=8, tolerance=0.01,
+WHOLE = Size(signs=150, labels=None, unknown=150, backbone="student-s", weights="none",
+             input_size=48, epochs=12, batch=32, trials=6, tolerance=0.01,
              load=(100, 12))  # fmt: skip
 # Seconds on two CPUs. What it trains can do next to nothing, and its limits ask for no more.
 SMOKE = Size(signs=20, labels=("give-way", "limit-30", "turn-left", "turn-right"), unknown=20,

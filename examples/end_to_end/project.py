@@ -187,7 +187,7 @@ def main() -> int:
     parser.add_argument("--weights", metavar="imagenet|none|FILE", help="default: none")
     parser.add_argument("--input-size", type=int, metavar="N", help="default: 48")
     parser.add_argument("--epochs", type=int, metavar="N", help="default: 12")
-    parser.add_argument("--trials", type=int, metavar="N", help="default: 8")
+    parser.add_argument("--trials", type=int, metavar="N", help="default: 6")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/signs")
     parser.add_argument("--limits", type=Path, metavar="FILE",
                         help="what has to hold (default: limits.yaml)")  # fmt: skip
