@@ -26,11 +26,14 @@ class Row:
         path: The photo; relative paths were relative to the CSV.
         label: Its class.
         split: What it is for; None where the table has no such column.
+        group: What it has in common with other photos of one thing; its own path where the column
+            is empty, None where the table has no such column.
     """
 
     path: Path
     label: str
     split: Split | None
+    group: str | None = None
 
 
 def is_table(path: Path) -> bool:
@@ -42,8 +45,8 @@ def is_table(path: Path) -> bool:
 def read_table(path: Path) -> list[Row]:
     """Reads the rows of a CSV and checks that their files exist.
 
-    Other columns than ``path``, ``label`` and ``split`` are passed over, and so are rows that name
-    what a system left among the photos, such as ``Thumbs.db``.
+    Other columns than ``path``, ``label``, ``split`` and ``group`` are passed over, and so are rows
+    that name what a system left among the photos, such as ``Thumbs.db``.
 
     Args:
         path: A CSV with a header, its columns in any order, parted by comma, semicolon or tab.
@@ -84,7 +87,9 @@ def of_split(path: Path, rows: list[Row], split: Split) -> list[Row]:
 
 def _rows(path: Path, lines: list[tuple[int, list[str]]]) -> list[Row]:
     header = [name.lower() for name in lines[0][1]] if lines else []
-    if any(header.count(name) != 1 for name in ("path", "label")) or header.count("split") > 1:
+    if any(header.count(name) != 1 for name in ("path", "label")) or any(
+        header.count(name) > 1 for name in ("split", "group")
+    ):
         raise DataError(f"{path} begins with {','.join(header)!r}; expected {_EXPECTED}.")
     rows, clutter = [], 0
     for number, fields in lines[1:]:
@@ -105,7 +110,8 @@ def _rows(path: Path, lines: list[tuple[int, list[str]]]) -> list[Row]:
         if any(map(is_clutter, Path(row["path"]).parts)):
             clutter += 1
             continue
-        rows.append(Row(_file(path.parent, row["path"]), normal(row["label"]), split))
+        group = (row["group"] or row["path"]) if "group" in row else None
+        rows.append(Row(_file(path.parent, row["path"]), normal(row["label"]), split, group))
     if clutter:
         log(f"remark: {clutter} rows of {path} name no photos but a system's files")
     return rows

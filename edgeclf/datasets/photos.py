@@ -43,12 +43,15 @@ class Photos:
         labels: Class names in the model's order.
         paths: One file a photo, grouped by class, naturally sorted within it.
         targets: int64 [N], each photo's index into `labels`.
+        groups: What photos of one thing have in common, by the CSV's column ``group``: a split
+            keeps them together. Empty where there is no such column.
     """
 
     root: Path
     labels: tuple[str, ...]
     paths: tuple[Path, ...]
     targets: npt.NDArray[np.int64]
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -74,7 +77,9 @@ class Photos:
     def subset(self, indices: Sequence[int] | npt.NDArray[np.intp]) -> Photos:
         """The photos at `indices`, in that order."""
         picked = tuple(self.paths[i] for i in indices)
-        photos = Photos(self.root, self.labels, picked, self.targets[np.asarray(indices, int)])
+        targets = self.targets[np.asarray(indices, int)]
+        groups = tuple(self.groups[i] for i in indices) if self.groups else ()
+        photos = Photos(self.root, self.labels, picked, targets, groups)
         if "content_sha256" in vars(self):  # hashed already: the files are not read again
             vars(photos)["content_sha256"] = tuple(self.content_sha256[i] for i in indices)
         return photos
@@ -111,7 +116,7 @@ def find_photos(
     root = Path(root)
     with reading(root):
         table = is_table(root)
-        found = _by_table(root, split) if table else _by_folder(root)
+        found, groups = _by_table(root, split) if table else (_by_folder(root), {})
         order = tuple(
             labels or _read_labels(root) or sorted({*map(normal, found)}, key=natural_key)
         )
@@ -126,7 +131,8 @@ def find_photos(
         files = by_label.get(label, [])
         paths += sorted(files, key=by_path)
         targets += [index] * len(files)
-    return Photos(root, order, tuple(paths), np.array(targets, np.int64))
+    together = tuple(groups[path] for path in paths) if groups else ()
+    return Photos(root, order, tuple(paths), np.array(targets, np.int64), together)
 
 
 def _check_classes(
@@ -162,12 +168,15 @@ def _by_folder(root: Path) -> dict[str, list[Path]]:
     return {folder.name: find_files(folder) for folder in find_folders(root)}
 
 
-def _by_table(path: Path, split: Split) -> dict[str, list[Path]]:
-    """The files of each label of a CSV."""
+def _by_table(path: Path, split: Split) -> tuple[dict[str, list[Path]], dict[Path, str]]:
+    """The files of each label of a CSV, and each file's group where it names any."""
     by_label: dict[str, list[Path]] = {}
+    groups: dict[Path, str] = {}
     for row in of_split(path, read_table(path), split):
         by_label.setdefault(row.label, []).append(row.path)
-    return by_label
+        if row.group is not None:
+            groups[row.path] = row.group
+    return by_label, groups
 
 
 def find_unlabelled(root: str | os.PathLike[str], split: Split = "eval") -> Photos:
@@ -186,7 +195,7 @@ def find_unlabelled(root: str | os.PathLike[str], split: Split = "eval") -> Phot
     root = Path(root)
     with reading(root):
         if is_table(root):
-            paths = sorted(chain(*_by_table(root, split).values()), key=by_path)
+            paths = sorted(chain(*_by_table(root, split)[0].values()), key=by_path)
         elif root.is_dir():
             paths = [path for path in find_files(root) if is_photo(path.name)]
         else:
@@ -207,7 +216,8 @@ def split_photos(photos: Photos, held_out: float, seed: int) -> tuple[Photos, Ph
     Returns:
         (the rest, the ones set aside).
 
-    Copies of one photo stay together: with one on each side, the accuracy would not be honest.
+    Copies of one photo stay together, and so does a group: with one on each side, the accuracy
+    would not be honest. Of groups, the share is one of groups.
 
     Raises:
         DataError: A class has only one photo.
@@ -216,19 +226,21 @@ def split_photos(photos: Photos, held_out: float, seed: int) -> tuple[Photos, Ph
         raise OptionError(f"The held-out share is {held_out}; expected between 0 and 1.")
     rng = np.random.default_rng(seed)
     contents = np.array(photos.content_sha256)
+    things = np.array(photos.groups) if photos.groups else contents
     first = np.zeros(len(photos), bool)
-    first[np.unique(contents, return_index=True)[1]] = True
+    first[np.unique(things, return_index=True)[1]] = True
     aside: list[int] = []
     for index, label in enumerate(photos.labels):
         members = np.flatnonzero(first & (photos.targets == index))
         if len(members) < 2:
             raise DataError(
-                f"Class {label!r} has one photo in {photos.root}; a split needs at least two "
-                "different ones."
+                f"Class {label!r} has one {'group' if photos.groups else 'photo'} in "
+                f"{photos.root}; a split needs at least two different ones."
             )
         count = max(1, round(held_out * len(members)))
         aside += rng.permutation(members)[:count].tolist()
-    held = np.isin(contents, contents[aside])
+    held = np.isin(things, things[aside])
+    held |= np.isin(contents, contents[held])
     return photos.subset(np.flatnonzero(~held)), photos.subset(np.flatnonzero(held))
 
 

@@ -17,6 +17,7 @@ from edgeclf.errors import RegistryError
 from edgeclf.registry import model_code_path
 from edgeclf.registry.client import as_default, asking, open_client
 from edgeclf.registry.tags import file_facts, file_name
+from edgeclf.system.sqlite import folder_beside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,7 +69,7 @@ def register_artifact(
         model_folder = Path(folder, "model")
         with asking(tracking_uri):
             _make_model(client, name)
-            experiment = _experiment(client)
+            experiment = _experiment(client, tracking_uri)
             logged = client.create_logged_model(experiment, name, tags=tags)
         try:
             _save(artifact, name, model_folder, logged.model_id)
@@ -99,12 +100,12 @@ def _make_model(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _experiment(client: MlflowClient) -> str:
+def _experiment(client: MlflowClient, tracking_uri: str) -> str:
     found = client.get_experiment_by_name(_EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
     try:
-        return str(client.create_experiment(_EXPERIMENT))
+        return str(client.create_experiment(_EXPERIMENT, folder_beside(tracking_uri, "edgeclf")))
     except Exception:  # another process was faster
         found = client.get_experiment_by_name(_EXPERIMENT)
         if found is None:

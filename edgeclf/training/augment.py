@@ -17,7 +17,7 @@ _CONTRAST = 0.2
 _BRIGHTNESS = 0.1
 
 
-def augmentation(seed: int, strength: float = 1.0) -> keras.Sequential:
+def augmentation(seed: int, strength: float = 1.0, *, mirror: bool = True) -> keras.Sequential:
     """Layers that vary a batch of photos, on raw values 0..255.
 
     All amounts are relative to the image and every layer draws from its own seed, so two
@@ -27,11 +27,12 @@ def augmentation(seed: int, strength: float = 1.0) -> keras.Sequential:
     Args:
         seed: Decides the variations.
         strength: Multiplies all amounts, 0 to 2; 0 varies nothing.
+        mirror: Whether left and right may change places.
 
     Returns:
         A model from float32 or uint8 [N, H, W, 3] to float32 [N, H, W, 3], 0..255.
     """
-    variations = [RandomView(seed, strength)]
+    variations = [RandomView(seed, strength, mirror=mirror)]
     if strength > 0:
         contrast, brightness = strength * _CONTRAST, strength * _BRIGHTNESS
         variations += [
@@ -54,7 +55,7 @@ def varied(vary: keras.Sequential, images: UInt8Array) -> UInt8Array:
 
 
 class RandomView(layers.Layer):
-    """Mirrors, turns, shifts and zooms each image at random, in one resampling.
+    """Turns, shifts, zooms and, if it may, mirrors each image at random, in one resampling.
 
     Keras's own layers would resample once each: three times the work, and a blur that the
     device's photos do not have.
@@ -62,12 +63,14 @@ class RandomView(layers.Layer):
     Args:
         seed: Decides the views.
         strength: Multiplies shift, zoom, angle and, up to one half, the share that is mirrored.
+        mirror: Whether any is mirrored; the rest is the same either way.
     """
 
-    def __init__(self, seed: int, strength: float = 1.0) -> None:
+    def __init__(self, seed: int, strength: float = 1.0, *, mirror: bool = True) -> None:
         super().__init__()
         self._seeds = keras.random.SeedGenerator(seed)
         self._strength = strength
+        self._least = -1.0 if mirror else 1.0
 
     def call(self, images: Any, training: bool = False) -> Any:
         """The views, float32, of the images' shape; edges are continued outwards."""
@@ -80,7 +83,7 @@ class RandomView(layers.Layer):
             return keras.random.uniform((count,), low, high, seed=self._seeds)
 
         shift, rotation = self._strength * _SHIFT, self._strength * _ROTATION
-        mirror = ops.sign(draw(-1, 1) + max(0.0, 1 - self._strength))
+        mirror = ops.maximum(ops.sign(draw(-1, 1) + max(0.0, 1 - self._strength)), self._least)
         zoom = draw(*(1 + self._strength * (side - 1) for side in _ZOOM))
         angle = draw(-rotation, rotation)
         center_x = (ops.cast(width, "float32") - 1) / 2

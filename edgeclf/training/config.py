@@ -37,6 +37,11 @@ class DataConfig(Options):
         "artifact, instead of refusing the whole set",
         recorded=False,
     )
+    no_mirror: bool = option(
+        False,
+        help="never mirror a photo: for classes that differ by left and right, such as arrows, "
+        "digits and letters",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,13 +99,14 @@ def _soft_targets(
         data.photos.targets,
     )
     if config.soft_targets == "online":
-        return OnlineSoftTargets(teacher, photos, config.views)
+        return OnlineSoftTargets(teacher, photos, config.views, mirror=not config.no_mirror)
     return compute_soft_targets(
         teacher,
         photos,
         student_spec=spec,
         views=config.views,
         seed=config.seed,
+        mirror=not config.no_mirror,
         features=config.feature_weight > 0,
         cache=SoftTargetCache(data.folder / "cache", data.photos),
     )

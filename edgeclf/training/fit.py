@@ -146,7 +146,7 @@ def fit_augmented(
     with open_strategy(config.distribute).scope():
         taught = model if config.distribute == "none" else twin_of(model)
         image = keras.Input(run.examples[0].shape[1:], dtype="uint8")
-        vary = augmentation(config.seed, config.augmentation)
+        vary = _augmentation(config)
         normalized = taught.get_layer("normalize")(vary(image))
         trainer = keras.Model(image, part(taught, "normalize", "logits")(normalized))
         try:
@@ -156,12 +156,16 @@ def fit_augmented(
                 model.set_weights(taught.get_weights())
 
 
+def _augmentation(config: TrainingConfig) -> keras.Sequential:
+    return augmentation(config.seed, config.augmentation, mirror=not config.no_mirror)
+
+
 def _features(
     model: keras.Model, images: UInt8Array, config: TrainingConfig
 ) -> npt.NDArray[np.float32]:
     """The pooled features of the photos, then of variations of them: float32 [2 N, C]."""
     extractor = part(model, "normalize", "features")
-    vary, normalize = augmentation(config.seed, config.augmentation), model.get_layer("normalize")
+    vary, normalize = _augmentation(config), model.get_layer("normalize")
     total = (1 + _HEAD_VIEWS) * math.ceil(len(images) / BATCH_SIZE)
 
     def features() -> Iterator[npt.NDArray[np.float32]]:

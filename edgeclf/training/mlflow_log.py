@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeclf.artifact import Artifact
 from edgeclf.errors import MissingDependencyError, RegistryError, mapped
+from edgeclf.system.sqlite import folder_beside
 from edgeclf.training.run_folder import COLUMNS
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def check_tracking(uri: str) -> None:
         RegistryError: Nobody answers there.
     """
     with _asking(uri):
-        _experiment(_client(uri))
+        _experiment(_client(uri), uri)
 
 
 def log_run(
@@ -60,7 +62,7 @@ def log_run(
     try:
         with _asking(uri):
             client = _client(uri)
-            run = client.create_run(_experiment(client), run_name=artifact.metadata.name)
+            run = client.create_run(_experiment(client, uri), run_name=artifact.metadata.name)
             run_id, start_ms = str(run.info.run_id), int(run.info.start_time)
             training = artifact.metadata.training or {}
             tags = {
@@ -73,7 +75,7 @@ def log_run(
                 tags=[RunTag(key, str(value)) for key, value in tags.items() if value],
             )
             metrics = [Metric(key, value, start_ms, step) for key, value, step in _points(rows)]
-            measured = (artifact.metadata.accuracy or {}).get("artifact") or {}
+            measured = (artifact.metadata.accuracy or {}).get("source") or {}
             if "top1" in measured:
                 metrics.append(Metric("evaluation_top1", measured["top1"], start_ms, 0))
             for first in range(0, len(metrics), _BATCH):
@@ -103,12 +105,17 @@ def _client(uri: str) -> MlflowClient:
         raise MissingDependencyError(
             exc.name or "mlflow", "registry", "Logging a run to MLflow"
         ) from exc
+    # Two hundred lines of migrations for a new database are no news.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     return MlflowClient(uri, uri)
 
 
-def _experiment(client: MlflowClient) -> str:
+def _experiment(client: MlflowClient, uri: str) -> str:
     found = client.get_experiment_by_name(_EXPERIMENT)
-    return str(client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id)
+    if found is not None:
+        return str(found.experiment_id)
+    return str(client.create_experiment(_EXPERIMENT, folder_beside(uri, "edgeclf-training")))
 
 
 @contextmanager

@@ -27,11 +27,13 @@ class OnlineSoftTargets:
         teacher: Answers images of its own input size.
         photos: At both sizes.
         views: How often an epoch goes through the photos, each time with other variations.
+        mirror: Whether variations may be mirrored.
     """
 
     teacher: Teacher
     photos: PhotoPairs
     views: int
+    mirror: bool = True
 
     @property
     def feature_width(self) -> int | None:
@@ -79,7 +81,8 @@ class _OnlineLoader(BatchLoader):
         if index == 0:  # two of the same seed, for the same variations at two sizes
             draw = np.random.default_rng((self._view_seed, self._epoch, 1))  # not the order's
             seed = int(draw.integers(2**31))
-            self._vary = augmentation(seed), augmentation(seed)
+            mirror = self._online.mirror
+            self._vary = augmentation(seed, mirror=mirror), augmentation(seed, mirror=mirror)
         rows, photos = self._rows(index), self._online.photos
         sizes = (photos.for_teacher, photos.for_student)
         for_teacher, for_student = (

@@ -216,12 +216,14 @@ def run_config(
         weights: What it starts from; a file counts by its content.
     """
     given = None if weights is None else Path(weights)
+    groups = data.photos.groups
     return {
         "settings": settings,
         "data": {
             "train_sha256": data.photos.sha256,
             "evaluation_sha256": data.evaluation.sha256,
             "weights_sha256": files.sha256_of(given) if given and given.is_file() else None,
+            **({"groups_sha256": files.sha256_of(*groups)} if groups else {}),
         },
         "libraries": library_versions(LIBRARIES),
     }

@@ -110,6 +110,20 @@ class SoftTargetCache:
         return self.folder / f"{kind}-{digest[:16]}.npy"
 
 
+@dataclass(frozen=True)
+class _Views:
+    """Which variations: so many of each photo, drawn from a seed, mirrored or not."""
+
+    count: int
+    seed: int
+    mirror: bool
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What files of them are told by."""
+        return (self.count, self.seed) if self.mirror else (self.count, self.seed, "no mirror")
+
+
 def compute_soft_targets(
     teacher: Teacher,
     photos: PhotoPairs,
@@ -117,6 +131,7 @@ def compute_soft_targets(
     student_spec: ImageSpec,
     views: int,
     seed: int,
+    mirror: bool = True,
     features: bool = False,
     cache: SoftTargetCache | None = None,
 ) -> SoftTargets:
@@ -128,22 +143,24 @@ def compute_soft_targets(
         student_spec: How photos become the student's input.
         views: Variations of each photo.
         seed: Decides them.
+        mirror: Whether they may be mirrored.
         features: Whether to keep the teacher's features too.
         cache: Where answers and views are kept, and found again; None computes them anew.
 
     Raises:
         OptionError: `features` of a teacher that shows none.
     """
-    logits, *rest = _answers(teacher, photos.for_teacher, views, seed, features, cache)
+    drawn = _Views(views, seed, mirror)
+    logits, *rest = _answers(teacher, photos.for_teacher, drawn, features, cache)
 
     def vary_for_student(arrays: Sequence[_Array]) -> None:
         (images,) = arrays
-        for rows, batch in _views(photos.for_student, views, seed, "views for the student"):
+        for rows, batch in _views(photos.for_student, drawn, "views for the student"):
             images[rows] = batch
 
     paths = None
     if cache is not None:
-        paths = [cache.path("views", student_spec.to_dict(), views, seed)]
+        paths = [cache.path("views", student_spec.to_dict(), *drawn.key)]
     shapes = [((views * len(photos), *photos.for_student.shape[1:]), np.uint8)]
     (images,) = _kept(paths, shapes, vary_for_student)
     return SoftTargets(images, logits, np.tile(photos.targets, views), rest[0] if rest else None)
@@ -152,20 +169,19 @@ def compute_soft_targets(
 def _answers(
     teacher: Teacher,
     images: UInt8Array,
-    views: int,
-    seed: int,
+    views: _Views,
     features: bool,
     cache: SoftTargetCache | None,
 ) -> list[_Array]:
     """The teacher's logits and, where asked for, features."""
-    total = views * len(images)
+    total = views.count * len(images)
     shapes: list[tuple[tuple[int, ...], Any]] = [((total, len(teacher.labels)), np.float32)]
     if features:
         assert teacher.feature_width is not None, "asked before"
         shapes.append(((total, teacher.feature_width), np.float32))
 
     def ask(arrays: Sequence[_Array]) -> None:
-        for rows, batch in _views(images, views, seed, "teacher answers the views"):
+        for rows, batch in _views(images, views, "teacher answers the views"):
             answers = teacher.answer(batch)
             arrays[0][rows] = answers.logits
             if features:
@@ -173,22 +189,20 @@ def _answers(
 
     paths = None
     if cache is not None:
-        key = (teacher.sha256, teacher.labels, teacher.spec.to_dict(), views, seed)
+        key = (teacher.sha256, teacher.labels, teacher.spec.to_dict(), *views.key)
         kinds = ("answers", "features") if features else ("answers",)
         paths = [cache.path(kind, *key) for kind in kinds]
         if all(path.exists() for path in paths):
-            log(f"teacher's answers reused: {views} views of {len(images)} photos")
+            log(f"teacher's answers reused: {views.count} views of {len(images)} photos")
     return _kept(paths, shapes, ask)
 
 
-def _views(
-    images: UInt8Array, views: int, seed: int, title: str
-) -> Iterator[tuple[slice, UInt8Array]]:
+def _views(images: UInt8Array, views: _Views, title: str) -> Iterator[tuple[slice, UInt8Array]]:
     """Batches uint8 [n, h, w, 3] of every view, and the rows they stand for."""
-    vary = augmentation(seed)
-    progress = Progress(title, views * math.ceil(len(images) / BATCH_SIZE))
+    vary = augmentation(views.seed, mirror=views.mirror)
+    progress = Progress(title, views.count * math.ceil(len(images) / BATCH_SIZE))
     start = 0
-    for view in range(views):
+    for view in range(views.count):
         for batch in in_batches(images):
             yield slice(start, start + len(batch)), varied(vary, batch) if view else batch
             start += len(batch)

@@ -87,6 +87,28 @@ def test_split_takes_its_share_of_every_class(make_folder: MakeFolder) -> None:
         split_photos(photos, 1.0, seed=1)
 
 
+def test_split_keeps_a_group_together(make_folder: MakeFolder, tmp_path: Path) -> None:
+    folder = make_folder(cat=12, dog=12)
+    names = sorted(
+        str(path.relative_to(tmp_path)) for path in folder.rglob("*.*") if path.is_file()
+    )
+    table = tmp_path / "photos.csv"
+    rows = [f"{name},{Path(name).parent.name},{Path(name).parent.name}{i // 3}"
+            for i, name in enumerate(names)]  # fmt: skip
+    table.write_text("\n".join(["path,label,group", *rows[:-1], rows[-1].rpartition(",")[0] + ","]))
+    photos = find_photos(table)
+    assert len(set(photos.groups)) == 9  # the last photo, without one, is one of its own
+    rest, aside = split_photos(photos, 0.25, seed=1)
+    assert set(rest.groups).isdisjoint(aside.groups) and len(rest) + len(aside) == 24
+    assert len({group for group in aside.groups if "cat" in group}) == 1
+    shutil.copy(aside.paths[0], rest.paths[0])  # a copy in another group
+    rest, aside = split_photos(find_photos(table), 0.25, seed=1)
+    assert set(rest.content_sha256).isdisjoint(aside.content_sha256)
+    alone = photos.subset([i for i, group in enumerate(photos.groups) if group in ("cat0", "dog4")])
+    with pytest.raises(DataError, match="'cat' has one group"):
+        split_photos(alone, 0.5, seed=0)
+
+
 def test_split_needs_two_photos_a_class(make_folder: MakeFolder) -> None:
     with pytest.raises(DataError, match="'dog' has one photo"):
         split_photos(find_photos(make_folder(cat=3, dog=1)), 0.2, seed=0)

@@ -41,10 +41,7 @@ pytestmark = [
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A registry in a database, with its files beside it."""
     folder = tmp_path_factory.mktemp("database")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    client = mlflow.MlflowClient(uri, uri)
-    client.create_experiment("edgeclf", artifact_location=str(folder / "files"))
-    return uri
+    return f"sqlite:///{folder}/mlflow.db"
 
 
 def made(number: str, name: str = "shades") -> Any:
@@ -72,6 +69,7 @@ def test_what_is_registered_says_what_the_file_knows(uri: str, tmp_path: Path) -
     assert done.tags["edgeclf.certificate"].startswith("held: 3 golden images")
     assert mlflow.get_tracking_uri() == before
     place = client_of(uri).get_model_version_download_uri("facts", "1")
+    assert Path(place).is_relative_to(Path(uri.removeprefix("sqlite:///")).parent / "mlruns")
     document = Path(place, "MLmodel").read_text()
     requirements = Path(place, "requirements.txt").read_text()
     assert "edgeclf[onnxruntime]==" in requirements

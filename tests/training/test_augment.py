@@ -41,6 +41,14 @@ def test_up_to_a_half_is_mirrored(strength: float, share: float) -> None:
     assert mirrored.mean() == pytest.approx(share, abs=0.1)
 
 
+def test_what_may_not_be_mirrored_is_not_and_is_varied_as_before_otherwise() -> None:
+    kept = np.asarray(augmentation(3, mirror=False)(slopes(400), training=True))
+    assert (kept[:, :, :4].mean(axis=(1, 2, 3)) < kept[:, :, -4:].mean(axis=(1, 2, 3))).all()
+    usual = varied(1.0)
+    same = usual[:, :, :4].mean(axis=(1, 2, 3)) < usual[:, :, -4:].mean(axis=(1, 2, 3))
+    assert np.allclose(kept[same], usual[same], atol=1e-3)
+
+
 @pytest.mark.parametrize("strength", [-0.1, 2.5, float("nan")])
 def test_a_strength_that_cannot_work_is_refused(strength: float) -> None:
     with pytest.raises(OptionError, match=r"augmentation is .*; expected .*0 to 2"):

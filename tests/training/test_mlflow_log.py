@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> tuple[Artifact, Path]:
         (folder / name).write_text(name)
     plain = fake_artifact(["a", "b"])
     metadata = dataclasses.replace(
-        plain.metadata, training={"data_sha256": "ab12"}, accuracy={"artifact": {"top1": 0.9}}
+        plain.metadata, training={"data_sha256": "ab12"}, accuracy={"source": {"top1": 0.9}}
     )
     path = tmp_path / "mugs-teacher.keras"
     path.write_bytes(b"weights")
@@ -42,7 +42,6 @@ def test_a_run_is_logged_with_curves_files_and_data(
     mlflow = pytest.importorskip("mlflow", reason="needs edgeclf[registry]")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = mlflow.MlflowClient(uri, uri)
-    client.create_experiment("edgeclf training", artifact_location=str(tmp_path / "files"))
     check_tracking(uri)
     artifact, folder = run
     run_id = log_run(uri, artifact, folder, TrainingConfig(epochs=3).record(), ROWS)
@@ -57,6 +56,8 @@ def test_a_run_is_logged_with_curves_files_and_data(
     assert "validation_loss" not in logged.data.metrics
     names = {each.path for each in client.list_artifacts(run_id)}
     assert names == {"mugs-teacher.keras", "log.csv", "config.json"}
+    beside = tmp_path / "mlruns" / "edgeclf-training"  # the database, not where the tests run
+    assert [p.name for p in beside.rglob("*.keras")] == ["mugs-teacher.keras"]
 
 
 def test_a_server_that_is_away_is_named_before_and_after(

@@ -36,9 +36,11 @@ def test_answers_are_kept_for_the_next_student(
     photos = PhotoPairs(images, images, found.targets)
     teacher = KerasTeacher(LABELS, SPEC, "a" * 64, by_brightness())
 
-    def soft_targets(teacher: KerasTeacher, seed: int = 0, features: bool = False) -> SoftTargets:
+    def soft_targets(
+        teacher: KerasTeacher, seed: int = 0, features: bool = False, mirror: bool = True
+    ) -> SoftTargets:
         return compute_soft_targets(
-            teacher, photos, student_spec=SPEC, views=2, seed=seed,
+            teacher, photos, student_spec=SPEC, views=2, seed=seed, mirror=mirror,
             features=features, cache=SoftTargetCache(tmp_path, found),
         )  # fmt: skip
 
@@ -53,6 +55,7 @@ def test_answers_are_kept_for_the_next_student(
     assert np.array_equal(plain.images, first.images)
     soft_targets(dataclasses.replace(teacher, sha256="b" * 64))
     soft_targets(teacher, seed=1)
+    soft_targets(teacher, mirror=False)
     shown = soft_targets(teacher, features=True)
     assert "reused" not in capsys.readouterr().err
     assert shown.features is not None and shown.features.shape == (96, 3)
