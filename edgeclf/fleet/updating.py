@@ -151,6 +151,8 @@ class Run:
             return None if ended else ("unchanged", "There is no order for this device.")
         running = state.running
         if running is not None and order.counter == running.counter:
+            if not self._is_whole(running):
+                return self._take(order, replace(state, committed=None))
             if ended:
                 return None
             if state.trial is not None:
@@ -165,6 +167,13 @@ class Run:
             return None
         self._refuse_old(order, state)
         return self._take(order, state)
+
+    def _is_whole(self, release: Release) -> bool:
+        """Whether the disk still holds what runs; if not, it is brought again."""
+        try:
+            return sha256_of(self.folder.path / release.file) == release.sha256
+        except OSError:
+            return False
 
     def _newest_order(self) -> Order | None:
         from edgeclf.fleet.repository import look
@@ -271,6 +280,10 @@ class Run:
 
     def _report(self, outcome: Outcome) -> None:
         """Writes what runs, as the disk says, and what came of this run."""
+        with contextlib.suppress(OSError):  # a full disk: the verb's own words have to do
+            self._write_report(outcome)
+
+    def _write_report(self, outcome: Outcome) -> None:
         path = self.folder.current()
         document = {
             "schema": "edgeclf.fleet.report/1",
@@ -279,5 +292,4 @@ class Run:
             "file": path and path.name, "sha256": path and sha256_of(path),
             "bad": self.folder.read().bad,
         }  # fmt: skip
-        with contextlib.suppress(OSError):  # a full disk: the verb's own words have to do
-            put_json(self.folder.path / "report.json", document)
+        put_json(self.folder.path / "report.json", document)

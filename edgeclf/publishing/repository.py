@@ -176,12 +176,16 @@ class Repository:
     def renew(self) -> None:
         """Signs again what is there, so that it does not expire; inside of `changing`."""
         loaded = [self.load(role) for role in ROLES[1:]]
-        now = datetime.now(timezone.utc)
-        soon = any(
+        root, now = self.root().signed, datetime.now(timezone.utc)
+        stale = any(
             metadata.signed.expires - now < timedelta(days=self._days(role) / 2)
+            # Whoever changed keys was cut off before this was signed again.
+            or not root.get_verification_result(
+                role, metadata.signed_bytes, metadata.signatures
+            ).verified
             for role, metadata in zip(ROLES[1:3], loaded, strict=False)
         )
-        if soon:
+        if stale:
             self._write(*loaded)
         else:
             self._write_timestamp(loaded[2])

@@ -313,6 +313,21 @@ def test_a_lost_state_is_made_again_from_what_runs(scene: Scene) -> None:
     assert device.update().kind == "committed" and device.runs == "2"
 
 
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_a_file_that_the_disk_lost_is_brought_again(scene: Scene, damage: str) -> None:
+    device = scene.device()
+    for version in ("1", "2"):
+        scene.publish(version)
+        device.update()
+    path = fleet.current(device.path)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    assert device.update().kind == "committed" and device.runs == "2"
+    assert device.update().kind == "unchanged"
+
+
 def test_a_full_disk_or_a_foreign_folder_is_no_reason_not_to_start(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

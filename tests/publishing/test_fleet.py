@@ -254,6 +254,22 @@ def test_renewing_signs_the_timestamp_alone_while_the_rest_is_good(scene: Scene)
     assert (done.kind, done.requests) == ("unchanged", 2)
 
 
+def test_renewing_ends_a_change_of_keys_that_was_cut_off(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.publish("1")
+    (old,) = scene.fleet.repository.root().signed.roles["targets"].keyids
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "_write", lambda *_: None)
+        scene.fleet.key("targets", new=True, remove=old)
+    device = scene.device()
+    with pytest.raises(FleetError) as caught:
+        device.update()
+    assert caught.value.reason == "wrong-key"
+    assert main(["fleet", "renew", str(scene.folder / "fleet")]) == 0
+    assert device.update().kind == "committed"
+
+
 def test_the_verb_tells_the_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = str(tmp_path / "fleet")
     file = str(write(tmp_path, artifact(NAME, "1")))
