@@ -284,12 +284,12 @@ class Run:
             self._write_report(outcome)
 
     def _write_report(self, outcome: Outcome) -> None:
-        path = self.folder.current()
+        path, state = self.folder.current(), self.folder.read()
         document = {
             "schema": "edgeclf.fleet.report/1",
             "device": self.device.device, "group": self.device.group, "name": self.device.name,
             "at": int(time.time()), "outcome": asdict(outcome),
             "file": path and path.name, "sha256": path and sha256_of(path),
-            "bad": self.folder.read().bad,
+            "on_trial": state.trial is not None, "bad": state.bad,
         }  # fmt: skip
         put_json(self.folder.path / "report.json", document)

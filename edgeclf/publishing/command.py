@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from edgeclf.fleet.orders import ALL
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--to", required=True, metavar="GROUP")
     made.add_argument("--order", type=int, metavar="N", help="its counter (default: the newest)")
     _add_share(made)
+    made.add_argument("--if-good", metavar="GROUP", help="only where the reports of a group show "
+                      "that it was committed there, and was bad on no device")  # fmt: skip
+    made.add_argument("--reports", metavar="DIR", help="the devices' report.json files")
+    made.add_argument("--devices", type=int, default=1, metavar="N",
+                      help="of that group that must have committed it (default: 1)")  # fmt: skip
     made = add("rollback", "order a group to return to a file that it had", _rollback)
     made.add_argument("name", help="of the model")
     made.add_argument("--group", required=True)
@@ -44,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--threshold", type=int, metavar="N", help="signatures that are needed")
     add("renew", "sign again what is there, before it expires", _renew)
     made = add("status", "tell what is ordered, and until when it is signed", _status)
+    made.add_argument("--reports", metavar="DIR", help="the devices' report.json files")
     made.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -111,9 +118,15 @@ def _publish(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    from edgeclf.publishing.fleet import Fleet
+    from edgeclf.errors import OptionError
+    from edgeclf.publishing.fleet import Fleet, Proof
 
-    done = Fleet(args.folder).promote(args.name, to=args.to, counter=args.order, share=args.share)
+    if (args.if_good is None) != (args.reports is None):
+        raise OptionError("--if-good GROUP and --reports DIR belong together.")
+    proof = Proof(args.reports, args.if_good, args.devices) if args.if_good else None
+    done = Fleet(args.folder).promote(
+        args.name, to=args.to, counter=args.order, share=args.share, proof=proof
+    )
     print(done.text())
     return 0
 
@@ -153,12 +166,15 @@ def _status(args: argparse.Namespace) -> int:
 
     repository = Repository(args.folder)
     orders, expiries = repository.orders(), repository.expiries()
+    reports = None if args.reports is None else _read(args.reports)
     if args.json:
-        print(json.dumps({
-            "orders": [{"sha256": o.sha256, "size_bytes": o.size_bytes, **o.custom()}
-                       for o in orders.values()],
+        document = {
+            "orders": [{"sha256": order.sha256, "size_bytes": order.size_bytes, **order.custom()}
+                       for order in orders.values()],
             "expires": {role: at.isoformat() for role, at in expiries.items()},
-        }))  # fmt: skip
+            "devices": reports and [asdict(report) for report in reports],
+        }  # fmt: skip
+        print(json.dumps(document))
         return 0
     for order in orders.values():
         groups = ", ".join(f"{group} {share / ALL:.2%}" for group, share in order.groups.items())
@@ -166,4 +182,19 @@ def _status(args: argparse.Namespace) -> int:
         print(f"{order.counter:>5}  {order.name:<16} {order.sha256[:12]}  {groups}{back}")
     for role, at in expiries.items():
         print(f"{role:<10} signed until {at:%Y-%m-%d %H:%M} UTC")
+    if reports is not None:
+        from edgeclf.publishing.reports import as_text
+
+        print(as_text(reports, orders))
     return 0
+
+
+def _read(folder: str) -> Any:
+    """The reports in a folder; says which files are strange."""
+    from edgeclf.publishing.reports import read_reports
+    from edgeclf.system.progress import log
+
+    reports, strange = read_reports(folder)
+    for line in strange:
+        log(f"edgeclf: no report: {line}")
+    return reports

@@ -13,6 +13,7 @@ from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import FleetError, OptionError, QualityGateError, VerificationError
 from edgeclf.fleet.orders import ALL, NAME, Order
 from edgeclf.publishing.keys import ROLES
+from edgeclf.publishing.reports import read_reports, seen_of
 from edgeclf.publishing.repository import Repository
 from edgeclf.registry.address import parse_address, tracking_uri_of
 from edgeclf.registry.gates import Asked, Gate, judge
@@ -60,6 +61,32 @@ class Terms:
             )
         return {"minutes": self.probation_minutes, "starts": self.probation_starts,
                 "confirm": int(self.confirm)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a group's reports must show before an order goes further.
+
+    Attributes:
+        reports: The folder that they are in.
+        group: Which group's.
+        devices: How many of them must have committed it; not one may have found it bad.
+    """
+
+    reports: str | os.PathLike[str]
+    group: str
+    devices: int = 1
+
+    def check(self, order: Order) -> None:
+        """Raises a `QualityGateError` where it is not shown."""
+        seen = seen_of(order, self.group, read_reports(self.reports)[0])
+        if seen.bad or seen.running < self.devices:
+            bad = "".join(f" {device}: {why}" for device, why in list(seen.bad.items())[:3])
+            raise QualityGateError(
+                f"Order {order.counter} goes no further: of {seen.devices} devices of "
+                f"{self.group!r} that reported, {seen.running} have committed it (asked: "
+                f"{self.devices}) and {len(seen.bad)} found it bad.{bad}"
+            )
 
 
 @dataclass(frozen=True)
@@ -162,7 +189,13 @@ class Fleet:
         return Published(order, gates)
 
     def promote(
-        self, name: str, *, to: str, counter: int | None = None, share: float = 1.0
+        self,
+        name: str,
+        *,
+        to: str,
+        counter: int | None = None,
+        share: float = 1.0,
+        proof: Proof | None = None,
     ) -> Published:
         """Orders for another group, or a larger share of one, what was ordered before.
 
@@ -171,8 +204,10 @@ class Fleet:
             to: The group.
             counter: Which order; the newest one by default.
             share: Of the group, 0..1; a smaller one than now halts a rollout where it is.
+            proof: What reports must show; None asks for nothing.
 
         Raises:
+            QualityGateError: They do not show it.
             FleetError: There is no such order, or the group has a later one.
         """
         _check_words(name=name, group=to)
@@ -186,6 +221,8 @@ class Fleet:
                     "rollback'.",
                     "old-content",
                 )
+            if proof is not None:
+                proof.check(order)
             order = replace(order, groups={**order.groups, to: _parts(share)})
             self.repository.write_orders(order)
         return Published(order)

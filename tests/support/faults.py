@@ -14,6 +14,7 @@ import platform
 import signal
 import struct
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,6 +115,16 @@ def run_apart(action: Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
         _run(action)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_after(action: Callable[[], object], seconds: float) -> int:
+    """Runs a piece of Python in a fork, and kills it after a while; its exit code."""
+    child = os.fork()
+    if child == 0:
+        _run(action)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -2,7 +2,7 @@
 
 ``python power_cuts.py SCENE``, SCENE being JSON: ``folder`` of a device before the update, ``good``
 hashes that may run after a fault, ``end`` the hash that runs in the end, ``uptime_s`` to pretend,
-``every`` how many calls to leave out between two. Prints JSON: the calls, and what was wrong.
+``moments`` how many random ones instead of each call. Prints JSON: the calls, and what was wrong.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from edgeclf.fleet import folder as folders
 from edgeclf.fleet.folder import Folder
 from edgeclf.fleet.updating import Run
 from edgeclf.system.files import sha256_of
-from support.faults import run_apart, run_until
+from support.faults import kill_after, run_apart, run_until
 
 _MEMORY = "/dev/shm"
 
@@ -79,42 +80,80 @@ def problem_of(
     return f"it left {sorted(left)}" if left else None
 
 
+class Cuts:
+    """Copies of a device's folder, each of which meets a fault.
+
+    Args:
+        asked: What the program was told.
+        place: Where there is room for a copy.
+    """
+
+    def __init__(self, asked: dict[str, Any], place: Path) -> None:
+        self._template, self._work = Path(asked["folder"]), place / "work"
+        self._good, self._end = {*asked["good"]}, asked["end"]
+        self.fresh()
+        whole = run_until(self.update)
+        assert whole.code == 0 and running(self._work) == self._end, whole
+        self.calls = whole.calls
+        self._left = files(self._work)
+
+    def fresh(self) -> None:
+        shutil.rmtree(self._work, ignore_errors=True)
+        shutil.copytree(self._template, self._work, symlinks=True)
+
+    def update(self) -> None:
+        update(self._work)
+
+    def problem(self) -> str | None:
+        """See `problem_of`."""
+        return problem_of(
+            self._work, self._good, self._end, lambda: run_apart(self.update), self._left
+        )
+
+    def at_each_call(self) -> list[str]:
+        """A power cut before each call, then a full disk from each."""
+        problems = []
+        for full in (False, True):
+            for at, name in enumerate([*self.calls, "end"]):
+                self.fresh()
+                run_until(self.update, at, full=full)
+                if problem := self.problem():
+                    fault = "full disk from" if full else "power cut before"
+                    problems.append(f"{fault} call {at} ({name}): {problem}")
+        return problems
+
+    def at_random(self, moments: int) -> list[str]:
+        """A power cut at moments between the start of an update and a little after its end."""
+        drawn, problems = random.Random(1), []
+        took_s = min(self._timed() for _ in range(5))
+        for number in range(moments):
+            self.fresh()
+            at_s = drawn.uniform(0, 1.2 * took_s)
+            kill_after(self.update, at_s)
+            if problem := self.problem():
+                problems.append(f"moment {number} ({at_s * 1e3:.1f} ms): {problem}")
+        return problems
+
+    def _timed(self) -> float:
+        self.fresh()
+        begun = time.perf_counter()
+        run_apart(self.update)
+        return time.perf_counter() - begun
+
+
 def main() -> int:
-    """Reads a scene and goes through its writes."""
+    """Reads a scene and goes through its faults."""
     asked = json.loads(sys.argv[1])
-    template = Path(asked["folder"])
-    # In memory, where there is such a place: an fsync takes no time there.
-    place = tempfile.mkdtemp(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
-    work = Path(place, "work")
-    good, end = {*asked["good"]}, asked["end"]
     boot, up_s = folders.boot_time()
     folders.boot_time = lambda: (boot, up_s + asked["uptime_s"])
-    gc.freeze()  # which a fork would copy for nothing
-    begun = time.process_time()
-
-    def fresh() -> None:
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(template, work, symlinks=True)
-
-    def once() -> int:
-        return run_apart(lambda: update(work))
-
-    fresh()
-    whole = run_until(lambda: update(work), at=None)
-    assert whole.code == 0 and running(work) == end, (whole, running(work), end)
-    left = files(work)
-    problems = []
-    for full in (False, True):
-        for at in range(0, len(whole.calls) + 1, asked.get("every", 1)):
-            fresh()
-            run_until(lambda at=at, full=full: update(work), at, full=full)  # type: ignore[misc]
-            if problem := problem_of(work, good, end, once, left):
-                name = [*whole.calls, "end"][at]
-                fault = "full disk from" if full else "power cut before"
-                problems.append(f"{fault} call {at} ({name}): {problem}")
-    shutil.rmtree(place)
-    print(json.dumps({"calls": whole.calls, "problems": problems,
-                      "cpu_s": time.process_time() - begun}))  # fmt: skip
+    # In memory, where there is such a place: an fsync takes no time there.
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        gc.freeze()  # which a fork would copy for nothing
+        cuts = Cuts(asked, Path(place))
+        moments = asked.get("moments")
+        problems = cuts.at_random(moments) if moments else cuts.at_each_call()
+    print(json.dumps({"calls": cuts.calls, "problems": problems}))
     return 0
 
 
