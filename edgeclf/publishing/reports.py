@@ -126,9 +126,12 @@ def as_text(
 ) -> str:
     """What runs where, what failed, and who has said nothing for a day."""
     reports, now = list(reports), time.time() if now is None else now
-    counters = {order.sha256: order.counter for order in orders.values()}
+    counters = {
+        (group, order.sha256): order.counter for order in orders.values() for group in order.groups
+    }
     running = Counter(
-        (each.group, each.name, counters.get(each.sha256 or "", 0), each.sha256) for each in reports
+        (each.group, each.name, counters.get((each.group, each.sha256 or ""), 0), each.sha256)
+        for each in reports
     )
     lines = []
     for (group, name, counter, sha256), devices in sorted(running.items(), key=str):
