@@ -43,10 +43,13 @@ class Http(FetcherInterface):
         self._pool = (
             urllib3.ProxyManager(str(proxy), **options) if wants else urllib3.PoolManager(**options)
         )
+        self._open: list[Any] = []
         self.requests = self.received_bytes = 0
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections, those of answers too that nobody read to their end."""
+        for answer in self._open:
+            answer.close()
         self._pool.clear()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -63,6 +66,9 @@ class Http(FetcherInterface):
             headers["Range"] = f"bytes={start}-"
         self.requests += 1
         answer = self._pool.request("GET", url, headers=headers, preload_content=False)
+        if answer.status not in (_OK, _PARTIAL):
+            answer.read(_CHUNK_BYTES)  # so that the connection can be used again
+        self._open = [each for each in self._open if not each.closed] + [answer]
         return answer.status, self._chunks(answer)
 
     def _chunks(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

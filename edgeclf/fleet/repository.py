@@ -75,6 +75,9 @@ def look(url: str, name: str, root: bytes, metadata: Path, http: Http, newest: f
         targets = Metadata[Targets].from_file(str(metadata / "targets.json")).signed.targets
         timestamp = Metadata[Timestamp].from_file(str(metadata / "timestamp.json")).signed
     signed_at = timestamp.unrecognized_fields.get(SIGNED_AT, 0)
+    if signed_at < newest:  # tuf would know, had it not lost what it saw
+        raise _refusal(url, f"it was signed on {_date(signed_at)}", "replayed", "It is older than "
+                       f"what this device has seen, which is of {_date(newest)}.")  # fmt: skip
     orders = {}
     for path, target in targets.items():
         if path.startswith(f"{name}/"):
@@ -115,7 +118,7 @@ def _in_words(url: str) -> Iterator[None]:
         ) from exc
 
 
-def _refusal(url: str, exc: Exception, reason: str, words: str) -> FleetError:
+def _refusal(url: str, exc: Exception | str, reason: str, words: str) -> FleetError:
     return FleetError(
         f"What the repository at {url} says is not taken ({reason}): {_line(exc)}. {words} What "
         "runs goes on.",
@@ -123,7 +126,7 @@ def _refusal(url: str, exc: Exception, reason: str, words: str) -> FleetError:
     )
 
 
-def _line(exc: BaseException) -> str:
+def _line(exc: BaseException | str) -> str:
     return (" ".join(str(exc).split()) or type(exc).__name__)[:300].rstrip(".")
 
 

@@ -276,5 +276,7 @@ class Repository:
         self._write_timestamp(timestamp)
 
     def _write_timestamp(self, timestamp: Any) -> None:
-        timestamp.signed.unrecognized_fields[SIGNED_AT] = int(time.time())
+        fields = timestamp.signed.unrecognized_fields
+        # Never back, whatever this machine's clock does: devices would take it for a replay.
+        fields[SIGNED_AT] = max(int(time.time()), int(fields.get(SIGNED_AT, 0)))
         put(self._metadata / "timestamp.json", self._sign("timestamp", timestamp))

@@ -57,6 +57,33 @@ def test_replayed_metadata(scene: Scene, device: Device) -> None:
     assert device.runs == "3"
 
 
+def test_a_replay_to_a_device_whose_disk_lost_the_metadata(
+    scene: Scene, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TUF alone would take it: it knows what it has seen from these files."""
+    old = metadata(scene, "timestamp.json").read_bytes()
+    monkeypatch.setattr(time, "time", lambda: NOW() + 60)
+    scene.publish("3")
+    device.update()
+    shutil.rmtree(device.path / "metadata")
+    scene.web.instead["metadata/timestamp.json"] = old
+    error = refusal(device)
+    assert error.reason == "replayed" and device.runs == "3"
+    scene.web.instead.clear()
+    shutil.rmtree(device.path / "metadata")
+    assert device.update().kind == "unchanged"
+
+
+def test_a_publishers_clock_that_went_back_is_no_replay(
+    scene: Scene, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.update()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: NOW() - 3600)
+        scene.publish("3")
+    assert device.update().kind == "committed"
+
+
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "root"])
 def test_expired_metadata_stops_updates_and_no_answers(
     scene: Scene, device: Device, role: str, monkeypatch: pytest.MonkeyPatch
