@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,17 @@ _FILE = "file2:"  # securesystemslib's scheme for a private key in a file
 _PRIVATE = 0o600
 
 
-@contextmanager
-def signing() -> Iterator[None]:
+def check_packages() -> None:
     """Names the extra where what signs is missing.
 
     Raises:
         MissingDependencyError: tuf, securesystemslib or cryptography is not installed.
     """
-    try:
-        import cryptography
-        import tuf.api.metadata  # noqa: F401
-
-        del cryptography
-    except ModuleNotFoundError as exc:
-        name = (exc.name or "tuf").partition(".")[0]
-        raise MissingDependencyError(name, "publish", "'edgeclf fleet'") from exc
-    yield
+    for name in ("tuf", "securesystemslib", "cryptography"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as exc:
+            raise MissingDependencyError(name, "publish", "'edgeclf fleet'") from exc
 
 
 def new_key(folder: Path, role: str) -> tuple[Any, str]:

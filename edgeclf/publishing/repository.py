@@ -24,7 +24,7 @@ from edgeclf.errors import FleetError, OptionError
 from edgeclf.fleet.disk import locked, put, put_json
 from edgeclf.fleet.orders import SIGNED_AT, Order, read_order
 from edgeclf.fleet.repository import place_of
-from edgeclf.publishing.keys import ROLES, key_at, new_key, signer_of, signing
+from edgeclf.publishing.keys import ROLES, check_packages, key_at, new_key, signer_of
 
 EXPIRY_DAYS = {"root": 730, "targets": 365, "snapshot": 365, "timestamp": 28}
 _COUNTER = "edgeclf_counter"  # of the targets: the last one that was given
@@ -42,8 +42,8 @@ class Repository:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        with signing():
-            self.path = Path(folder)
+        check_packages()
+        self.path = Path(folder)
         self.public = self.path / "public"
         self._metadata = self.public / "metadata"
         try:
@@ -67,6 +67,7 @@ class Repository:
             FleetError: There is one already.
             OptionError: The days are none.
         """
+        check_packages()
         from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
         path = Path(folder)
@@ -75,8 +76,7 @@ class Repository:
             raise OptionError(f"A timestamp of {expiry_days} days is none; expected 1 or more.")
         if (path / "fleet.json").exists():
             raise FleetError(f"{path} is a fleet already, and stays as it is.", "exists")
-        with signing():
-            (path / "public" / "metadata").mkdir(parents=True, exist_ok=True)
+        (path / "public" / "metadata").mkdir(parents=True, exist_ok=True)
         (path / "public" / "targets").mkdir(exist_ok=True)
         root, signers = Root(consistent_snapshot=True), {}
         for role in ROLES:

@@ -57,7 +57,7 @@ def test_an_update(scene: Scene, device: Device) -> None:
 
 def test_the_first_one(scene: Scene) -> None:
     scene.publish("1")
-    go_through(scene.device(), (None, "1"), "1")
+    go_through(scene.device(), (None, "1"), "1", full_disk=False)
 
 
 def test_a_commit(scene: Scene, device: Device) -> None:

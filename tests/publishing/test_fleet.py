@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,20 @@ def test_renewing_ends_a_change_of_keys_that_was_cut_off(
     assert caught.value.reason == "wrong-key"
     assert main(["fleet", "renew", str(scene.folder / "fleet")]) == 0
     assert device.update().kind == "committed"
+
+
+@pytest.mark.parametrize("package", ["tuf", "securesystemslib", "cryptography"])
+def test_a_package_that_is_missing_is_named(
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["fleet", "init", str(tmp_path / "fleet")]) == 2
+    said = capsys.readouterr().err
+    assert f"needs the package '{package}'" in said and "edgeclf[publish]" in said
+    assert not (tmp_path / "fleet").exists()
 
 
 def test_the_verb_tells_the_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

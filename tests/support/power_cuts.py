@@ -2,7 +2,8 @@
 
 ``python power_cuts.py SCENE``, SCENE being JSON: ``folder`` of a device before the update, ``good``
 hashes that may run after a fault, ``end`` the hash that runs in the end, ``uptime_s`` to pretend,
-``moments`` how many random ones instead of each call. Prints JSON: the calls, and what was wrong.
+``moments`` how many random ones instead of each call, ``full_disk`` whether disks fill up too.
+Prints JSON: the calls, and what was wrong.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Cuts:
     def __init__(self, asked: dict[str, Any], place: Path) -> None:
         self._template, self._work = Path(asked["folder"]), place / "work"
         self._good, self._end = {*asked["good"]}, asked["end"]
+        self._faults = (False, True) if asked.get("full_disk", True) else (False,)
         self.fresh()
         whole = run_until(self.update)
         assert whole.code == 0 and running(self._work) == self._end, whole
@@ -113,7 +115,7 @@ class Cuts:
     def at_each_call(self) -> list[str]:
         """A power cut before each call, then a full disk from each."""
         problems = []
-        for full in (False, True):
+        for full in self._faults:
             for at, name in enumerate([*self.calls, "end"]):
                 self.fresh()
                 run_until(self.update, at, full=full)
