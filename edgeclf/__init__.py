@@ -15,10 +15,12 @@ first used, and each verb imports what it needs when it is called.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeclf import fleet
     from edgeclf.artifact import Artifact, Metadata, load_artifact
     from edgeclf.autotune import autotune
     from edgeclf.backbones import backbones
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         ConversionError,
         DataError,
         EdgeclfError,
+        FleetError,
         ImageError,
         InferenceError,
         IntegrityError,
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
     from edgeclf.ui import ui
+    from edgeclf.update import update
     from edgeclf.verify import verify
     from edgeclf.zoo import zoo
 
@@ -84,6 +88,7 @@ __all__ = [
     "EdgeclfError",
     "Explanation",
     "Failure",
+    "FleetError",
     "Frame",
     "ImageError",
     "ImageSpec",
@@ -116,6 +121,7 @@ __all__ = [
     "distill",
     "doctor",
     "explain",
+    "fleet",
     "inspect",
     "load",
     "load_artifact",
@@ -128,12 +134,14 @@ __all__ = [
     "serve",
     "train",
     "ui",
+    "update",
     "verify",
     "zoo",
 ]
 
+_ROOMS = frozenset({"fleet"})  # public as they are
 # One word in lower case: a verb, which is also a module of that name.
-_VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower())
+_VERBS = frozenset(name for name in __all__ if name.isalpha() and name.islower()) - _ROOMS
 _MODULES = {
     "artifact": ("Artifact", "Metadata", "load_artifact"),
     "converters.config": ("ConversionConfig",),
@@ -154,6 +162,8 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'edgeclf' has no attribute {name!r}")
+    if name in _ROOMS:
+        return import_module(f"edgeclf.{name}")
     from edgeclf.verbs import import_verb
 
     module = import_verb(_HOME.get(name, "errors"))

@@ -107,7 +107,8 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(required=True, metavar="VERB")
-    for name, (text, _) in VERBS.items():
+    for name, listed in VERBS.items():
+        text = listed.text
         subparser = subparsers.add_parser(
             name, help=text, description=f"{text[0].upper()}{text[1:]}."
         )

@@ -15,7 +15,8 @@
     ├── VerificationError         an artifact does not repeat its certified answers
     ├── MeasurementError          a figure could not be measured
     ├── RegistryError             a registry of models is away, or has not what was asked for
-    └── ServiceError              a service cannot start, load, switch or answer as asked
+    ├── ServiceError              a service cannot start, load, switch or answer as asked
+    └── FleetError                a fleet's repository or a device of it cannot do as asked
 
 Each message says what was received, what was expected and what to do.
 """
@@ -130,6 +131,18 @@ class RegistryError(EdgeclfError):
 
 class ServiceError(EdgeclfError):
     """A service cannot start, load a model, switch to it, or answer as asked."""
+
+
+class FleetError(EdgeclfError):
+    """A device takes no update, or a fleet's repository cannot be changed as asked.
+
+    Attributes:
+        reason: Why, as one word that programs and reports can count: ``expired``, ``replayed``...
+    """
+
+    def __init__(self, message: str, reason: str = "refused") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @contextmanager

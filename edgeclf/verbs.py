@@ -15,10 +15,12 @@ class Verb(NamedTuple):
     Args:
         text: What it does; kept here, so that the help is printed without importing any verb.
         extra: What brings it with all that it needs, unless it is in the device's wheel.
+        module: Where its arguments are, if not in the module of its name: that is a room then.
     """
 
     text: str
     extra: str | None = None
+    module: str | None = None
 
 
 VERBS = {
@@ -37,6 +39,10 @@ VERBS = {
     "ui": Verb("show a page that classifies pictures, here or in the browser", "web"),
     "load": Verb("load a service at a rate, and tell what it answered in time", "serve"),
     "monitor": Verb("tell whether a service's pictures and answers have drifted", "serve"),
+    "fleet": Verb(
+        "publish models to devices that update themselves", "publish", "publishing.command"
+    ),
+    "update": Verb("take the model that was ordered for this device, if it proves itself here"),
     "explain": Verb("show where in a photo an answer came from"),
     "autotune": Verb("find the fastest runtime and threads for a file on this device"),
     "compare": Verb("hold students against their teacher: size, speed, accuracy, answers", "all"),
@@ -54,7 +60,8 @@ def import_verb(name: str) -> ModuleType:
     Raises:
         MissingDependencyError: It belongs to another wheel than those that are installed.
     """
-    module = f"edgeclf.{name}"
+    home = VERBS[name].module if name in VERBS else None
+    module = f"edgeclf.{home or name}"
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:

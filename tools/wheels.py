@@ -13,10 +13,11 @@ from types import ModuleType
 
 FOLDERS = {
     "workstation": (
-        "options", "networks", "comparison", "converters", "reporting", "training", "publishing",
+        "options", "networks", "comparison", "converters", "reporting", "training",
     ),
-    # The registry is asked from both sides: by who registers and promotes, and by who serves.
-    "server": ("registry", "monitoring", "service", "bulk"),
+    # The registry is asked from both sides: by who registers and promotes, and by who serves. Who
+    # publishes to devices asks it as well.
+    "server": ("registry", "publishing", "monitoring", "service", "bulk"),
     "web": ("web",),
 }  # fmt: skip
 DEVICE = "device"

@@ -11,7 +11,7 @@ _USUAL = "litert for .tflite, onnxruntime for .onnx, tensorflow for .keras"
 _OTHERS = "onnxruntime-spinning, tflite-micro, or one that another package registers"
 
 
-def add_runtime(parser: argparse.ArgumentParser) -> None:
+def add_runtime(parser: argparse._ActionsContainer) -> None:
     """``--runtime``: what computes."""
     parser.add_argument(
         "--runtime",

@@ -20,12 +20,13 @@ from edgeclf.errors import MissingDependencyError
 SHOWN = {
     "autotune", "benchmark", "calibrate", "compare", "convert", "demo", "distill", "doctor",
     "explain", "load", "monitor", "profile", "promote", "register", "report", "serve", "train",
-    "ui", "verify",
+    "ui", "update", "verify",
 }  # fmt: skip
 # Whose names say all: the page of errors tells when each is raised.
 PLAIN_ERRORS = {
     name for name in edgeclf.__all__ if name.endswith("Error")
 } - {"EdgeclfError", "MissingDependencyError"}  # fmt: skip
+ROOMS = {"fleet"}
 # Public beside the top level.
 SEAMS = {
     "edgeclf.artifact": ("Normalization",),
@@ -36,7 +37,7 @@ SEAMS = {
     "edgeclf.runtimes.fake": ("FakeRuntime", "fake_artifact"),
 }
 RUN = [
-    *(("edgeclf", name) for name in edgeclf.__all__ if name not in SHOWN | PLAIN_ERRORS),
+    *(("edgeclf", name) for name in edgeclf.__all__ if name not in SHOWN | PLAIN_ERRORS | ROOMS),
     *((module, name) for module, names in SEAMS.items() for name in names),
 ]
 FENCE = re.compile(r"^ *```python\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

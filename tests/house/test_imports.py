@@ -21,7 +21,7 @@ ORDER = (
     "errors", "system", "image", "artifact", "runtimes", "inference", "datasets", "metrics",
     "trust", "explanation", "testing", "measurement", "fleet",
     "options", "networks", "comparison", "converters", "reporting", "training",
-    "publishing", "registry", "monitoring", "service", "bulk", "web", "verbs",
+    "registry", "publishing", "monitoring", "service", "bulk", "web", "verbs",
 )  # fmt: skip
 CORE = ORDER[: ORDER.index("inference") + 1]
 CALLERS = {"__init__", "__main__", "cli", "verbs"}  # of the verbs, in their room
@@ -31,8 +31,9 @@ MODULES = modules(PACKAGE)
 
 def room(module: str) -> str:
     _, _, inside = module.partition(".")
-    name = (inside or "__init__").partition(".")[0]
-    return "verbs" if name in {*VERBS, *CALLERS} else name
+    name, _, rest = (inside or "__init__").partition(".")
+    verbs = {verb for verb in VERBS if VERBS[verb].module is None}
+    return "verbs" if name in {*verbs, *CALLERS} or rest == "__main__" else name
 
 
 def folder(module: str) -> str:
@@ -127,7 +128,8 @@ def test_a_verbs_extra_brings_its_wheel(verb: str) -> None:
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
-    wheel, extra = wheels.wheel_of(PACKAGE / f"{verb}.py"), VERBS[verb].extra
+    home, extra = VERBS[verb].module, VERBS[verb].extra
+    wheel = wheels.wheel_of(PACKAGE / (home.partition(".")[0] if home else f"{verb}.py"))
     assert (extra is None) == (wheel == wheels.DEVICE)
     brought, waiting = set[str](), [] if extra is None else [extra]
     while waiting:

@@ -116,7 +116,8 @@ def test_a_device_says_which_extra_brings_the_other_verbs(
     done = on_device("-c", program)
     assert done.stdout.split() == ["2"] * len(lacking)
     for line, (name, extra) in zip(done.stderr.splitlines(), lacking.items(), strict=True):
-        assert f"'edgeclf {name}' needs the package 'edgeclf.{name}'" in line
+        home = (VERBS[name].module or name).partition(".")[0]
+        assert f"'edgeclf {name}' needs the package 'edgeclf.{home}'" in line
         assert f"pip install 'edgeclf[{extra}]'" in line
 
 

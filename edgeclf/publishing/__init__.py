@@ -1,0 +1,1 @@
+"""The way to a device: a TUF repository in a plain folder, and what is ordered in it."""
