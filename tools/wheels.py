@@ -16,7 +16,7 @@ FOLDERS = {
         "options", "networks", "comparison", "converters", "reporting", "training", "publishing",
     ),
     # The registry is asked from both sides: by who registers and promotes, and by who serves.
-    "server": ("registry", "monitoring", "service", "bulk"),
+    "server": ("registry", "monitoring", "tables", "service"),
     "web": ("web",),
 }  # fmt: skip
 DEVICE = "device"
