@@ -16,6 +16,7 @@ _TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": 
 _DEFAULTS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns of what it will do one day
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # or it prints an error for each actor that starts as it should
 }
 _LOCAL = "local"
 _TIMEOUT_S = 10.0
@@ -89,6 +90,4 @@ def _init(ray: ModuleType, place: str, cpus: int | None) -> None:
     if place != _LOCAL:
         ray.init(address=place, **quiet)
         return
-    ray.init(
-        address=_LOCAL, num_cpus=cpus or available_cpus(), include_dashboard=False, **quiet
-    )
+    ray.init(address=_LOCAL, num_cpus=cpus or available_cpus(), include_dashboard=False, **quiet)

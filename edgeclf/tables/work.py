@@ -1,0 +1,272 @@
+"""What is done of a table: parts beside it, which outlive any end, and their way into the table.
+
+``TABLE.parts/`` holds ``manifest.json``, which says of what model, source and options they are, and
+a file for each part. A part is written, synced and renamed, and its name says which rows of which
+piece it has. So there is no state beside the files themselves, and no end of the process, of
+whatever kind, can make them wrong.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from edgeclf.errors import DataError, OptionError, listed, mapped
+from edgeclf.system import files
+from edgeclf.tables.items import Piece
+from edgeclf.tables.parquet import parquet_module
+from edgeclf.tables.rows import Part, schema
+
+SCHEMA = "edgeclf.bulk/1"
+_METADATA = b"edgeclf"
+_NAME = re.compile(r"(\d{8})-(\d{9})-(\d{9})-(\d+)(-end)?\.parquet")
+_GROUP_ROWS = 65_536
+_ASKED = ("model", "source", "options")
+
+
+class _Stored(NamedTuple):
+    start: int
+    stop: int
+    failed: int
+    end: bool
+    path: Path
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows in all, and those of them that are errors."""
+
+    rows: int
+    failed: int
+
+
+class Work:
+    """The parts of one table; nobody else may write them meanwhile.
+
+    Args:
+        table: Where the table will be.
+        asked: What is to be made: ``model``, ``source`` and ``options``, as plain JSON types.
+        overwrite: Whether a table that is there, or parts of another one, may go.
+
+    Raises:
+        OptionError: There are parts of another model, source or options; or another process is at
+            it.
+        DataError: The parts cannot be read.
+    """
+
+    def __init__(self, table: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
+        self._table = table
+        self.folder = table.with_name(f"{table.name}.parts")
+        self._parts: dict[int, list[_Stored]] = {}
+        self._lock = self._locked()
+        try:
+            self._manifest = self._begun(asked, overwrite)
+            for path in sorted(self.folder.iterdir()):
+                if (match := _NAME.fullmatch(path.name)) is not None:
+                    piece, start, stop, failed = map(int, match.groups()[:4])
+                    self._add(piece, _Stored(start, stop, failed, bool(match[5]), path))
+                elif path.name.startswith("."):  # half of one
+                    path.unlink()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets others go on with it."""
+        self._lock.close()
+
+    def _locked(self) -> IO[bytes]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = open(self.folder / "lock", "ab")  # noqa: SIM115 - held
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            lock.close()
+            raise OptionError(
+                f"Another process is writing {self._table}. Wait for it, or choose another --to."
+            ) from exc
+        return lock
+
+    def _begun(self, asked: Mapping[str, Any], overwrite: bool) -> dict[str, Any]:
+        """The manifest: of what was begun before, or a new one."""
+        path = self.folder / "manifest.json"
+        others = {each.name for each in self.folder.iterdir()} - {"lock"}
+        if path.exists():
+            found = files.read_record(path, SCHEMA, "source", f"Remove {self.folder}.")
+            differing = [key for key in _ASKED if found.get(key) != asked[key]]
+            if not differing:
+                return found
+            if not overwrite:
+                raise OptionError(
+                    f"{self.folder} holds a part of a table of {_differences(found, asked)}. Give "
+                    "the same as then to go on with it, --overwrite to throw it away, or another "
+                    "--to."
+                )
+            for each in self.folder.iterdir():
+                if each.name != "lock":
+                    each.unlink()
+        elif any(not name.startswith(".") for name in others):
+            raise OptionError(
+                f"{self.folder} holds files that are no parts of a table. Choose another --to."
+            )
+        manifest = {"schema": SCHEMA, **asked, "made_by": []}
+        self._write(path, _json(manifest))
+        return manifest
+
+    def _add(self, piece: int, part: _Stored) -> None:
+        stored = self._parts.setdefault(piece, [])
+        if part.start != (stored[-1].stop if stored else 0) or (stored and stored[-1].end):
+            raise DataError(
+                f"{part.path} does not follow the part before it, which is lost. Remove the files "
+                f"of {self.folder} whose names begin with {piece:08d}, and run the command again."
+            )
+        stored.append(part)
+
+    @property
+    def counts(self) -> Counts:
+        """Of all parts so far."""
+        parts = [part for stored in self._parts.values() for part in stored]
+        return Counts(sum(p.stop - p.start for p in parts), sum(p.failed for p in parts))
+
+    @property
+    def finished_pieces(self) -> int:
+        """How many pieces have all their rows."""
+        return sum(stored[-1].end for stored in self._parts.values())
+
+    def left(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, int]]:
+        """The pieces that are not finished, with the rows that they have."""
+        for piece in pieces:
+            stored = self._parts.get(piece.number)
+            if not stored or not stored[-1].end:
+                yield piece, stored[-1].stop if stored else 0
+
+    def note(self, maker: Mapping[str, Any]) -> None:
+        """Remembers what answers, before its first part is there."""
+        if maker not in self._manifest["made_by"]:
+            self._manifest["made_by"].append(dict(maker))
+            self._write(self.folder / "manifest.json", _json(self._manifest))
+
+    def save(self, part: Part) -> None:
+        """Stores a part; once this returns, no end of process or machine takes it back."""
+        end = "-end" if part.end else ""
+        name = f"{part.piece:08d}-{part.start:09d}-{part.stop:09d}-{part.failed}{end}.parquet"
+        path = self.folder / name
+        self._write(path, part.content)
+        self._add(part.piece, _Stored(part.start, part.stop, part.failed, part.end, path))
+
+    def finish(self) -> Counts:
+        """Puts the parts together in the order of the source, and removes them.
+
+        Raises:
+            DataError: A part is damaged.
+        """
+        counts = self.counts
+        about = {**self._manifest, "rows": counts.rows, "failed": counts.failed}
+        kept = schema().with_metadata({_METADATA: _json(about)})
+        parquet = parquet_module()
+        with files.replacing(self._table) as temporary:
+            with parquet.ParquetWriter(temporary, kept, compression="zstd") as writer:
+                for table in self._tables(parquet):
+                    writer.write_table(table.cast(kept))
+            _sync(temporary)
+        _sync(self._table.parent)
+        shutil.rmtree(self.folder)
+        return counts
+
+    def _tables(self, parquet: Any) -> Iterator[Any]:
+        """The rows, a row group of the table at a time."""
+        import pyarrow as pa
+
+        held: list[Any] = []
+        paths = (part.path for _, parts in sorted(self._parts.items()) for part in parts)
+        for path in itertools.chain(paths, [None]):
+            if held and (path is None or sum(map(len, held)) >= _GROUP_ROWS):
+                yield pa.concat_tables(held)
+                held = []
+            if path is not None:
+                with mapped(DataError, f"The part {path} is damaged",
+                            f"Remove the files of {self.folder} whose names begin with "
+                            f"{path.name[:8]}, and run the command again."):  # fmt: skip
+                    held.append(parquet.read_table(path, partitioning=None))
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(content)
+            _sync(temporary)
+        _sync(path.parent)
+
+
+def check_table(table: Path, asked: Mapping[str, Any], *, overwrite: bool) -> Counts | None:
+    """Looks at what is at a table's place.
+
+    Returns:
+        What the very table that was asked for has, if it is there already.
+
+    Raises:
+        OptionError: Something else is there, and may not be overwritten.
+    """
+    if overwrite or not table.exists():
+        return None
+    what = "no table that 'edgeclf bulk' wrote"
+    found = read_about(table)
+    if found is not None:
+        if all(found.get(key) == asked[key] for key in _ASKED):
+            return Counts(found["rows"], found["failed"])
+        what = f"a table of {_differences(found, asked)}"
+    raise OptionError(
+        f"{table} exists already: it is {what}. Choose another --to, or replace it with "
+        "--overwrite once the new one is complete."
+    )
+
+
+def read_about(table: Path) -> dict[str, Any] | None:
+    """What a table says of itself; None if it is none of ours."""
+    parquet = parquet_module()
+    try:
+        with mapped(DataError, f"Cannot read {table}"):
+            metadata = parquet.read_schema(table).metadata or {}
+        found = json.loads(metadata.get(_METADATA, b"null"))
+    except (DataError, ValueError):
+        return None
+    ours = isinstance(found, dict) and found.get("schema") == SCHEMA
+    return found if ours else None
+
+
+def _differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    words = []
+    for key in _ASKED:
+        before, now = found.get(key), asked[key]
+        if before == now:
+            continue
+        if key == "source" and before["names"] == now["names"]:
+            words.append(f"other files than {listed(now['names'])} holds now")
+        elif key == "source":
+            words.append(f"another source ({listed(before['names'])})")
+        elif key == "model":
+            words.append(f"another model ({before['name']}, SHA-256 {before['sha256'][:12]}…)")
+        else:
+            words.append("other options (" + listed(
+                f"{name} {before.get(name)!r}, now {value!r}"
+                for name, value in now.items() if before.get(name) != value
+            ) + ")")  # fmt: skip
+    return " and ".join(words)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
