@@ -70,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of Parquet, what holds pictures or paths (default: the one that "
                         "can)")  # fmt: skip
     parser.add_argument("--id-column", metavar="NAME",
-                        help="of Parquet, what holds ids (default: id, key, or file and row)")  # fmt: skip
+                        help="of Parquet, what holds ids (default: id or key, else file and "
+                        "row)")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true",
                         help="replace a table that is there, and throw away what another command "
                         "has begun")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a source is made of: pieces that can be read anywhere and again, and the pictures in them."""
+"""What a source is made of: pieces that can be read anywhere and again, and their pictures."""
 
 from __future__ import annotations
 

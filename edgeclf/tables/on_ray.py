@@ -2,9 +2,10 @@
 
 Each task is one piece: its actor reads, decodes and answers it, and sends its parts back, which the
 driver stores. So no picture passes through the object store, no task needs a CPU for reading alone,
-and what is done is known by the same files as without Ray. Ray's own checkpoint, `CheckpointConfig`,
-needs a place that all nodes can write, loads all ids at the start, and cannot be gone on with in
-one process. Nothing here raises within an actor: Ray would drop a block of answers, or end the job.
+and what is done is known by the same files as without Ray. Ray's own checkpoint, the
+`CheckpointConfig`, needs a place that all nodes can write, loads all ids at the start, and cannot
+be gone on with in one process. Nothing here raises within an actor: Ray would drop a block of
+answers, or end the job.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import edgeclf.errors as errors
+from edgeclf import errors
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import EdgeclfError, ServiceError, mapped
 from edgeclf.inference.classifier import Classifier
@@ -111,25 +112,24 @@ def answer_on_ray(
         EdgeclfError: An engine cannot load the artifact on a node, does not answer as certified
             there, or fails.
     """
-    with started_ray(config.ray or None, "'edgeclf bulk --ray'") as ray, _watched(ray):
-        with mapped(
-            ServiceError, "The Ray cluster ended the work",
-            "Run the command again: it goes on behind what was answered.",
-        ):  # fmt: skip
-            for row in _rows(ray, artifact, left, config):
-                part, maker, problem, text = (row[name] for name in _COLUMNS)
-                if problem:
-                    kind = getattr(errors, problem)
-                    raise kind(f"On a node of the Ray cluster: {text}")
-                note(pickle.loads(maker))
-                yield pickle.loads(part)
+    advice = "Run the command again: it goes on behind what was answered."
+    with (
+        started_ray(config.ray or None, "'edgeclf bulk --ray'") as ray,
+        _watched(ray),
+        mapped(ServiceError, "The Ray cluster ended the work", advice),
+    ):
+        for row in _rows(ray, artifact, left, config):
+            part, maker, problem, text = (row[name] for name in _COLUMNS)
+            if problem:
+                raise getattr(errors, problem)(f"On a node of the Ray cluster: {text}")
+            note(pickle.loads(maker))
+            yield pickle.loads(part)
 
 
 def _rows(
     ray: ModuleType, artifact: Artifact, left: Sequence[tuple[Piece, int]], config: BulkConfig
 ) -> Iterator[dict[str, Any]]:
-    import ray.data
-
+    importlib.import_module("ray.data")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -16,7 +16,7 @@ _TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": 
 _DEFAULTS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns of what it will do one day
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # or it prints an error for each actor that starts as it should
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # or it prints an error for each actor that starts well
 }
 _LOCAL = "local"
 _TIMEOUT_S = 10.0

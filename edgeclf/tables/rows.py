@@ -69,7 +69,6 @@ class Rows:
         self._schema = schema()
         self._columns: list[list[Any]] = [[] for _ in COLUMNS]
         self._piece: int | None = None
-        self._failed = 0
         self._since = time.monotonic()
 
     def add(self, entry: Entry, answer: Prediction | Failure | None) -> Part | None:
@@ -90,7 +89,6 @@ class Rows:
     def _row(self, item: Item, answer: Prediction | Failure | None) -> tuple[Any, ...]:
         front = (_text(item.id), _text(item.path))
         if not isinstance(answer, Prediction):
-            self._failed += 1
             kind = "DataError" if answer is None else type(answer.error).__name__
             message = item.error if answer is None else str(answer.error)
             nothing = (None,) * 7
@@ -107,12 +105,15 @@ class Rows:
         import pyarrow as pa
 
         assert self._piece is not None
-        table = pa.table(self._columns, schema=self._schema)
+        whole = min(map(len, self._columns))  # an interrupt may have come within a row
+        columns = [column[:whole] for column in self._columns]
+        table = pa.table(columns, schema=self._schema)
+        failed = whole - table["error"].null_count
         start = self._starts.get(self._piece, 0)
         self._starts[self._piece] = stop = start + table.num_rows
-        part = Part(self._piece, start, stop, self._failed, end, _as_parquet(table))
+        part = Part(self._piece, start, stop, failed, end, _as_parquet(table))
         self._columns = [[] for _ in COLUMNS]
-        self._failed, self._since = 0, time.monotonic()
+        self._since = time.monotonic()
         return part
 
 

@@ -168,7 +168,7 @@ def _answer_here(
                 if (part := rows.add(entry, answer)) is not None:
                     writer.save(part)
         finally:
-            if (part := rows.rest()) is not None:
+            if (part := rows.rest()) is not None and not writer.failed:
                 writer.save(part)
 
 
@@ -179,6 +179,7 @@ class _Writer:
         self._work, self._shown = work, shown
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-parts")
         self._last: Future[None] | None = None
+        self.failed = False  # then nothing may be saved behind what is missing
 
     def __enter__(self) -> _Writer:
         return self
@@ -197,5 +198,7 @@ class _Writer:
     def _wait(self) -> None:
         if self._last is not None:
             last, self._last = self._last, None
+            self.failed = True
             last.result()
+            self.failed = False
             self._shown.update(self._work)

@@ -51,7 +51,9 @@ def open_source(
             root = local(name)
         for kind, file in _kinds(files, is_folder):
             digest.update(f"{file.place}\0{file.stamp}\0".encode(errors="surrogateescape"))
-            title = file.name if below else file.place
+            title = file.place
+            if below and (is_folder or kind != "photos"):
+                title = file.name if is_folder else file.name.rpartition("/")[2]
             if kind == "photos":
                 photos.append(title)
             else:
@@ -61,6 +63,7 @@ def open_source(
         raise OptionError(f"--column and --id-column are for Parquet, and {names[0]} is none.")
     digest.update(f"{kind} {column} {id_column}".encode())
     pieces: Sequence[Piece]
+    rows: int | None
     if kind == "photos":
         pieces, rows = list(photo_pieces(root, photos)), len(photos)
     else:

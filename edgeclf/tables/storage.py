@@ -1,4 +1,4 @@
-"""Files here, and at the addresses that fsspec knows: listed, opened, told apart from later ones."""
+"""Files here, and at the addresses that fsspec knows: listed, opened, told from later ones."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ def joined(folder: str, name: str) -> str:
     """A name as seen from a folder."""
     if is_url(name) or not folder:
         return local(name)
-    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)  # noqa: PTH118
+    if is_url(folder):
+        return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"
+    return os.path.join(folder, name)  # noqa: PTH118 - a name may be absolute
 
 
 def folder_of(place: str) -> str:
-    """Where a file is."""
-    return place.rpartition("/")[0]
+    """Where a file is, up to the slash."""
+    return place[: place.rindex("/") + 1]
 
 
 def find(name: str) -> tuple[bool, Iterator[File]]:

@@ -69,7 +69,7 @@ class TarPiece:
         with mapped(DataError, f"{self.place} is damaged behind its last good picture", _ADVICE):
             member: tarfile.TarInfo | None = tar.next()
             tar.members.clear()  # which would hold all of them
-            if member is None and not isinstance(tar.ended_by, tarfile.EOFHeaderError):
+            if member is None and type(tar.ended_by).__name__ != "EOFHeaderError":
                 raise tarfile.ReadError(str(tar.ended_by).strip() or "it ends too early")
             return member
 

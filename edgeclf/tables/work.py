@@ -66,6 +66,8 @@ class Work:
         self._table = table
         self.folder = table.with_name(f"{table.name}.parts")
         self._parts: dict[int, list[_Stored]] = {}
+        self.counts = Counts(0, 0)  # of all parts so far
+        self.finished_pieces = 0
         self._lock = self._locked()
         try:
             self._manifest = self._begun(asked, overwrite)
@@ -122,24 +124,19 @@ class Work:
         return manifest
 
     def _add(self, piece: int, part: _Stored) -> None:
-        stored = self._parts.setdefault(piece, [])
+        self._check_follows(piece, part)
+        self._parts.setdefault(piece, []).append(part)
+        before = self.counts
+        self.counts = Counts(before.rows + part.stop - part.start, before.failed + part.failed)
+        self.finished_pieces += part.end
+
+    def _check_follows(self, piece: int, part: _Stored) -> None:
+        stored = self._parts.get(piece)
         if part.start != (stored[-1].stop if stored else 0) or (stored and stored[-1].end):
             raise DataError(
                 f"{part.path} does not follow the part before it, which is lost. Remove the files "
                 f"of {self.folder} whose names begin with {piece:08d}, and run the command again."
             )
-        stored.append(part)
-
-    @property
-    def counts(self) -> Counts:
-        """Of all parts so far."""
-        parts = [part for stored in self._parts.values() for part in stored]
-        return Counts(sum(p.stop - p.start for p in parts), sum(p.failed for p in parts))
-
-    @property
-    def finished_pieces(self) -> int:
-        """How many pieces have all their rows."""
-        return sum(stored[-1].end for stored in self._parts.values())
 
     def left(self, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, int]]:
         """The pieces that are not finished, with the rows that they have."""
@@ -158,9 +155,10 @@ class Work:
         """Stores a part; once this returns, no end of process or machine takes it back."""
         end = "-end" if part.end else ""
         name = f"{part.piece:08d}-{part.start:09d}-{part.stop:09d}-{part.failed}{end}.parquet"
-        path = self.folder / name
-        self._write(path, part.content)
-        self._add(part.piece, _Stored(part.start, part.stop, part.failed, part.end, path))
+        stored = _Stored(part.start, part.stop, part.failed, part.end, self.folder / name)
+        self._check_follows(part.piece, stored)  # the one before may not have found room
+        self._write(stored.path, part.content)
+        self._add(part.piece, stored)
 
     def finish(self) -> Counts:
         """Puts the parts together in the order of the source, and removes them.
@@ -243,7 +241,7 @@ def read_about(table: Path) -> dict[str, Any] | None:
 def _differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     words = []
     for key in _ASKED:
-        before, now = found.get(key), asked[key]
+        before, now = found[key], asked[key]
         if before == now:
             continue
         if key == "source" and before["names"] == now["names"]:
