@@ -25,6 +25,11 @@ class BulkConfig:
 
     Raises:
         OptionError: A value cannot work.
+
+    Examples:
+        >>> from edgeclf import BulkConfig
+        >>> BulkConfig(top=5, ray="10.0.0.7:6379").device
+        'cpu'
     """
 
     column: str | None = None

@@ -14,7 +14,7 @@ import importlib
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,7 @@ from edgeclf.tables.rows import Part, Rows
 
 _CPUS = 1  # of an actor; a machine has as many actors as CPUs
 _WATCH_S = 5.0
+_LONGEST = 400  # letters of one of Ray's messages
 _COLUMNS = ("part", "maker", "problem", "text")
 
 
@@ -98,7 +99,7 @@ def answer_on_ray(
     left: Sequence[tuple[Piece, int]],
     config: BulkConfig,
     note: Callable[[Mapping[str, Any]], None],
-) -> Iterator[Part]:
+) -> Generator[Part, None, None]:
     """Answers pieces on a cluster, in whatever order they are done.
 
     Args:
@@ -112,11 +113,10 @@ def answer_on_ray(
         EdgeclfError: An engine cannot load the artifact on a node, does not answer as certified
             there, or fails.
     """
-    advice = "Run the command again: it goes on behind what was answered."
     with (
         started_ray(config.ray or None, "'edgeclf bulk --ray'") as ray,
         _watched(ray),
-        mapped(ServiceError, "The Ray cluster ended the work", advice),
+        _in_short(),
     ):
         for row in _rows(ray, artifact, left, config):
             part, maker, problem, text = (row[name] for name in _COLUMNS)
@@ -124,6 +124,23 @@ def answer_on_ray(
                 raise getattr(errors, problem)(f"On a node of the Ray cluster: {text}")
             note(pickle.loads(maker))
             yield pickle.loads(part)
+
+
+@contextmanager
+def _in_short() -> Iterator[None]:
+    """Raises what Ray raises without its pages of traceback, whose last line is the error."""
+    words = "The Ray cluster ended the work"
+    try:
+        with mapped(ServiceError, words):
+            yield
+    except ServiceError as exc:
+        if exc.__cause__ is None:
+            raise
+        lines = str(exc.__cause__).strip().splitlines() or [type(exc.__cause__).__name__]
+        raise ServiceError(
+            f"{words}: {lines[-1].strip()[:_LONGEST].rstrip('.')}. All nodes need edgeclf and what "
+            "the model runs on. Run the command again: it goes on behind what was answered."
+        ) from exc.__cause__
 
 
 def _rows(

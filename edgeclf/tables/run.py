@@ -119,9 +119,10 @@ def _fill(work: Work, artifact: Artifact, source: Source, config: BulkConfig) ->
         if config.ray is not None:
             from edgeclf.tables.on_ray import answer_on_ray
 
-            for part in answer_on_ray(artifact, left, config, work.note):
-                work.save(part)
-                shown.update(work)
+            with closing(answer_on_ray(artifact, left, config, work.note)) as parts:
+                for part in parts:
+                    work.save(part)
+                    shown.update(work)
         else:
             _answer_here(work, artifact, left, config, shown)
 

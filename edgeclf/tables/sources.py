@@ -50,10 +50,11 @@ def open_source(
         if is_folder and below:
             root = local(name)
         for kind, file in _kinds(files, is_folder):
-            digest.update(f"{file.place}\0{file.stamp}\0".encode(errors="surrogateescape"))
             title = file.place
             if below and (is_folder or kind != "photos"):
                 title = file.name if is_folder else file.name.rpartition("/")[2]
+            words = f"{title}\0{file.place}\0{file.stamp}\0"
+            digest.update(words.encode(errors="surrogateescape"))
             if kind == "photos":
                 photos.append(title)
             else:

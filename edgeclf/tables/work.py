@@ -103,8 +103,7 @@ class Work:
         others = {each.name for each in self.folder.iterdir()} - {"lock"}
         if path.exists():
             found = files.read_record(path, SCHEMA, "source", f"Remove {self.folder}.")
-            differing = [key for key in _ASKED if found.get(key) != asked[key]]
-            if not differing:
+            if not _differing(found, asked):
                 return found
             if not overwrite:
                 raise OptionError(
@@ -216,7 +215,7 @@ def check_table(table: Path, asked: Mapping[str, Any], *, overwrite: bool) -> Co
     what = "no table that 'edgeclf bulk' wrote"
     found = read_about(table)
     if found is not None:
-        if all(found.get(key) == asked[key] for key in _ASKED):
+        if not _differing(found, asked):
             return Counts(found["rows"], found["failed"])
         what = f"a table of {_differences(found, asked)}"
     raise OptionError(
@@ -238,12 +237,19 @@ def read_about(table: Path) -> dict[str, Any] | None:
     return found if ours else None
 
 
+def _differing(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Which of the model, the source and the options is another one, however it is spelt."""
+
+    def meant(key: str, value: Any) -> Any:
+        return value["sha256"] if key in ("model", "source") else value
+
+    return [key for key in _ASKED if meant(key, found[key]) != meant(key, asked[key])]
+
+
 def _differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     words = []
-    for key in _ASKED:
+    for key in _differing(found, asked):
         before, now = found[key], asked[key]
-        if before == now:
-            continue
         if key == "source" and before["names"] == now["names"]:
             words.append(f"other files than {listed(now['names'])} holds now")
         elif key == "source":

@@ -139,6 +139,15 @@ def test_what_was_begun_with_something_else_is_not_gone_on_with(
     assert len(make(photos, overwrite=True)) == 8
 
 
+def test_a_source_may_be_spelt_otherwise(make: Make, photos: Path, tmp_path: Path) -> None:
+    begin(make, photos)
+    kept = len(list((tmp_path / "table.parquet.parts").glob("0*.parquet")))
+    assert kept and len(make(f"{photos}/")) == 7
+    assert len(make(photos.parent / "photos")) == 7  # the very table is there
+    with pytest.raises(OptionError, match="exists already"):
+        make(photos / "*.png", photos / "a", photos / "b")  # whose ids are others
+
+
 def test_another_model_is_not_gone_on_with(
     make: Make, photos: Path, model: Path, tmp_path: Path
 ) -> None:
