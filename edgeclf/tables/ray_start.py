@@ -10,9 +10,14 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from edgeclf.errors import MissingDependencyError, ServiceError, mapped
+from edgeclf.system.quiet import first_words_of
 
 # Read by Ray as it starts; what the user has set stays, but for the telemetry.
-_TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "0"}
+_ALWAYS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or any late call starts a second cluster, with its dashboard
+}
 _DEFAULTS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns of what it will do one day
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -24,7 +29,7 @@ _TIMEOUT_S = 10.0
 
 @contextmanager
 def started_ray(address: str | None, purpose: str, cpus: int | None = None) -> Iterator[ModuleType]:
-    """Joins a Ray cluster, or starts one on this machine that ends with the block.
+    """Joins a Ray cluster, or starts one on this machine that ends with the block or the process.
 
     Where this process is on a cluster already, that one is taken, and stays.
 
@@ -55,15 +60,15 @@ def started_ray(address: str | None, purpose: str, cpus: int | None = None) -> I
     )
     with mapped(ServiceError, f"Cannot use {where}", advice):
         _check_there(place)
-        _init(ray, place, cpus)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+        with first_words_of("ray"):
+            _init(ray, place, cpus)
+    yield ray
+    # Not after an error: what Ray Data still holds needs it to be freed. It ends with the process.
+    ray.shutdown()
 
 
 def _import_ray(purpose: str) -> ModuleType:
-    os.environ.update(_TELEMETRY)
+    os.environ.update(_ALWAYS)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
