@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,11 @@ def _asked(artifact: Artifact, source: Source, config: BulkConfig) -> dict[str, 
 
 def _remove_leftover(table: Path, asked: dict[str, Any]) -> None:
     """The parts of a run that was killed between its table and its end."""
-    if table.with_name(f"{table.name}.parts").is_dir():
-        import shutil
-
-        with closing(Work(table, asked, overwrite=False)) as work:
-            shutil.rmtree(work.folder)
+    if not table.with_name(f"{table.name}.parts").is_dir():
+        return
+    # Those of another command stay, as it may go on.
+    with suppress(OptionError), closing(Work(table, asked, overwrite=False)) as work:
+        shutil.rmtree(work.folder)
 
 
 def _log_kept(work: Work) -> None:

@@ -169,11 +169,12 @@ class Work:
         about = {**self._manifest, "rows": counts.rows, "failed": counts.failed}
         kept = schema().with_metadata({_METADATA: _json(about)})
         parquet = parquet_module()
-        with files.replacing(self._table) as temporary:
-            with parquet.ParquetWriter(temporary, kept, compression="zstd") as writer:
-                for table in self._tables(parquet):
-                    writer.write_table(table.cast(kept))
-            _sync(temporary)
+        whole = self.folder / ".table.parquet"  # where the next run looks for halves
+        with parquet.ParquetWriter(whole, kept, compression="zstd") as writer:
+            for table in self._tables(parquet):
+                writer.write_table(table.cast(kept))
+        _sync(whole)
+        whole.replace(self._table)
         _sync(self._table.parent)
         shutil.rmtree(self.folder)
         return counts
