@@ -2,8 +2,8 @@
 
 Throughput is measured in whole passes in turns over the same files. The bulk run does all of its
 work in that time: lists the files, loads and proves the model, syncs each part, writes the table.
-Ray's starts are left out: it counts from when each actor has given its first part. Then SIGKILL comes at random moments, until it
-has come often enough; the tables must be those of a run in peace.
+Ray's starts are left out: it counts from when each actor has given its first part. Then SIGKILL
+comes at random moments, until it has come often enough; the tables must be those of a run in peace.
 
     python benchmarks/bulk.py --artifacts DIR
 """
