@@ -15,11 +15,10 @@ import logging
 import pickle
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
-from edgeclf import errors
 from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import EdgeclfError, ServiceError, mapped
 from edgeclf.inference.classifier import Classifier
@@ -33,7 +32,7 @@ from edgeclf.tables.rows import Part, Rows
 _CPUS = 1  # of an actor; a machine has as many actors as CPUs
 _WATCH_S = 5.0
 _LONGEST = 400  # letters of one of Ray's messages
-_COLUMNS = ("part", "maker", "problem", "text")
+_COLUMNS = ("part", "maker", "problem")
 
 
 class Answering:
@@ -88,9 +87,7 @@ class Answering:
 def _row(part: Part | None, maker: Mapping[str, Any], problem: EdgeclfError | None = None) -> Any:
     import pyarrow as pa
 
-    kind = "" if problem is None else type(problem).__name__
-    text = "" if problem is None else str(problem)
-    values = (pickle.dumps(part), pickle.dumps(dict(maker)), kind, text)
+    values = map(pickle.dumps, (part, dict(maker), problem))
     return pa.table({name: [value] for name, value in zip(_COLUMNS, values, strict=True)})
 
 
@@ -119,11 +116,12 @@ def answer_on_ray(
         _in_short(),
     ):
         for row in _rows(ray, artifact, left, config):
-            part, maker, problem, text = (row[name] for name in _COLUMNS)
-            if problem:
-                raise getattr(errors, problem)(f"On a node of the Ray cluster: {text}")
-            note(pickle.loads(maker))
-            yield pickle.loads(part)
+            part, maker, problem = (pickle.loads(row[name]) for name in _COLUMNS)
+            if problem is not None:
+                problem.args = (f"On a node of the Ray cluster: {problem}",)
+                raise problem
+            note(maker)
+            yield part
 
 
 @contextmanager
@@ -163,6 +161,7 @@ def _rows(
         num_cpus=_CPUS,
         num_gpus=1 if config.device == "cuda" else None,
     )
+    # Retries stay without end, as Ray has them: a lost node takes half a dozen within a second.
     for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
         yield from batch.to_pylist()
 
@@ -181,15 +180,16 @@ def _watched(ray: ModuleType) -> Iterator[None]:
         return {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
 
     def watch() -> None:
-        known = nodes()
-        while not stopped.wait(_WATCH_S):
-            now = nodes()
-            for gone in known.keys() - now.keys():
-                log(
-                    f"edgeclf: the node {known[gone]} of the Ray cluster is lost; what it had not "
-                    "answered goes to the others"
-                )
-            known = now
+        with suppress(ServiceError), mapped(ServiceError, "The cluster is lost"):  # told elsewhere
+            known = nodes()
+            while not stopped.wait(_WATCH_S):
+                now = nodes()
+                for gone in known.keys() - now.keys():
+                    log(
+                        f"edgeclf: the node {known[gone]} of the Ray cluster is lost; what it had "
+                        "not answered goes to the others"
+                    )
+                known = now
 
     thread = threading.Thread(target=watch, name="edgeclf-nodes", daemon=True)
     thread.start()
