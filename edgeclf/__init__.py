@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeclf.autotune import autotune
     from edgeclf.backbones import backbones
     from edgeclf.benchmark import benchmark
+    from edgeclf.bulk import bulk
     from edgeclf.calibrate import calibrate
     from edgeclf.classify import classify
     from edgeclf.compare import compare
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from edgeclf.report import report
     from edgeclf.serve import serve
     from edgeclf.service.load.config import LoadConfig
+    from edgeclf.tables.config import BulkConfig
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
@@ -80,6 +82,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BenchmarkMatrix",
+    "BulkConfig",
     "Classifier",
     "ConversionConfig",
     "ConversionError",
@@ -113,6 +116,7 @@ __all__ = [
     "autotune",
     "backbones",
     "benchmark",
+    "bulk",
     "calibrate",
     "classify",
     "compare",
@@ -151,6 +155,7 @@ _MODULES = {
     "inference.classifier": ("Classifier",),
     "measurement.matrix.cases": ("BenchmarkMatrix",),
     "service.load.config": ("LoadConfig",),
+    "tables.config": ("BulkConfig",),
     "training.config": ("TrainingConfig",),
     "training.distillation_config": ("DistillationConfig",),
     "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),

@@ -38,6 +38,7 @@ VERBS = {
     "serve": Verb("answer pictures over HTTP, by the file that was tested", "serve"),
     "ui": Verb("show a page that classifies pictures, here or in the browser", "web"),
     "load": Verb("load a service at a rate, and tell what it answered in time", "serve"),
+    "bulk": Verb("classify pictures by the million into a table", "bulk"),
     "monitor": Verb("tell whether a service's pictures and answers have drifted", "serve"),
     "fleet": Verb(
         "publish models to devices that update themselves", "publish", "publishing.command"

@@ -17,7 +17,7 @@ FOLDERS = {
     ),
     # The registry is asked from both sides: by who registers and promotes, and by who serves. Who
     # publishes to devices asks it as well.
-    "server": ("registry", "publishing", "monitoring", "service", "bulk"),
+    "server": ("registry", "publishing", "monitoring", "tables", "service"),
     "web": ("web",),
 }  # fmt: skip
 DEVICE = "device"

@@ -31,6 +31,7 @@ _MOST_BYTES = 2**20  # of what is passed on, or goes into an error
 _ADVICE = re.compile(
     r"INFO: "  # LiteRT
     r"|I\d{4} \d\d:\d\d:\d"  # TensorFlow
+    r"|\[\d{4}-[-\d :,]+ I \d+ \d+\] logging\.cc"  # Ray
     r"|WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR$"
 )
 _OWNER = threading.RLock()

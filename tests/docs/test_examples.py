@@ -18,7 +18,7 @@ from edgeclf.errors import MissingDependencyError
 
 # Need a trained model, photos or an engine, or take longer than a test may: shown and not run.
 SHOWN = {
-    "autotune", "benchmark", "calibrate", "compare", "convert", "demo", "distill", "doctor",
+    "autotune", "benchmark", "bulk", "calibrate", "compare", "convert", "demo", "distill", "doctor",
     "explain", "load", "monitor", "profile", "promote", "register", "report", "serve", "train",
     "ui", "update", "verify",
 }  # fmt: skip

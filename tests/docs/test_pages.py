@@ -78,8 +78,13 @@ def test_the_readme_fits_one_screen_and_a_half_and_shows_the_report() -> None:
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
     assert pictures == ["docs/images/report.png", "docs/images/trust.png"]
     assert all((REPOSITORY / picture).stat().st_size < 150_000 for picture in pictures)
+    assert "(docs/index.md)" in readme
+
+
+def test_the_first_page_leads_to_every_other() -> None:
+    first = (DOCS / "index.md").read_text(encoding="utf-8")
     for page in sorted(DOCS.glob("*.md")):
-        assert f"(docs/{page.name})" in readme, f"the README does not lead to {page.name}"
+        assert page.name == "index.md" or f"({page.name})" in first, page.name
 
 
 def test_every_public_name_is_documented_once() -> None:

@@ -37,7 +37,14 @@ def test_all_is_sorted_and_every_name_exists() -> None:
         try:
             assert getattr(edgeclf, name) is not None
         except MissingDependencyError as exc:  # only the device's wheel is installed
-            assert not workstation and exc.extra in {"train", "convert", "report", "serve", "all"}
+            assert not workstation and exc.extra in {
+                "train",
+                "convert",
+                "report",
+                "serve",
+                "bulk",
+                "all",
+            }
     assert set(edgeclf.__all__) <= set(dir(edgeclf))
 
 
