@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
-import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from edgeclf.errors import OptionError, ServiceError
+from edgeclf.errors import OptionError
 from edgeclf.service.config import ServiceConfig
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 from edgeclf.system.words import counted
+from edgeclf.tables.ray_start import LOCAL, started_ray
 
 NAME = "edgeclf"
-LOCAL = "local"
-_LOOPBACK = "127.0.0.1"
-_CONNECT_S = 5.0
-_EXPECTED = (
-    "Expected the address of a running cluster, such as HOST:6379 or auto, or none for one of this "
-    "machine; and its token in ~/.ray/auth_token, if it asks for one."
-)
 
 
 @dataclass(frozen=True)
@@ -68,70 +60,25 @@ def cluster(where: RayConfig, config: ServiceConfig) -> Iterator[Any]:
     One that it starts listens on loopback alone, has no dashboard, and tells Ray's makers nothing.
 
     Raises:
-        OptionError: This machine has not so many CPUs.
+        OptionError: This machine has not so many CPUs, or that is no address.
         ServiceError: There is no such cluster.
-        ImportError: Ray is not installed.
+        MissingDependencyError: Ray is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    needed = where.least * config.worker_count * config.threads
-    options: dict[str, Any] = {"address": where.address}
-    if where.address == LOCAL:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default, without its warning
-        # Else its parts listen on every address, and call the machine by one that others reach.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        most = where.most * config.worker_count * config.threads
-        if most > available_cpus():
-            raise OptionError(
-                f"{where.words} of {config.worker_count * config.threads} CPUs are {most}, "
-                f"and this process may use {available_cpus()}. Give fewer, or the address of a "
-                "cluster: --ray ADDRESS."
-            )
-        options |= {"num_cpus": most, "include_dashboard": False, "_node_ip_address": _LOOPBACK}
-    else:
-        if where.address != "auto":
-            _check_reachable(where.address)
-        if _has_token():  # Ray itself sends it to clusters that it starts alone
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-    import ray
-    import ray.serve
-
-    for name in ("ray", "ray.serve"):  # after the import, which sets them
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace=NAME, **options)
-    except Exception as exc:  # of whatever kind its parts raise
-        raise ServiceError(
-            f"There is no Ray at {where.address!r}: {str(exc).strip() or type(exc).__name__}. "
-            + _EXPECTED
-        ) from exc
-    started: Any = ray
-    try:
-        there = started.cluster_resources().get("CPU", 0)
+    most = where.most * config.worker_count * config.threads
+    if where.address == LOCAL and most > available_cpus():
+        raise OptionError(
+            f"{where.words} of {config.worker_count * config.threads} CPUs are {most}, "
+            f"and this process may use {available_cpus()}. Give fewer, or the address of a "
+            "cluster: --ray ADDRESS."
+        )
+    with started_ray(where.address, "'edgeclf serve --ray'", cpus=most, namespace=NAME) as ray:
+        importlib.import_module("ray.serve")
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)  # after the import, which sets it
+        needed = where.least * config.worker_count * config.threads
+        there = ray.cluster_resources().get("CPU", 0)
         if there < needed:
             log(f"edgeclf: {needed} CPUs are needed and the cluster has {there:g} now; waits")
-        yield started
-    finally:
-        started.shutdown()
-
-
-def _has_token() -> bool:
-    """Whether this account has a token of Ray's, by whose presence `ray start` asks for it."""
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return named or (Path.home() / ".ray" / "auth_token").is_file()
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes."""
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit() or "://" in address:
-        raise OptionError(
-            f"The address is {address!r}; expected HOST:PORT of the cluster, or auto on one of its "
-            "machines. Ray's client protocol is not spoken."
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-    except (OSError, OverflowError) as exc:
-        raise ServiceError(f"There is no Ray at {address!r}: {exc}. {_EXPECTED}") from exc
+        yield ray
 
 
 class Signals:

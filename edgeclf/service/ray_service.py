@@ -15,11 +15,12 @@ from edgeclf.service.config import ServiceConfig, is_loopback
 from edgeclf.service.keys import read_keys
 from edgeclf.service.loading import read_version
 from edgeclf.service.planning import UTILISATION
-from edgeclf.service.ray_cluster import LOCAL, NAME, RayConfig, Signals, cluster, signals_of
+from edgeclf.service.ray_cluster import NAME, RayConfig, Signals, cluster, signals_of
 from edgeclf.service.ray_replica import Board, Content, RayReplica, reason_of
 from edgeclf.service.server import listening
 from edgeclf.system.progress import log
 from edgeclf.system.words import counted
+from edgeclf.tables.ray_start import LOCAL
 
 _BOARD = "edgeclf-board"
 _START_S = 300.0

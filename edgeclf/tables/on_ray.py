@@ -181,8 +181,9 @@ def _watched(ray: ModuleType) -> Iterator[None]:
 
     def watch() -> None:
         with suppress(ServiceError), mapped(ServiceError, "The cluster is lost"):  # told elsewhere
-            known = nodes()
-            while not stopped.wait(_WATCH_S):
+            known, ended = nodes(), False
+            while not ended:
+                ended = stopped.wait(_WATCH_S)  # and one look more, or a short run tells nothing
                 now = nodes()
                 for gone in known.keys() - now.keys():
                     log(

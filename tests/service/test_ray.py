@@ -235,4 +235,4 @@ def test_a_traceback_of_ray_s_is_read_for_our_sentence() -> None:
 def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     # In a process of its own: importing Ray warns, and takes seconds.
     code, said = refused(write(tmp_path, artifact()), "--ray", "127.0.0.1:9")
-    assert code == 2 and "There is no Ray at '127.0.0.1:9'" in said
+    assert code == 2 and "Cannot use the Ray cluster at 127.0.0.1:9: " in said
