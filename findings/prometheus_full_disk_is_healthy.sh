@@ -46,7 +46,7 @@ set -euo pipefail
 mount -t tmpfs -o size=4m tmpfs storage
 python3 target.py &
 target=$!
-until [ -s port ]; do sleep 0.1; done
+for _ in $(seq 100); do [ -s port ] && break; sleep 0.1; done
 web=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cat >rules.yml <<'RULES'
 groups:
