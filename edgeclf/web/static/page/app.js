@@ -164,12 +164,12 @@ function askAll() {
 
 /** @param {Job} job @param {Side} side */
 function ask(job, side) {
-  const { model } = state;
+  const { model, turn } = state;
   if (!model) return;
   job.sides[side] = "waiting";
   show(job);
   enqueue(async () => {
-    if (!state.jobs.includes(job) || state.model !== model) return;
+    if (!state.jobs.includes(job) || state.turn !== turn) return;
     let found;
     try {
       found = side === "server" ? await askServer(job, model) : await askBrowser(job);
@@ -179,7 +179,7 @@ function ask(job, side) {
       if (found.code === "offline") serverState("bad", "offline");
       if (found.code === "no_model" || found.code === "no_version" || found.code === "another_file") refresh();
     }
-    if (state.model !== model) return;
+    if (state.turn !== turn) return;
     job.sides[side] = found;
     show(job);
     byId("live").textContent = `${job.name}: ${isAnswer(found) ? headline(found) : textOf(found)}`;

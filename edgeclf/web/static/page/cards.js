@@ -72,7 +72,7 @@ export function draw(job, tolerance, again) {
   const answers = [server, browser].filter(isAnswer);
   const title = job.card.querySelector("h3");
   const sides = job.card.querySelector(".sides");
-  const verdict = job.card.querySelector(".verdict");
+  const verdict = job.card.querySelector(".words > .verdict"); // a refused side has one of its own
   if (!title || !sides || !verdict) return;
   title.textContent = answers.length ? headline(answers[0]) : "";
   const shown = /** @type {Side[]} */ (["server", "browser"]).filter((side) => job.sides[side] !== undefined);
