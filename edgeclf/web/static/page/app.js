@@ -10,6 +10,7 @@ import { Engine } from "./engine.js";
 import { modelBytes } from "./model_cache.js";
 import { drawCapabilities, drawCoverages, drawModels, drawProof, verdictOf } from "./panels.js";
 import { textOf } from "./texts.js";
+import { startViews } from "./views.js";
 
 /** @typedef {import("./cards.js").Job} Job */
 /** @typedef {import("./cards.js").Side} Side */
@@ -287,5 +288,6 @@ function listen() {
 }
 
 listen();
+startViews();
 drawCapabilities(null);
 refresh();
