@@ -4,6 +4,11 @@ VENV ?= .venv
 # What is installed: the working tree, or a built wheel (CI passes one).
 EDGECLF ?= -e .
 
+# What installs: pip, or a uv that is named (CI does), in a sixth of pip's CPU time.
+UV ?=
+install = $(if $(UV),$(UV) pip install --python $(1)/bin/python,$(1)/bin/python -m pip install)
+upgrade_pip = $(if $(UV),true,$(1)/bin/python -m pip install --quiet --upgrade pip)
+
 # Any word: the tests count the lines they reach, for a third more of CPU time.
 COVERAGE ?=
 
@@ -28,25 +33,25 @@ $(READY): pyproject.toml $(WHEELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or later is needed; $(PYTHON) is older. Try: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install $(EDGECLF)"[all,test,lint,docs]"
+	$(call upgrade_pip,$(VENV))
+	$(call install,$(VENV)) $(EDGECLF)"[all,test,lint,docs]"
 	@touch $@
 
 demo: $(READY)  ## mugs example from photos to report: train, distil, convert, calibrate, measure
 	$(BIN)/edgeclf demo
 
-test: $(READY)  ## run the tests; COVERAGE=yes counts the lines they reach, as CI does
+test: $(READY)  ## run the tests; COVERAGE=yes counts the lines they reach
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --durations 20 \
 		$(if $(COVERAGE),--cov --cov-report=term)
 
 $(DEVICE)/.ready: pyproject.toml $(WHEELS)
 	$(PYTHON) -m venv --clear $(DEVICE)
-	$(DEVICE)/bin/python -m pip install --quiet --upgrade pip
-	$(DEVICE)/bin/python -m pip install --quiet $(EDGECLF)"[litert]" "pytest>=8"
+	$(call upgrade_pip,$(DEVICE))
+	$(call install,$(DEVICE)) --quiet $(EDGECLF)"[litert]" "pytest>=8" "pytest-xdist>=3"
 	@touch $@
 
 test-device: $(DEVICE)/.ready  ## run what a device can: numpy, Pillow and one runtime
-	$(DEVICE)/bin/pytest -o cache_dir=$(DEVICE)/.pytest_cache --durations 10
+	$(DEVICE)/bin/pytest -o cache_dir=$(DEVICE)/.pytest_cache -n auto --maxprocesses 4 --durations 10
 
 web/node_modules/.ready: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
@@ -69,8 +74,8 @@ docs: $(READY)  ## build the documentation's site, which opens offline: site/ind
 
 $(DEPLOY)/.ready: pyproject.toml $(WHEELS)
 	$(PYTHON) -m venv --clear $(DEPLOY)
-	$(DEPLOY)/bin/python -m pip install --quiet --upgrade pip
-	$(DEPLOY)/bin/python -m pip install --quiet $(EDGECLF)"[deploy-checks]" "pytest>=8"
+	$(call upgrade_pip,$(DEPLOY))
+	$(call install,$(DEPLOY)) --quiet $(EDGECLF)"[deploy-checks]" "pytest>=8"
 	@touch $@
 
 check-deploy: $(DEPLOY)/.ready  ## let the field's own checkers read deploy/
@@ -99,8 +104,8 @@ $(LEGACY)/.ready: pyproject.toml $(WHEELS)
 		{ echo "tflite-runtime 2.14 has wheels up to Python 3.11, and edgeclf needs 3.10;" \
 		"$(PYTHON) is $$($(PYTHON) -V). Try: make legacy PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv --clear $(LEGACY)
-	$(LEGACY)/bin/python -m pip install --quiet --upgrade pip
-	$(LEGACY)/bin/python -m pip install $(EDGECLF)"[tflite]" "pytest>=8"
+	$(call upgrade_pip,$(LEGACY))
+	$(call install,$(LEGACY)) $(EDGECLF)"[tflite]" "pytest>=8"
 	@touch $@
 
 legacy: $(LEGACY)/.ready  ## test the device's side on tflite-runtime and numpy 1, with ARTIFACTS=folder
