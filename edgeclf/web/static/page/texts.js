@@ -40,6 +40,13 @@ const PROBLEMS = {
   no_model: () => "This model is not served any more. Choose another one; the list was read again.",
   not_ready: () => "This model does not answer at the moment. Try again in a while.",
   no_key: () => "This service asks for a key. Enter it above.",
+  // The stress test
+  not_admin: () => "A stress test takes the service's time from everybody, so it needs a key with the role admin: enter it here. Where the service has no keys, open the page on the service's own machine, not through a proxy.",
+  stress_running: () => "Another stress test is running; there is one at a time. It is shown here: wait for its end, or end it.",
+  stress_lost: () => "The service cannot be reached any more, so what came of the test is not known. If it was stopped, it has ended the test with it.",
+  stress_no_model: () => "There is no model to be tested yet. Choose one first.",
+  stress_too_many: (d) => `${d.given} pictures were chosen, and this service sends at most ${d.most} in turn. Choose fewer.`,
+  stress_nothing: () => "Nothing is asked: give a rate, or clients.",
 };
 
 const SERVER_CODES = { deadline_exceeded: "busy", too_many_connections: "busy", loading: "not_ready", no_version: "no_model" };
