@@ -53,6 +53,7 @@ export function startStress(handed) {
   for (const mode of document.querySelectorAll('input[name="stress-mode"]')) mode.addEventListener("change", chooseMode);
   input("pictures").addEventListener("change", tellWhat);
   byId("models").addEventListener("change", tellWhat);
+  new MutationObserver(tellWhat).observe(byId("models"), { childList: true });
   onView("stress", (visible) => {
     if (visible) look();
     else reading?.abort();
@@ -80,8 +81,11 @@ function tellWhat() {
   byId("stress-what").textContent = model ? `${model.model} is sent ${what}.` : textOf(new Problem("stress_no_model"));
 }
 
-/** What there was, and what runs: looked at whenever the view is opened. */
-async function look() {
+/**
+ * What there was, and what runs: looked at whenever the view is opened.
+ * @param {Problem | null} [busy] Why another one was not begun.
+ */
+async function look(busy = null) {
   tellWhat();
   try {
     const found = await (await page.api.ask("/v1/stress", { cache: "no-store" })).json();
@@ -92,9 +96,9 @@ async function look() {
     }
     byId("stress-key-form").hidden = true;
     if (byId("stress-state").classList.contains("verdict")) say("");
-    drawHistory(found.runs, follow);
+    drawHistory(found.runs, (entry) => void follow(entry));
     const running = found.runs.find((/** @type {Entry} */ each) => each.id === found.running);
-    if (running) follow(running);
+    if (running) follow(running, busy ? `${textOf(busy)} ` : "");
     else byId("stress-stop").hidden = true;
   } catch (error) {
     complain(error);
@@ -119,8 +123,8 @@ async function begin() {
     await follow(entry);
   } catch (error) {
     const problem = Problem.of(error, "offline");
-    if (problem.code === "stress_running") await look();
-    throw problem;
+    if (problem.code !== "stress_running") throw problem;
+    await look(problem);
   } finally {
     byId("stress-start").toggleAttribute("disabled", false);
   }
@@ -132,8 +136,12 @@ async function chosenPictures() {
   return Promise.all(files.map(async (file) => ({ b64: toBase64(new Uint8Array(await file.arrayBuffer())) })));
 }
 
-/** Shows a test, from its first second on, for as long as it goes on. @param {Entry} entry */
-async function follow(entry) {
+/**
+ * Shows a test, from its first second on, for as long as it goes on.
+ * @param {Entry} entry
+ * @param {string} [before] What is said before how far it is.
+ */
+async function follow(entry, before = "") {
   reading?.abort();
   const mine = (reading = new AbortController());
   const run = (shown = new StressRun(entry));
@@ -146,7 +154,7 @@ async function follow(entry) {
       run.take(line);
       if (run.entry.state === "running") {
         const last = run.bands.at(-1);
-        say(last ? `Running: ${last.name}, ${figure(last.to - last.from)} s of ${entry.asked.seconds}.` : "It starts …");
+        say(last ? `${before}Running: ${last.name}, ${figure(last.to - last.from)} s of ${entry.asked.seconds}.` : "It starts …");
       }
       if (run.entry.state !== "running" || !line.run) drawRun(run, capacity);
     }
@@ -173,7 +181,7 @@ function ended(run) {
   button.hidden = !twice || sweeps() || (limits !== null && twice > limits.rate);
   button.dataset.rate = String(twice);
   button.textContent = `Ask twice what the clients got: ${twice}/s`;
-  page.api.ask("/v1/stress", { cache: "no-store" }).then((response) => response.json()).then(({ runs }) => drawHistory(runs, follow), () => {});
+  page.api.ask("/v1/stress", { cache: "no-store" }).then((response) => response.json()).then(({ runs }) => drawHistory(runs, (entry) => void follow(entry)), () => {});
 }
 
 async function stop() {

@@ -106,26 +106,26 @@ export function askedName({ rate, ramp, clients, seconds }) {
 /** @param {number | null | undefined} value */
 export const figure = (value) => (value === null || value === undefined ? "–" : value < 99.95 ? String(Number(value.toPrecision(3))) : Math.round(value).toLocaleString("en"));
 
-/** What came of it, in sentences. @param {LoadRecord} record @returns {string[]} */
+/** What came of it, in sentences; of a sweep, the knee says most. @param {LoadRecord} record @returns {string[]} */
 export function findings({ steps, knee, deadline_ms: deadline }) {
-  const said = [];
-  for (const step of steps) {
-    const latency = step.latency_ms;
-    const name = step.loop === "closed" ? `${loadName(step)}, each of which waits for its answer,` : `${loadName(step)} on schedule`;
-    if (!latency) {
-      said.push(`${name}: nothing was answered.`);
-      continue;
-    }
-    const [percent, tail] = latency.p99 !== null ? [99, latency.p99] : latency.p90 !== null ? [90, latency.p90] : [50, latency.p50];
-    const refused = step.refused ? `; ${(100 * step.refused / step.offered).toFixed(0)} % were refused, after ${figure(step.refusal_ms?.p50)} ms at the median` : "";
-    said.push(`${name}: ${figure(step.accepted_per_s)} a second were answered, ${percent} of 100 within ${figure(tail)} ms (the deadline is ${figure(deadline)})${refused}.`);
-    if (step.failed) said.push(`${step.failed.toLocaleString("en")} got no answer, or another one.`);
-    if (step.generator.saturated) said.push("The load test itself did not keep up, so these latencies are partly its own: ask for less.");
-  }
-  if (knee) {
-    if (knee.rate_per_s === null) said.push(`Even the lowest rate is too much: of ${figure(knee.beyond_per_s)} a second, ${knee.why}.`);
-    else if (knee.beyond_per_s === null) said.push(`The knee was not reached: ${figure(knee.rate_per_s)} a second were answered in time.`);
-    else said.push(`The knee: ${figure(knee.rate_per_s)} a second are answered in time; of ${figure(knee.beyond_per_s)}, ${knee.why}.`);
-  }
+  const told = knee ? steps.filter(({ loop }) => loop === "closed") : steps;
+  const said = told.map((step) => finding(step, deadline));
+  if (knee?.rate_per_s === null) said.push(`Even the lowest rate is too much: of ${figure(knee.beyond_per_s)} a second, ${knee.why}.`);
+  else if (knee?.beyond_per_s === null) said.push(`The knee was not reached: ${figure(knee.rate_per_s)} a second were answered in time.`);
+  else if (knee) said.push(`The knee: ${figure(knee.rate_per_s)} a second are answered in time; of ${figure(knee.beyond_per_s)}, ${knee.why}.`);
+  const failed = steps.reduce((sum, step) => sum + step.failed, 0);
+  if (failed) said.push(`${failed.toLocaleString("en")} got no answer, or another one.`);
+  const behind = steps.filter(({ generator }) => generator.saturated).map(loadName);
+  if (behind.length) said.push(`The load test itself did not keep up (${behind.join(", ")}), so the latencies there are partly its own.`);
   return said;
+}
+
+/** @param {Step} step @param {number} deadline */
+function finding(step, deadline) {
+  const latency = step.latency_ms;
+  const name = step.loop === "closed" ? `${loadName(step)} that wait` : `${loadName(step)} on schedule`;
+  if (!latency) return `${name}: nothing was answered.`;
+  const [percent, tail] = latency.p99 !== null ? [99, latency.p99] : latency.p90 !== null ? [90, latency.p90] : [50, latency.p50];
+  const refused = step.refused ? `; ${((100 * step.refused) / step.offered).toFixed(0)} % were refused, after ${figure(step.refusal_ms?.p50)} ms at the median` : "";
+  return `${name}: ${figure(step.accepted_per_s)} a second were answered, ${percent} of 100 within ${figure(tail)} ms (the deadline is ${figure(deadline)})${refused}.`;
 }

@@ -27,9 +27,9 @@ export function drawRun(run, capacity) {
   byId("stress-findings").replaceChildren(...(record ? findings(record).map((words) => element("li", words)) : []));
   drawSteps(record);
   byId("stress-save").hidden = !run.entry.has_record;
-  if (!record) byId("stress-result").replaceChildren();
-  else if (record.knee) drawSweep(record);
-  else drawTails(record);
+  for (const id of ["stress-result", "stress-answered"]) byId(id).replaceChildren();
+  if (record?.knee) drawSweep(record);
+  else if (record) drawTails(record);
 }
 
 /** @param {StressRun} run @param {number} capacity */
@@ -82,42 +82,51 @@ function drawTails({ steps, deadline_ms: deadline }) {
     if (sent) series.push({ name: "the same, counted from sending", kind: "c dots", points: [[0.5, sent.p50], [0.9, sent.p90], [0.99, sent.p99]] });
   }
   const values = series.flatMap(({ points }) => points.flatMap(([, y]) => (y === null ? [] : [y])));
-  const place = byId("stress-result");
-  if (!values.length) {
-    place.replaceChildren();
-    return;
-  }
+  if (!values.length) return;
   const share = Math.min(most(series.flatMap(({ points }) => points.map(([x]) => x))), SHOWN_SHARE);
-  drawPlot(place, {
+  drawPlot(byId("stress-result"), {
     title: "Latency that so many stay within, ms", x: tails(share), xTitle: "of 100 answers", y: logarithmic(least(values), most(values)),
     xName: (value) => short(100 * value), summary: "What came on schedule, beside what clients that wait would say.", series,
     ...(most(values) >= deadline ? { limit: { y: deadline, name: "deadline" } } : {}),
   });
 }
 
-/** Latency against the rate that was offered. @param {LoadRecord} record */
+/** Latency and answers against the rate that was offered. @param {LoadRecord} record */
 function drawSweep({ steps, deadline_ms: deadline }) {
   const open = steps.filter(({ loop }) => loop === "open").sort((a, b) => (a.rate_per_s ?? 0) - (b.rate_per_s ?? 0));
   const closed = steps.filter(({ loop }) => loop === "closed");
-  const points = (/** @type {import("./stress_run.js").Step[]} */ of, /** @type {"offered_per_s" | "accepted_per_s"} */ x, /** @type {"p50" | "p90" | "p99"} */ y) =>
-    of.map((step) => /** @type {[number, number | null]} */ ([step[x], step.latency_ms?.[y] ?? null]));
+  if (!open.length) return;
+  /** @typedef {import("./stress_run.js").Step} Step */
+  const rate = (/** @type {Step} */ step) => step.rate_per_s ?? step.accepted_per_s;
+  const points = (/** @type {Step[]} */ of, /** @type {(step: Step) => number | null | undefined} */ y) => of.map((step) => /** @type {[number, number | null]} */ ([rate(step), y(step) ?? null]));
   /** @type {Series[]} */
   const series = [
-    { name: "half", kind: "a", points: points(open, "offered_per_s", "p50") },
-    { name: "90 of 100", kind: "b", points: points(open, "offered_per_s", "p90") },
-    { name: "99 of 100", kind: "c", points: points(open, "offered_per_s", "p99") },
+    { name: "half", kind: "a", points: points(open, (step) => step.latency_ms?.p50) },
+    { name: "90 of 100", kind: "b", points: points(open, (step) => step.latency_ms?.p90) },
+    { name: "99 of 100", kind: "c", points: points(open, (step) => step.latency_ms?.p99) },
   ];
   for (const step of closed) {
-    series.push({ name: `${loadName(step)} that wait: half, 90, 99 of 100`, kind: "b dots", points: [...points([step], "accepted_per_s", "p50"), ...points([step], "accepted_per_s", "p90"), ...points([step], "accepted_per_s", "p99")] });
+    series.push({ name: `${loadName(step)} that wait: half, 90, 99 of 100`, kind: "b dots", points: ["p50", "p90", "p99"].flatMap((name) => points([step], ({ latency_ms: each }) => each?.[/** @type {"p50"} */ (name)])) });
   }
-  const all = series.flatMap((each) => each.points);
-  const values = all.flatMap(([, y]) => (y === null ? [] : [y]));
-  if (!values.length) return;
-  const rates = all.map(([x]) => x);
-  drawPlot(byId("stress-result"), {
-    title: "Latency by the rate that came, ms", x: logarithmic(Math.min(...rates), Math.max(...rates)), xTitle: "requests a second", y: logarithmic(least(values), most(values)),
-    summary: `From ${figure(Math.min(...rates))} to ${figure(Math.max(...rates))} a second.`, series,
-    ...(most(values) >= deadline ? { limit: { y: deadline, name: "deadline" } } : {}),
+  const values = series.flatMap((each) => each.points.flatMap(([, y]) => (y === null ? [] : [y])));
+  const rates = steps.map(rate);
+  const shared = { x: logarithmic(Math.min(...rates), Math.max(...rates, Math.min(...rates) * 1.01)), xTitle: "requests a second" };
+  if (values.length) {
+    drawPlot(byId("stress-result"), {
+      ...shared, title: "Latency by the rate that came, ms", y: logarithmic(least(values), most(values)),
+      summary: `From ${figure(Math.min(...rates))} to ${figure(Math.max(...rates))} a second.`, series: series.filter((each) => each.points.some(([, y]) => y !== null)),
+      ...(most(values) >= deadline ? { limit: { y: deadline, name: "deadline" } } : {}),
+    });
+  }
+  /** @type {Series[]} */
+  const came = [
+    { name: "answered", kind: "a", points: points(open, (step) => step.accepted_per_s) },
+    { name: "of these in time", kind: "b", points: points(open, (step) => step.accepted_per_s * (step.accepted ? step.on_time / step.accepted : 0)) },
+    { name: "refused", kind: "c", points: points(open, (step) => step.offered_per_s * (step.refused / step.offered)) },
+  ];
+  drawPlot(byId("stress-answered"), {
+    ...shared, title: "Answered by the rate that came, a second", y: linear(0, most(came.flatMap((each) => each.points.map(([, y]) => y ?? 0))) * 1.08),
+    summary: `At most ${figure(most(open.map((step) => step.accepted_per_s)))} a second were answered.`, series: came,
   });
 }
 
