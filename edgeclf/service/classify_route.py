@@ -39,7 +39,7 @@ class ClassifyRoute:
         version = service.catalog.find(name, number)
         if wanted.explain:
             check_explainable(version)
-        service.check_room()  # before a body is read that would only be thrown away
+        service.check_room(wanted.timeout_s)  # before a body is read that would only be thrown away
         body = await read_body(scope, receive, config.max_body_bytes)
         kind = header(scope, b"content-type") or b""
         pictures = read_pictures(kind, body, config.max_pictures)

@@ -113,13 +113,21 @@ class Service:
         """
         return await self.versions.introduce(await self.versions.read(path, model, number))
 
-    def check_room(self) -> None:
-        """Refuses a request for which there is no room, before anything is read of it.
+    def check_room(self, timeout_s: float | None = None) -> None:
+        """Refuses a request for which there is no room, or no time, before anything is read of it.
+
+        Args:
+            timeout_s: The client's own deadline; None for the service's.
 
         Raises:
             Problem: 503, with when to ask again.
         """
         self.pool.check_room(1)
+        self.pool.check_time(self._limit_s(timeout_s))
+
+    def _limit_s(self, timeout_s: float | None) -> float:
+        limit_s = self.config.deadline_s
+        return limit_s if timeout_s is None else min(limit_s, timeout_s)
 
     async def answer(
         self,
@@ -177,9 +185,7 @@ class Service:
         extra: Extra | None,
     ) -> list[Answered]:
         version.used_at = now = monotonic()
-        limit_s = self.config.deadline_s
-        if wanted.timeout_s is not None:
-            limit_s = min(limit_s, wanted.timeout_s)
+        limit_s = self._limit_s(wanted.timeout_s)
         futures = self.pool.submit(
             version, images, deadline=now + limit_s, unknown=wanted.unknown, extra=extra,
             digest=wanted.tensor,

@@ -79,7 +79,7 @@ class StressRoutes:
         version = self._service.catalog.find(asked.model, asked.version)
         images = asked.images or _certified(version)
         await asyncio.to_thread(_check, images, version)
-        run = runs.begin(asked, _own_address(scope, version), images)
+        run = runs.begin(asked, _own_address(scope, version, asked.deadline_ms), images)
         await respond_json(send, run.entry(), 202)
 
     async def follow(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,8 +151,8 @@ def _check(images: Sequence[bytes], version: Version) -> None:
             raise Problem(422, "picture_refused", f"Picture {number} is refused: {exc}") from exc
 
 
-def _own_address(scope: Scope, version: Version) -> str:
-    """Where this very service takes the model's pictures.
+def _own_address(scope: Scope, version: Version, deadline_ms: float) -> str:
+    """Where this very service takes the model's pictures, to be answered by a deadline.
 
     It is where the request's connection ended, as the system says it; of what the client sent, the
     name of a model that is served is all that is in it.
@@ -165,7 +165,8 @@ def _own_address(scope: Scope, version: Version) -> str:
     host, port = _EVERYWHERE.get(server[0], server[0]), server[1]
     host = f"[{host}]" if ":" in host else host
     names = (quote(name, safe="") for name in (version.model, version.number))
-    return "http://{}:{}/v1/models/{}/versions/{}/classify".format(host, port, *names)
+    place = "/v1/models/{}/versions/{}/classify".format(*names)
+    return f"http://{host}:{port}{place}?timeout_ms={max(deadline_ms, 1.0):g}"
 
 
 def _end(run: StressRun) -> bytes:
