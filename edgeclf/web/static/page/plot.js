@@ -40,6 +40,7 @@ function svg(tag, attributes, text = "") {
 
 /** @param {HTMLElement} place Is filled anew. @param {Plot} plot */
 export function drawPlot(place, plot) {
+  place.replaceChildren(captionOf(plot)); // an empty place takes no room, and so has no width
   const width = Math.max(place.clientWidth, 260);
   const inner = { width: width - LEFT - RIGHT, height: HEIGHT - TOP - BOTTOM };
   const at = (/** @type {number} */ x, /** @type {number} */ y) => [
@@ -72,6 +73,11 @@ export function drawPlot(place, plot) {
       }
     }
   }
+  place.append(picture);
+}
+
+/** @param {Plot} plot */
+function captionOf(plot) {
   const caption = element("figcaption", plot.title, "small");
   for (const { name, kind } of plot.series) {
     const key = element("span", "", "key");
@@ -81,7 +87,7 @@ export function drawPlot(place, plot) {
     key.append(sample, name);
     caption.append(key);
   }
-  place.replaceChildren(caption, picture);
+  return caption;
 }
 
 /**
