@@ -95,6 +95,7 @@ def main() -> int:
         f"{args.seconds:g} s on schedule after {CAPACITY_S:g} s of {CLIENTS} clients, from the "
         f"page in {version}; one worker, a queue of 64; the certificate's photo, "
         f"{images['mean_bytes']:.0f} bytes; load of the machine before {load:.1f}"
+        + (f", at a priority above it (nice {os.nice(0)})" if os.nice(0) < 0 else "")
     )
     return finish(__file__, figures, method, args.write)
 

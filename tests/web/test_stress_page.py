@@ -82,7 +82,7 @@ def test_a_test_is_watched_from_the_form_to_the_record(
     click(window, "twice")
     assert float(window.evaluate("document.getElementById('stress-rate').value")) > 4
     assert "over" in window.evaluate("document.getElementById('live').innerText")
-    assert len(texts(window, "#stress-runs li")) == 1
+    until(window, "document.querySelectorAll('#stress-runs li').length === 1")
     assert window.console == []
 
 
@@ -101,6 +101,7 @@ def test_a_sweep_shows_latency_by_the_rate_and_can_be_shown_again(
     assert texts(window, "#stress-steps th[scope=row]") == ["20/s", "40/s"]
     assert texts(window, "#stress-findings li")[0].startswith("The knee was not reached: 40")
     assert "by the rate that came" in texts(window, ".plots figcaption")[3]
+    until(window, "document.querySelector('#stress-runs li').innerText.includes('20 to 40/s')")
     window.evaluate("document.querySelectorAll('#stress-runs button')[1].click()")
     until(window, f"{STATE}.startsWith('Ended by hand')")
     assert texts(window, "#stress-name")[0].startswith("shades: 8 clients, then 50/s")
