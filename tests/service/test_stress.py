@@ -174,6 +174,8 @@ def test_a_service_tells_of_each_second_and_keeps_the_record_that_load_writes(
     assert last["record"]["url"].startswith(f"{running.url}/v1/models/shades/versions/1/")
     # What it sent is counted as requests, and is no picture of the world.
     assert own.get("/v1/monitor").json() == watched
+    own.post("/classify", content=shade(20))
+    assert own.get("/v1/monitor").json() != watched
     assert not children(os.getpid())
 
 
