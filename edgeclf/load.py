@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import MissingDependencyError, OptionError
@@ -12,6 +14,7 @@ from edgeclf.system import files
 from edgeclf.system.progress import log
 
 if TYPE_CHECKING:
+    from edgeclf.service.load.buckets import Watch
     from edgeclf.service.load.config import LoadConfig
 
 _INTERRUPTED_CODE = 130
@@ -27,6 +30,7 @@ def load(
     out: StrPath | None = None,
     key_file: StrPath | None = None,
     pid: int | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Sends pictures at a rate that does not wait for answers, and counts what comes of them.
 
@@ -39,6 +43,7 @@ def load(
         out: Where the record goes, as JSON, of which `edgeclf.report` makes a page.
         key_file: Holds the key that is sent as ``Authorization: Bearer``.
         pid: The server's process on this machine, for one that has no ``/metrics``.
+        watch: Called with what came of each second, as plain JSON types.
 
     Returns:
         A record of the schema ``edgeclf.load/1``.
@@ -65,7 +70,7 @@ def load(
         raise MissingDependencyError(exc.name or "httptools", "serve", "'edgeclf load'") from exc
     from edgeclf.service.load.target import make_target
 
-    record = run_load(make_target(url, images, key_file), config, pid)
+    record = run_load(make_target(url, images, key_file), config, pid, watch)
     if out is not None:
         files.write_json(os.fspath(out), record)
     return record
@@ -101,6 +106,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="holds the key that the service asks for")  # fmt: skip
     parser.add_argument("--pid", type=int,
                         help="the server's process, for one that has no /metrics")  # fmt: skip
+    parser.add_argument("--stream", action="store_true",
+                        help="print a line of JSON for each second, and no table at the end"
+                        )  # fmt: skip
     parser.add_argument("--out", metavar="FILE",
                         help="JSON, of which 'edgeclf report' makes a page")  # fmt: skip
 
@@ -120,14 +128,22 @@ def run(args: argparse.Namespace) -> int:
         connections=args.connections,
         seed=args.seed,
     )
-    record = load(args.url, args.images, config, out=args.out, key_file=args.key_file, pid=args.pid)
-    print(to_text(record))
-    if args.out is not None:
-        print(args.out)
+    record = load(
+        args.url, args.images, config, out=args.out, key_file=args.key_file, pid=args.pid,
+        watch=_print_line if args.stream else None,
+    )  # fmt: skip
+    if not args.stream:
+        print(to_text(record))
+        if args.out is not None:
+            print(args.out)
     if record["interrupted"]:
         log("edgeclf: interrupted; what was measured is above")
         return _INTERRUPTED_CODE
     return 0
+
+
+def _print_line(bucket: Mapping[str, Any]) -> None:
+    print(json.dumps(bucket), flush=True)
 
 
 def _ramp(word: str) -> tuple[float | None, float | None]:

@@ -22,6 +22,7 @@ from edgeclf.service.problem import Problem
 from edgeclf.service.registry_routes import RegistryRoutes
 from edgeclf.service.repository_routes import RepositoryRoutes
 from edgeclf.service.service import Service
+from edgeclf.service.stress_routes import stress_routes
 
 _MODEL = "/v1/models/{model}"
 
@@ -62,8 +63,9 @@ def build_app(service: Service) -> Application:
         _route("/docs/docs.css", docs.style),
         _route("/docs/docs.js", docs.script),
         _route("/admin/registry/refresh", RegistryRoutes(service).refresh, "POST"),
-        *(_route(path, endpoint, *methods) for path, endpoint, methods in admin_routes(service)),
-    ]
+        *(_route(path, endpoint, *methods)
+          for path, endpoint, methods in (*admin_routes(service), *stress_routes(service))),
+    ]  # fmt: skip
     docs.routes = [_entry(route) for route in routes]
     # A Router alone: what Starlette's application adds, errors in one form, Front does for less.
     return Front(_Routes(routes), service)

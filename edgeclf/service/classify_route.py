@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+from edgeclf.service.access import is_rehearsal
 from edgeclf.service.answers import answer_entry, version_entry
 from edgeclf.service.asgi import Receive, Scope, Send, header, read_body, respond_json
 from edgeclf.service.explaining import check_explainable, explanation_entry
@@ -32,10 +34,12 @@ class ClassifyRoute:
         place = scope.get("path_params") or {}
         name, number = place.get("model"), place.get("version")
         wanted = read_wanted(scope["query_string"])
+        if is_rehearsal(scope):
+            wanted = replace(wanted, rehearsal=True)
         version = service.catalog.find(name, number)
         if wanted.explain:
             check_explainable(version)
-        service.check_room()  # before a body is read that would only be thrown away
+        service.check_room(wanted.timeout_s)  # before a body is read that would only be thrown away
         body = await read_body(scope, receive, config.max_body_bytes)
         kind = header(scope, b"content-type") or b""
         pictures = read_pictures(kind, body, config.max_pictures)

@@ -62,6 +62,11 @@ class ServiceConfig:
             units of 1,000,000 bytes; None for no limit.
         max_model_bytes: Of an artifact that is sent to be served.
         ui: Whether a browser is shown the page at ``/``, and given the models' files.
+        max_stress_rate: Requests a second that a stress test of the page may ask for.
+        max_stress_clients: Clients likewise.
+        max_stress_seconds: Of all its steps together.
+        max_stress_pictures: That it may send in turn.
+        max_stress_runs: Stress tests that are kept until the service ends.
         monitor: Whether answers and pictures are watched for drift.
         monitor_state: A file in which what that knows outlives a restart.
         log: A file that gets a line of JSON for each request, or ``-`` for standard output.
@@ -108,6 +113,11 @@ class ServiceConfig:
     memory_mb: float | None = None
     max_model_bytes: int = 192 * 2**20
     ui: bool = False
+    max_stress_rate: float = 2000.0
+    max_stress_clients: int = 64
+    max_stress_seconds: float = 300.0
+    max_stress_pictures: int = 8
+    max_stress_runs: int = 20
     monitor: bool = True
     monitor_state: str | None = None
     log: str | None = None

@@ -40,6 +40,8 @@ class Wanted:
         explain: Whether a map of where the answer came from is wanted.
         tensor: Whether the SHA-256 of what the model was given is wanted.
         timeout_s: The client's own deadline; None for the service's.
+        rehearsal: Whether the picture tells nothing of the world: it is not watched for drift, not
+            kept as a sample, and no new version is judged by it. No query says so.
     """
 
     top: int = 3
@@ -51,6 +53,7 @@ class Wanted:
     explain: bool = False
     tensor: bool = False
     timeout_s: float | None = None
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)

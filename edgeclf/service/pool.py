@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("edgeclf.service")
 _SMOOTHING = 0.1  # share of the newest picture in the mean time that one takes
+_SURE = 0.8  # of a deadline: what is expected to take longer may well take more
 
 Extra = Callable[["Classifier", "ImageSource", Prediction], Any]
 Statistics: TypeAlias = "dict[str, float] | None"
@@ -168,6 +169,26 @@ class Pool:
                 f"{self.pending} pictures are in the service and {self.capacity} fit; {count} more "
                 "do not. Ask again in a while, or slower.",
                 retry_after_s=self.wait_s(),
+            )
+
+    def check_time(self, limit_s: float) -> None:
+        """Refuses a picture at once that would most likely not be answered in time.
+
+        Args:
+            limit_s: In which it must be answered.
+
+        Raises:
+            Problem: 503, with when to ask again.
+        """
+        expected_s = self.wait_s() + self.mean_s
+        if self.pending >= self.workers and expected_s > _SURE * limit_s:
+            raise Problem(
+                503,
+                "busy",
+                f"{self.pending} pictures are in the service, so an answer would take about "
+                f"{expected_s * 1e3:.0f} ms, and its deadline is {limit_s * 1e3:.0f} ms. Ask again "
+                "in a while, slower, or with a later deadline (timeout_ms).",
+                retry_after_s=expected_s - _SURE * limit_s,
             )
 
     def wait_s(self) -> float:

@@ -136,7 +136,7 @@ class _BehindProxy:
 
 
 def _changes(path: str) -> bool:
-    return path.startswith("/admin/") or (
+    return path.startswith(("/admin/", "/v1/stress")) or (
         path.startswith("/v2/repository/") and path.endswith(_CHANGES)
     )
 

@@ -22,6 +22,7 @@ from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
 from edgeclf.service.pool import Answered, Extra, Pool, expire
 from edgeclf.service.registry_source import RegistrySource
+from edgeclf.service.stress.runs import StressRuns
 from edgeclf.service.telemetry import Telemetry
 from edgeclf.service.versions import Versions
 
@@ -63,6 +64,9 @@ class Service:
             config.registry_cache or default_cache(),
         )  # fmt: skip
         self.draining = False
+        self.stress = None if not config.ui else StressRuns(
+            config, self.access, lambda: self.pool.pending, lambda: self.draining
+        )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -74,6 +78,8 @@ class Service:
 
     async def close(self) -> None:
         """Ends the workers once they have answered what they took, and frees the models."""
+        if self.stress is not None:
+            await self.stress.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -107,13 +113,21 @@ class Service:
         """
         return await self.versions.introduce(await self.versions.read(path, model, number))
 
-    def check_room(self) -> None:
-        """Refuses a request for which there is no room, before anything is read of it.
+    def check_room(self, timeout_s: float | None = None) -> None:
+        """Refuses a request for which there is no room, or no time, before anything is read of it.
+
+        Args:
+            timeout_s: The client's own deadline; None for the service's.
 
         Raises:
             Problem: 503, with when to ask again.
         """
         self.pool.check_room(1)
+        self.pool.check_time(self._limit_s(timeout_s))
+
+    def _limit_s(self, timeout_s: float | None) -> float:
+        limit_s = self.config.deadline_s
+        return limit_s if timeout_s is None else min(limit_s, timeout_s)
 
     async def answer(
         self,
@@ -143,7 +157,7 @@ class Service:
         """
         version = self.catalog.find(name, number)
         trial = self.versions.trials.of(version.model)
-        if trial is None or trial.present is not version:
+        if trial is None or trial.present is not version or wanted.rehearsal:
             return version, await self._answer(version, images, wanted, receive, extra)
         if number is None and trial.stage == "canary" and trial.takes():
             answers = await self._answer(trial.candidate, images, wanted, receive, extra)
@@ -171,9 +185,7 @@ class Service:
         extra: Extra | None,
     ) -> list[Answered]:
         version.used_at = now = monotonic()
-        limit_s = self.config.deadline_s
-        if wanted.timeout_s is not None:
-            limit_s = min(limit_s, wanted.timeout_s)
+        limit_s = self._limit_s(wanted.timeout_s)
         futures = self.pool.submit(
             version, images, deadline=now + limit_s, unknown=wanted.unknown, extra=extra,
             digest=wanted.tensor,
@@ -188,12 +200,14 @@ class Service:
         finally:
             wait.end()
         for index, (image, answered) in enumerate(zip(images, answers, strict=True)):
-            self._note(version, image, answered)
+            self._note(version, image, answered, wanted.rehearsal)
             if self.telemetry is not None:
                 self.telemetry.picture(version, now, index, answered)
         return answers
 
-    def _note(self, version: Version, image: ImageSource, answered: Answered) -> None:
+    def _note(
+        self, version: Version, image: ImageSource, answered: Answered, rehearsal: bool
+    ) -> None:
         result = answered.result
         if self.log is not None:
             self.log.answer(version.model, version.number, version.sha256, result,
@@ -205,6 +219,8 @@ class Service:
             (answered.queue_ms, timing.decode_ms, timing.preprocess_ms, timing.inference_ms)
         )
         self.metrics.answered(version.model, version.number)
+        if rehearsal:
+            return
         if self.monitoring is not None:
             self.monitoring.add(_watched(version), image, result, answered.statistics)
         if self.samples is not None:

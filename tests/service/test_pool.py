@@ -123,6 +123,29 @@ def test_a_bad_picture_in_a_call_harms_no_other() -> None:
     assert engine.calls == [1, 2]
 
 
+def test_what_would_be_too_late_is_refused_at_once() -> None:
+    engine = Engine()
+    version = version_of(engine)
+
+    async def scenario(pool: Pool) -> None:
+        pool.mean_s = 0.1
+        pool.check_time(0.01)  # nobody waits: whoever comes is tried, whatever the last ones took
+        first = pool.submit(version, [shade(20)], deadline=soon())
+        await entered(engine)
+        rest = pool.submit(version, [shade(20)] * 2, deadline=soon())
+        pool.check_time(1.0)
+        with pytest.raises(Problem, match=r"about 400 ms, and its deadline is 450 ms") as caught:
+            pool.check_time(0.45)
+        assert (caught.value.status, caught.value.code) == (503, "busy")
+        assert caught.value.retry_after_s == pytest.approx(0.04)
+        engine.go.set()
+        await asyncio.gather(*first, *rest)
+        pool.mean_s = 0.1
+        pool.check_time(0.01)
+
+    run(scenario)
+
+
 def test_what_nobody_waits_for_is_dropped_undecoded() -> None:
     engine = Engine()
     version = version_of(engine)

@@ -117,6 +117,20 @@ def test_one_that_names_other_classes_is_rejected_with_the_figures(tmp_path: Pat
         assert 'edgeclf_swaps_total{outcome="rejected"} 1.0' in http.get("/metrics").text
 
 
+def test_a_load_test_of_the_service_itself_judges_nobody(tmp_path: Path) -> None:
+    first, second = (write(tmp_path, artifact(version=n)) for n in "12")
+    with client(first, **SHADOW) as http:
+        model = http.service.catalog.model(None)
+        run_in(http, http.service.load(second))
+        with http.service.access.lent() as key:
+            headers = {"Authorization": f"Bearer {key}"}
+            for _ in range(30):
+                answer = http.post("/classify", content=shade(20), headers=headers)
+                assert answer.json()["version"] == "1"
+        assert model.trial is not None and model.trial.seen == 0
+        until(lambda: model.current.number == "2", http)
+
+
 def test_the_shadow_waits_while_workers_are_busy(tmp_path: Path) -> None:
     first, second = (write(tmp_path, artifact(version=n)) for n in "12")
     with client(first, **SHADOW) as http:

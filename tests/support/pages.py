@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from edgeclf.service.page_files import PageFiles
 from support import browsers
 from support.browser import CHROMIUM
+from support.browsers import Chromium
 
+WAIT_S = 30
 REPLAYED = (
     "fp32.tflite", "fp16.tflite", "dynamic.tflite", "int8.tflite", "fp32.onnx", "int8.onnx",
 )  # fmt: skip
@@ -60,3 +63,21 @@ def opened(name: str, folder: Path) -> Any:
     if name == "firefox" and browsers.FIREFOX is None:
         pytest.skip("needs a Firefox: apt install firefox-esr")
     return getattr(browsers, name)(folder)
+
+
+def until(browser: Chromium, condition: str, wait_s: float = WAIT_S) -> Any:
+    """The value of a condition once it holds."""
+    end = time.monotonic() + wait_s
+    while not (found := browser.evaluate(condition)):
+        if time.monotonic() > end:
+            text = browser.evaluate("document.body.innerText")
+            raise AssertionError(f"{condition} does not come true: {text}\n{browser.console}")
+        time.sleep(0.05)
+    return found
+
+
+def texts(browser: Chromium, selector: str) -> list[str]:
+    """What is to be read in each of some elements."""
+    return browser.evaluate(  # type: ignore[no-any-return]
+        f"[...document.querySelectorAll('{selector}')].map((each) => each.innerText)"
+    )

@@ -38,8 +38,8 @@ def run_node(*words: object, env: dict[str, str] | None = None) -> str:
 def test_the_modules_answer_as_python_does(tmp_path: Path) -> None:
     page_references.write(tmp_path)
     write_pictures(tmp_path)
-    file = REPOSITORY / "tests" / "web" / "modules.test.mjs"
-    said = run_node("--test", file, env={"EDGECLF_REFERENCES": str(tmp_path)})
+    files = sorted((REPOSITORY / "tests" / "web").glob("*.test.mjs"))
+    said = run_node("--test", *files, env={"EDGECLF_REFERENCES": str(tmp_path)})
     assert "fail 0" in said and "skipped 0" in said
 
 

@@ -72,6 +72,10 @@ class Run:
     interrupted: bool = False
 
 
+# Called now and then: seconds since the start, what has ended so far, and how many have come.
+Tick = Callable[[float, list[Outcome], int], None]
+
+
 class _Request:
     __slots__ = ("content", "noticed", "scheduled", "sent")
 
@@ -104,14 +108,12 @@ class Generator:
         self._waiting: deque[_Request] = deque()
         self._run = Run([])
 
-    def run(
-        self, arrivals: Arrivals, tick: Callable[[float, list[Outcome]], None] | None = None
-    ) -> Run:
+    def run(self, arrivals: Arrivals, tick: Tick | None = None) -> Run:
         """Sends what is due, until no more comes and all is answered or given up.
 
         Args:
             arrivals: What is due.
-            tick: Called now and then with the seconds since the start and what has ended so far.
+            tick: Called now and then.
         """
         run = self._run = Run([])
         self._selector = selectors.DefaultSelector()
@@ -134,9 +136,7 @@ class Generator:
             self._selector.close()
         return run
 
-    def _loop(
-        self, arrivals: Arrivals, tick: Callable[[float, list[Outcome]], None] | None
-    ) -> None:
+    def _loop(self, arrivals: Arrivals, tick: Tick | None) -> None:
         ticked = 0.0
         requests = self._target.requests
         while True:
@@ -151,7 +151,7 @@ class Generator:
                 return
             if tick is not None and now - ticked >= _TICK_S:
                 ticked = now
-                tick(now, self._run.outcomes)
+                tick(now, self._run.outcomes, self._sent)
             if self._failed >= _FAILED_IN_A_ROW:
                 sleep(_BREATHER_S)
             following = arrivals.following(now)

@@ -11,8 +11,9 @@ from edgeclf.errors import ServiceError
 from edgeclf.measurement.workloads.load_record import SCHEMA
 from edgeclf.measurement.workloads.open_loop import arrival_times
 from edgeclf.service.load.arrivals import Arrivals, ClosedLoop, OpenLoop
+from edgeclf.service.load.buckets import Buckets, Watch
 from edgeclf.service.load.config import MOST_RATE, LoadConfig
-from edgeclf.service.load.generator import Generator, Outcome, Run
+from edgeclf.service.load.generator import Generator, Outcome, Run, Tick
 from edgeclf.service.load.ramp import Ramp, find_knee
 from edgeclf.service.load.server_side import (
     ServerSide,
@@ -32,13 +33,16 @@ _FIRST_SHARE, _LAST_SHARE = 0.25, 4.0  # of what they were answered: where a ram
 _LIBRARIES = ("httptools", "uvicorn", "starlette", "uvloop")
 
 
-def run_load(target: Target, config: LoadConfig, pid: int | None = None) -> dict[str, Any]:
+def run_load(
+    target: Target, config: LoadConfig, pid: int | None = None, watch: Watch | None = None
+) -> dict[str, Any]:
     """Loads a server as asked; ends by itself, and at Ctrl-C with what was measured until then.
 
     Args:
         target: The server, and what is sent.
         config: What is asked of it.
         pid: Of the server's process on this machine, for servers that have no ``/metrics``.
+        watch: Is told what came of each second.
 
     Returns:
         A record of the schema ``edgeclf.load/1``; see docs/serving.md.
@@ -46,7 +50,7 @@ def run_load(target: Target, config: LoadConfig, pid: int | None = None) -> dict
     Raises:
         ServiceError: Nothing answers there, or not to pictures.
     """
-    tester = _Tester(target, config, ServerSide(target, pid))
+    tester = _Tester(target, config, ServerSide(target, pid), watch)
     answered_by = tester.look()
     tester.go()
     return {
@@ -75,10 +79,13 @@ def run_load(target: Target, config: LoadConfig, pid: int | None = None) -> dict
 class _Tester:
     """Does one step after the other and keeps what came of them."""
 
-    def __init__(self, target: Target, config: LoadConfig, server: ServerSide) -> None:
+    def __init__(
+        self, target: Target, config: LoadConfig, server: ServerSide, watch: Watch | None
+    ) -> None:
         self.steps: list[dict[str, Any]] = []
         self.interrupted = False
         self._target, self._config, self._server = target, config, server
+        self._watch = watch
 
     def look(self) -> list[dict[str, str]]:
         """Asks a few times, so that what cannot work is said at once; who answered, if it is told.
@@ -153,9 +160,14 @@ class _Tester:
         seconds = self._config.seconds
         progress = Progress(title, math.ceil(seconds))
         shown = 0
+        buckets = None if self._watch is None else Buckets(
+            {"step": len(self.steps), **asked}, self._watch
+        )  # fmt: skip
 
-        def tick(now: float, outcomes: list[Outcome]) -> None:
+        def tick(now: float, outcomes: list[Outcome], begun: int) -> None:
             nonlocal shown
+            if buckets is not None:
+                buckets.tick(now, outcomes, begun)
             passed = min(int(now), math.ceil(seconds) - 1)
             answered = sum(each.status == 200 for each in outcomes[-1000:])
             share = answered / max(1, min(len(outcomes), 1000))
@@ -170,6 +182,8 @@ class _Tester:
         self.interrupted = run.interrupted
         if not run.outcomes:
             return
+        if buckets is not None:
+            buckets.end(run.seconds, run.outcomes)
         answers = sum(each.status > 0 for each in run.outcomes)
         self.steps.append({
             **asked,
@@ -179,7 +193,7 @@ class _Tester:
             else (busy_after - busy_before) / run.seconds,
         })  # fmt: skip
 
-    def _generate(self, arrivals: Arrivals, tick: Any = None) -> Run:
+    def _generate(self, arrivals: Arrivals, tick: Tick | None = None) -> Run:
         config = self._config
         return Generator(self._target, config.connections, config.timeout_s).run(arrivals, tick)
 

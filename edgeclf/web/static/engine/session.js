@@ -8,6 +8,7 @@ import { hexSha256 } from "../core/hash.js";
 import { Problem } from "../core/problem.js";
 import { fit } from "../core/resample.js";
 import { ENGINES } from "./adapters.js";
+import { checkAllowed } from "./allowed.js";
 
 /** @typedef {import("./adapters.js").Adapter} Adapter */
 /** @typedef {import("../core/artifact.js").Artifact} Artifact */
@@ -65,6 +66,7 @@ export class Session {
     if (!entry) throw new Problem("no_engine_for", { format: artifact.format });
     const place = homes[entry.engine];
     if (!place) throw new Problem("no_engines");
+    await checkAllowed();
     /** @type {Adapter} */
     const adapter = await import(entry.module);
     const session = new Session(artifact, adapter, await adapter.load(bytes, place.home));

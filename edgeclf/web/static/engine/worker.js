@@ -2,6 +2,12 @@
 // A message {id, op, ...} is answered {id, result} or {id, problem: {code, details}}.
 
 (() => {
+  // Held while this worker lives, so that the page learns of its end.
+  navigator.locks.request(self.name, () => {
+    postMessage({ lives: true });
+    return new Promise(() => {});
+  });
+
   /** @type {any} */
   let session = null;
   const modules = Promise.all([import("./session.js"), import("../core/problem.js")]);

@@ -52,7 +52,7 @@ export class Api {
     const headers = { ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}), ...options.headers };
     let response;
     try {
-      response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), ...options, headers });
     } catch (error) {
       throw new Problem(error instanceof DOMException && error.name === "TimeoutError" ? "timeout" : "offline");
     }

@@ -9,6 +9,7 @@ import { byId, bytes } from "./dom.js";
 import { Engine } from "./engine.js";
 import { modelBytes } from "./model_cache.js";
 import { drawCapabilities, drawCoverages, drawModels, drawProof, verdictOf } from "./panels.js";
+import { startStress } from "./stress.js";
 import { textOf } from "./texts.js";
 import { startViews } from "./views.js";
 
@@ -288,6 +289,7 @@ function listen() {
 }
 
 listen();
+startStress({ api, model: () => state.model, refresh });
 startViews();
 drawCapabilities(null);
 refresh();

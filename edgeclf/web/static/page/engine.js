@@ -19,13 +19,18 @@ export class Engine {
    */
   load(bytes, homes) {
     this.end("engine_failed");
+    const name = `edgeclf-${crypto.randomUUID()}`;
+    let worker;
     try {
-      this.#worker = new Worker(new URL("../engine/worker.js", import.meta.url));
+      worker = this.#worker = new Worker(new URL("../engine/worker.js", import.meta.url), { name });
     } catch {
       throw new Problem("engine_blocked");
     }
-    this.#worker.addEventListener("message", ({ data }) => this.#settle(data));
-    this.#worker.addEventListener("error", (event) => {
+    worker.addEventListener("message", ({ data }) => {
+      if (data.lives) this.#attend(worker, name);
+      else this.#settle(data);
+    });
+    worker.addEventListener("error", (event) => {
       event.preventDefault();
       this.end(event.message ? "worker_ended" : "engine_blocked");
     });
@@ -47,6 +52,17 @@ export class Engine {
     this.#worker = null;
     for (const { reject } of this.#waiting.values()) reject(new Problem(code, { reason: "it was ended" }));
     this.#waiting.clear();
+  }
+
+  /**
+   * A browser that ends a worker tells nobody. But it frees the lock that the worker holds while it lives.
+   * @param {Worker} worker
+   * @param {string} name Of the lock.
+   */
+  #attend(worker, name) {
+    navigator.locks.request(name, () => {
+      if (this.#worker === worker) this.end("worker_ended");
+    });
   }
 
   /**

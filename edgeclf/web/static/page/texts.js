@@ -24,12 +24,12 @@ const PROBLEMS = {
   damaged_artifact: () => "The model's file has changed since it was written: its seal does not fit. It was not handed to any engine. Fetch it again; if that is no help, the server's copy is damaged.",
   no_metadata: () => "The model's file is sealed, and its metadata cannot be read. Convert it again.",
   later_format: (d) => `The model's file was written by ${d.writer}, in a later format. Update this service.`,
-  another_file: () => "The service sent another file than the one it lists; perhaps it was replaced just now. Choose the model again.",
+  another_file: () => "What came is not the file that the service lists: it was damaged on the way, or replaced just now. It was not handed to any engine, and not kept. Try again; if that is no help, choose the model again.",
   no_engine_for: (d) => `No engine runs .${d.format} files in a browser. Let the server answer, or serve a .tflite or .onnx file of this model.`,
   no_engines: () => "This service was installed without the browser's engines. Install edgeclf[web]; in a checkout run: python tools/fetch_web.py",
   engine_refuses: (d) => `${d.engine} does not take this file: ${d.reason} Let the server answer.`,
   engine_failed: (d) => `The engine failed: ${d.reason}. It was started anew; try again.`,
-  engine_blocked: () => "The engine's worker could not start, perhaps by a policy of this browser against WebAssembly. Let the server answer.",
+  engine_blocked: () => "The engine could not start: a policy of this browser, or of what lies between it and the service, forbids workers or WebAssembly. Let the server answer.",
   worker_ended: () => "The browser ended the engine, most likely for want of memory. It was started anew; try again, or let the server answer.",
   insecure: () => "This page came over plain HTTP from another machine, where browsers give no hashes and no cache. Open it at this machine, or by https; until then the server answers.",
   no_wasm: () => "This browser runs no WebAssembly. Let the server answer.",
@@ -40,6 +40,13 @@ const PROBLEMS = {
   no_model: () => "This model is not served any more. Choose another one; the list was read again.",
   not_ready: () => "This model does not answer at the moment. Try again in a while.",
   no_key: () => "This service asks for a key. Enter it above.",
+  // The stress test
+  not_admin: () => "A stress test takes the service's time from everybody, so it needs a key with the role admin: enter it here. Where the service has no keys, open the page on the service's own machine, not through a proxy.",
+  stress_running: () => "Another stress test is running; there is one at a time. It is shown here: wait for its end, or end it.",
+  stress_lost: () => "The service cannot be reached any more, so what came of the test is not known. If it was stopped, it has ended the test with it.",
+  stress_no_model: () => "There is no model to be tested yet. Choose one first.",
+  stress_too_many: (d) => `${d.given} pictures were chosen, and this service sends at most ${d.most} in turn. Choose fewer.`,
+  stress_nothing: () => "Nothing is asked: give a rate, or clients.",
 };
 
 const SERVER_CODES = { deadline_exceeded: "busy", too_many_connections: "busy", loading: "not_ready", no_version: "no_model" };
