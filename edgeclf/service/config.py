@@ -62,6 +62,7 @@ class ServiceConfig:
             units of 1,000,000 bytes; None for no limit.
         max_model_bytes: Of an artifact that is sent to be served.
         ui: Whether a browser is shown the page at ``/``, and given the models' files.
+        gallery: A folder of sample pictures, of which the page offers the first 24; None for none.
         monitor: Whether answers and pictures are watched for drift.
         monitor_state: A file in which what that knows outlives a restart.
         log: A file that gets a line of JSON for each request, or ``-`` for standard output.
@@ -108,6 +109,7 @@ class ServiceConfig:
     memory_mb: float | None = None
     max_model_bytes: int = 192 * 2**20
     ui: bool = False
+    gallery: str | None = None
     monitor: bool = True
     monitor_state: str | None = None
     log: str | None = None
