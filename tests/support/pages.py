@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 from edgeclf.service.page_files import PageFiles
 from support import browsers
 from support.browser import CHROMIUM
+from support.browsers import Chromium
+from support.services import Listening, Running
+
+WAIT_S = 30
 
 REPLAYED = (
     "fp32.tflite", "fp16.tflite", "dynamic.tflite", "int8.tflite", "fp32.onnx", "int8.onnx",
@@ -60,3 +65,32 @@ def opened(name: str, folder: Path) -> Any:
     if name == "firefox" and browsers.FIREFOX is None:
         pytest.skip("needs a Firefox: apt install firefox-esr")
     return getattr(browsers, name)(folder)
+
+
+def visit(browser: Chromium, running: Running | Listening, models: int = len(REPLAYED)) -> None:
+    """Opens the page and waits until it lists the models."""
+    browser.goto(f"{running.url}/")
+    until(browser, f"document.querySelectorAll('#models .choice').length === {models}")
+
+
+def until(browser: Chromium, condition: str) -> Any:
+    """The value of a condition once it holds."""
+    end = time.monotonic() + WAIT_S
+    while not (found := browser.evaluate(condition)):
+        if time.monotonic() > end:
+            text = browser.evaluate("document.body.innerText")
+            raise AssertionError(f"{condition} does not come true: {text}\n{browser.console}")
+        time.sleep(0.05)
+    return found
+
+
+def where(browser: Chromium, side: str) -> None:
+    """Chooses who answers: ``server``, ``browser`` or ``both``."""
+    browser.evaluate(f"document.querySelector('input[value={side}]').click()")
+
+
+def texts(browser: Chromium, selector: str) -> list[str]:
+    """What the elements of a selector say."""
+    return browser.evaluate(  # type: ignore[no-any-return]
+        f"[...document.querySelectorAll('{selector}')].map((each) => each.innerText)"
+    )

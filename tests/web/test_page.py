@@ -5,23 +5,28 @@ from __future__ import annotations
 import base64
 import re
 import struct
-import time
 import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgeclf.service.page_files import PageFiles
 from support import pages, pictures
 from support.browsers import Chromium
-from support.pages import REPLAYED, needs_chromium, needs_engines
+from support.pages import (
+    REPLAYED,
+    needs_chromium,
+    needs_engines,
+    texts,
+    until,
+    visit,
+    where,
+)
 from support.pictures import save, scene
 from support.services import Running, serving
 
-WAIT_S = 30
 # A PNG of 400 megapixels, as far as its head says.
 HUGE = (
     b"\x89PNG\r\n\x1a\n"
@@ -45,32 +50,6 @@ def chromium(window: Chromium, service: Running) -> Chromium:
     window.resize(1280, 900)
     window.console.clear()
     return window
-
-
-def visit(browser: Chromium, running: Running, models: int = len(REPLAYED)) -> None:
-    browser.goto(f"{running.url}/")
-    until(browser, f"document.querySelectorAll('#models .choice').length === {models}")
-
-
-def until(browser: Chromium, condition: str) -> Any:
-    """The value of a condition once it holds."""
-    end = time.monotonic() + WAIT_S
-    while not (found := browser.evaluate(condition)):
-        if time.monotonic() > end:
-            text = browser.evaluate("document.body.innerText")
-            raise AssertionError(f"{condition} does not come true: {text}\n{browser.console}")
-        time.sleep(0.05)
-    return found
-
-
-def where(browser: Chromium, side: str) -> None:
-    browser.evaluate(f"document.querySelector('input[value={side}]').click()")
-
-
-def texts(browser: Chromium, selector: str) -> list[str]:
-    return browser.evaluate(  # type: ignore[no-any-return]
-        f"[...document.querySelectorAll('{selector}')].map((each) => each.innerText)"
-    )
 
 
 def photo(folder: Path, name: str = "photo.jpg", content: bytes | None = None) -> Path:
