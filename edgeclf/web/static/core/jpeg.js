@@ -78,11 +78,6 @@ function to2(x, out, at, stride) {
 }
 
 /** @type {Transform} */
-function to1(x, out, at) {
-  out[at] = descale(x[0], 3) + 128;
-}
-
-/** @type {Transform} */
 function to8(x, out, at, stride) {
   for (let column = 0; column < 8; column++) eight(x, column, 8, BITS - PASS_BITS, workspace, column, 8, 0);
   for (let row = 0; row < 8; row++) eight(workspace, row * 8, 1, BITS + PASS_BITS + 3, out, at + row * stride, 1, 128);
@@ -116,7 +111,10 @@ function eight(x, at, step, shift, out, to, outStep, center) {
 }
 
 /** By the size of what a block becomes. @type {Record<number, Transform>} */
-const TRANSFORMS = { 1: to1, 2: to2, 4: to4, 8: to8 };
+const TRANSFORMS = { 2: to2, 4: to4, 8: to8 };
+const PLACES = Uint8Array.from({ length: 64 }, (_, i) => i);
+/** Those that `to2` looks at. */
+const FEW = PLACES.filter((i) => [i & 7, i >> 3].every((at) => at === 0 || at % 2 === 1));
 
 /**
  * Decodes a JPEG at a reduced scale.
@@ -160,10 +158,15 @@ function transform({ blocks, quantization, across, down, stride: blocksInRow }, 
   const factors = new Int32Array(64);
   ZIGZAG.forEach((place, i) => (factors[place] = quantization[i]));
   const run = TRANSFORMS[size];
+  const used = size === 2 ? FEW : PLACES;
   for (let y = 0; y < down; y++) {
     for (let x = 0; x < across; x++) {
       const from = (y * blocksInRow + x) * 64;
-      for (let i = 0; i < 64; i++) scaled[i] = Math.imul(blocks[from + i], factors[i]);
+      if (size === 1) { // its mean is all that counts
+        samples[y * stride + x] = descale(Math.imul(blocks[from], factors[0]), 3) + 128;
+        continue;
+      }
+      for (let i = 0; i < used.length; i++) scaled[used[i]] = Math.imul(blocks[from + used[i]], factors[used[i]]);
       run(scaled, samples, y * size * stride + x * size, stride);
     }
   }
