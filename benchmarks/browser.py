@@ -27,7 +27,7 @@ from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
-from shared import ROOT, Figure, finish, parse, photos
+from shared import ROOT, Figure, finish, interleaved_ms, medians, parse, photos
 
 from edgeclf import Classifier, load_artifact, load_image
 from edgeclf.service.page_files import PageFiles
@@ -136,7 +136,9 @@ def decoding(browser: Browser, path: Path, rounds: int) -> list[Figure]:
     drawn = np.reshape(found["canvas"], (spec.height, spec.width, 4))[..., :3]
     off = float(np.abs(drawn - expected.astype(int)).mean())
     worker, canvas = (statistics.median(found["times"][name]) for name in ("worker", "canvas"))
-    note = f"worker {worker:.0f} ms ({found['way']} decode), canvas {canvas:.0f} ms"
+    here = medians(interleaved_ms({"here": lambda: load_image(content, spec)}, rounds))["here"]
+    note = (f"worker {worker:.0f} ms ({found['way']} decode), canvas {canvas:.0f} ms, "
+            f"Python afterwards {here:.0f} ms")  # fmt: skip
     return [
         Figure(f"12 megapixels to the tensor, worker / canvas, {browser.name}", worker / canvas,
                at_most=1.6, note=note),

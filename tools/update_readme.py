@@ -124,7 +124,7 @@ def main() -> int:
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
         fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
         fill(BENCHMARKS, "zoo", figure_table(source, ("zoo_quality",), 60))
-        fill(BENCHMARKS, "page", figure_table(source, PAGE_SCRIPTS, 70))
+        fill(BENCHMARKS, "page", figure_table(source, PAGE_SCRIPTS, 80))
         fill(BENCHMARKS, "bulk", figure_table(source, BULK_SCRIPTS, 80))
         fill(BENCHMARKS, "servers", benchmark_tables.servers(source))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))

@@ -139,11 +139,14 @@ def test_a_service_that_has_no_room_is_asked_once_more_and_then_told_to_be_busy(
     path = tmp_path / "photo.jpg"
     path.write_bytes(shade(128))
     config = {"ui": True, "workers": 1, "queue": 1, "max_pictures": 1}
+    model = write(tmp_path, artifact(description=f"See https://example.org/{'a' * 90}"))
     with (
-        listening(write(tmp_path, artifact()), **config) as service,
+        listening(model, **config) as service,
         ThreadPoolExecutor(2) as others,
     ):
         pages.visit(window, service, 1)
+        window.resize(360, 900)
+        assert window.evaluate("document.documentElement.scrollWidth") <= 360  # whatever it says
         free.clear()
         try:
             others.map(send, [service.url] * 2)
