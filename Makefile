@@ -91,7 +91,7 @@ bench: $(READY)  ## run the project's own benchmarks, the demo and the scenes, w
 	missed=; for script in call_overhead features_cost batch_throughput device_memory decoded_frames \
 		runtime_agreement trust_quality explanation_quality install_footprint peers \
 		scaling training_feed method_soundness harness_cost repeatability waiting precisions \
-		serving_overhead serving_throughput serving_overload serving_start browser stress bulk; do \
+		serving_overhead serving_throughput serving_overload serving_start browser page_soak stress bulk; do \
 		$(BIN)/python benchmarks/$$script.py --write || missed="$$missed $$script"; done; \
 		$(BIN)/python tools/update_readme.py benchmarks/results; \
 		test -z "$$missed" || { echo "limits missed, or failed:$$missed"; exit 1; }

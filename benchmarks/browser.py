@@ -1,14 +1,15 @@
 """What the page costs in a browser, beside the browser's own ways and the engine outside of it.
 
-A Chromium without a window, on this machine, and a service that shows the page. The photo has 12
+A Chromium and a Firefox without a window, on this machine, and a service that shows the page. All
+240 photos of the mugs' evaluation become tensors in both. The photo of the timing has 12
 megapixels, and stays in the page: to the tensor, by the page's worker (decoded at 1/8, resized as
 Pillow does) and by a canvas (decoded in full, drawn small by it, read back), in turns. The engine:
 LiteRT.js on one thread in its worker, and LiteRT with one thread here, in turns of ten calls; the
-least of each, as a machine is never quite idle. The first answer counts from the address to the
-bars, with engine and model in the browser's cache. The soak asks the worker again and again; memory
-is what the browser says of the page and its workers, after it has collected.
+least of each, as a machine is never quite idle. What of that is spent outside of the engine, on its
+tensors, is measured in the page. The first answer counts from the address to the bars, with engine
+and model in the browser's cache. How memory behaves is page_soak.py's affair.
 
-    python benchmarks/browser.py [--soak-s 600]
+    python benchmarks/browser.py [--network runs/zoo/efficientnet-lite0.int8.tflite]
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
-from shared import ROOT, Figure, finish, parse
+from shared import ROOT, Figure, finish, interleaved_ms, medians, parse, photos
 
 from edgeclf import Classifier, load_artifact, load_image
 from edgeclf.service.page_files import PageFiles
@@ -37,7 +40,9 @@ from support.services import serving
 SIZE = (4000, 3000)
 BURST = 10
 FILE = "mugs.int8.tflite"
-_START = (
+LIMIT_S = 900
+Browser: TypeAlias = browsers.Chromium | browsers.Firefox
+START = (
     pages.IMPORTS
     + """
 const [api, engine] = [new Api(), new Engine()];
@@ -46,6 +51,31 @@ const loaded = await engine.load(await api.file(model), await api.engines());
 const { width, height } = loaded.metadata.image;
 """
 )
+# The tensors that go to the engine and come back, made and freed around its own function `run`.
+_OUTSIDE = """(async () => {{
+const base = document.querySelector("script[type=module]").src.replace("page/app.js", "");
+const [adapter, {{ Api }}] = await Promise.all(
+  ["engine/litert.js", "page/api.js"].map((name) => import(base + name)));
+const api = new Api();
+const [model] = await api.models();
+const {{ litert }} = await api.engines();
+const loaded = await adapter.load(new Uint8Array(await api.file(model)), litert.home);
+const [run, spent] = [loaded.model.run.bind(loaded.model), {{ within: 0, least: Infinity }}];
+loaded.model.run = async (tensors) => {{
+  const start = performance.now();
+  const outputs = await run(tensors);
+  spent.within = performance.now() - start;
+  return outputs;
+}};
+const tensor = new Uint8Array({height} * {width} * 3).map((_, i) => (i * 7919) & 255);
+for (let i = 0; i < {count}; i++) {{
+  const start = performance.now();
+  await adapter.run(loaded, adapter.input(loaded, tensor, [1, {height}, {width}, 3]));
+  spent.least = Math.min(spent.least, performance.now() - start - spent.within);
+}}
+await adapter.dispose(loaded);
+return spent.least;
+}})()"""
 _CANVAS = """
 const canvas = async (blob) => {
   const bitmap = await createImageBitmap(blob);
@@ -77,11 +107,11 @@ def wire() -> Figure:
     return Figure("page without engines, over the wire", size / 1e3, "kB", at_most=100)
 
 
-def decoding(browser: browsers.Chromium, path: Path, rounds: int) -> list[Figure]:
+def decoding(browser: Browser, path: Path, rounds: int) -> list[Figure]:
     """A large photo to the tensor, in the worker and by a canvas."""
     content = photo()
     found = browser.evaluate(
-        _START
+        START
         + _CANVAS
         + f"""
       const bytes = fromBase64("{base64.b64encode(content).decode()}");
@@ -106,17 +136,33 @@ def decoding(browser: browsers.Chromium, path: Path, rounds: int) -> list[Figure
     drawn = np.reshape(found["canvas"], (spec.height, spec.width, 4))[..., :3]
     off = float(np.abs(drawn - expected.astype(int)).mean())
     worker, canvas = (statistics.median(found["times"][name]) for name in ("worker", "canvas"))
-    note = f"worker {worker:.0f} ms ({found['way']} decode), canvas {canvas:.0f} ms"
+    here = medians(interleaved_ms({"here": lambda: load_image(content, spec)}, rounds))["here"]
+    note = (f"worker {worker:.0f} ms ({found['way']} decode), canvas {canvas:.0f} ms, "
+            f"Python afterwards {here:.0f} ms")  # fmt: skip
     return [
-        Figure("12 megapixels to the tensor, worker / canvas", worker / canvas, at_most=1.6,
-               note=note),
-        Figure("tensors that are not Python's, worker", float(not same), at_most=0),
-        Figure("levels that the canvas is off, mean", off),
+        Figure(f"12 megapixels to the tensor, worker / canvas, {browser.name}", worker / canvas,
+               at_most=1.6, note=note),
+        Figure(f"its tensor is not Python's, worker, {browser.name}", float(not same), at_most=0),
+        Figure(f"levels that the canvas is off, mean, {browser.name}", off),
     ]  # fmt: skip
 
 
-def engines(browser: browsers.Chromium, path: Path, rounds: int) -> Figure:
+def parity(browser: Browser, path: Path) -> Figure:
+    """The mugs' evaluation photos, to the bit."""
+    spec = load_artifact(path).metadata.image
+    files = {str(each): each.read_bytes() for each in photos()}
+    found = pages.tensors(browser, files, spec)
+    other = sum(
+        base64.b64decode(found[name]) != load_image(content, spec).tobytes()
+        for name, content in files.items()
+    )
+    what = f"tensors of {len(files)} mugs that are not Python's, {browser.name}"
+    return Figure(what, other, at_most=0)
+
+
+def engines(browser: browsers.Chromium, path: Path, rounds: int) -> list[Figure]:
     """The engine alone: the worker's inference, and LiteRT's here."""
+    name = path.name
     spec = load_artifact(path).metadata.image
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (spec.height, spec.width, 3), np.uint8)
@@ -124,7 +170,7 @@ def engines(browser: browsers.Chromium, path: Path, rounds: int) -> Figure:
     Image.fromarray(image).save(buffer, "PNG")
     content = base64.b64encode(buffer.getvalue()).decode()
     browser.evaluate(
-        _START
+        START
         + f"""
       window.measured = {{ engine, bytes: fromBase64("{content}") }};
       return true;
@@ -143,10 +189,15 @@ def engines(browser: browsers.Chromium, path: Path, rounds: int) -> Figure:
               return times;
             }})()""")
     browser.evaluate("measured.engine.end('engine_failed')")
+    outside = browser.evaluate(_OUTSIDE.format(count=rounds * BURST, height=spec.height,
+                                               width=spec.width))  # fmt: skip
     note = (f"least {min(there):.2f} and {min(here):.2f} ms, median {statistics.median(there):.2f} "
             f"and {statistics.median(here):.2f} ms")  # fmt: skip
-    return Figure(f"{FILE}: LiteRT.js / LiteRT, one thread, least", min(there) / min(here),
-                  at_most=2, note=note)  # fmt: skip
+    return [
+        Figure(f"{name}: LiteRT.js / LiteRT, one thread, least", min(there) / min(here),
+               at_most=2, note=note),
+        Figure(f"{name}: of that outside of LiteRT.js's run, least", outside, "ms"),
+    ]  # fmt: skip
 
 
 def first_answer(browser: browsers.Chromium, url: str, rounds: int) -> Figure:
@@ -176,48 +227,34 @@ def _until(condition: str) -> str:
     }})"""
 
 
-def soak(browser: browsers.Chromium, seconds: int) -> Figure:
-    """Memory of page and worker before and after many answers."""
-    content = base64.b64encode((ROOT / "examples/mugs/eval/blue/003.jpg").read_bytes()).decode()
-    browser.evaluate(
-        _START
-        + f"""
-      window.measured = {{ engine, bytes: fromBase64("{content}"), count: 0 }};
-      for (let i = 0; i < 200; i++) await engine.classify(measured.bytes.slice().buffer);
-      return true;
-    }})()"""
-    )
-    memory = "performance.measureUserAgentSpecificMemory().then(({ bytes }) => bytes)"
-    before = browser.evaluate(memory)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        browser.evaluate("""(async () => {
-          for (let i = 0; i < 200; i++) {
-            await measured.engine.classify(measured.bytes.slice().buffer);
-            measured.count += 1;
-          }
-        })()""")
-    grown, count = browser.evaluate(memory) - before, browser.evaluate("measured.count")
-    note = f"{count:,} answers in {seconds} s; {before / 1e6:.1f} MB before"
-    return Figure("growth of page and worker", grown / 1e6, "MB", at_most=1, note=note)
-
-
 def main() -> int:
-    args = parse(__doc__, rounds=(15, "turns"), soak_s=(60, "seconds of the soak"))
+    args = parse(
+        __doc__,
+        rounds=(15, "turns"),
+        network=("", "another int8 .tflite whose engine is measured as well"),
+    )
     path: Path = args.artifacts / FILE
     figures = [wire()]
-    with (
-        serving("--ui", path) as service,
-        tempfile.TemporaryDirectory() as folder,
-        browsers.chromium(Path(folder), limit_s=args.soak_s + 600) as browser,
-    ):
-        version = browser.command("Browser.getVersion")["product"]
-        browser.goto(service.url)
-        figures += decoding(browser, path, args.rounds)
-        figures.append(engines(browser, path, args.rounds))
-        figures.append(first_answer(browser, service.url, args.rounds))
-        figures.append(soak(browser, args.soak_s))
-    method = f"{args.rounds} turns, {version}, headless, without a GPU"
+    versions = []
+    with serving("--ui", path) as service:
+        for open_browser in (browsers.chromium, browsers.firefox):
+            with tempfile.TemporaryDirectory() as folder, open_browser(Path(folder)) as browser:
+                browser.goto(service.url)
+                versions.append(re.findall(r"(?:Firefox|Chrome)/[\d.]+", browser.evaluate(
+                    "navigator.userAgent"))[0])  # fmt: skip
+                figures.append(parity(browser, path))
+                figures += decoding(browser, path, args.rounds)
+    for each in (path, *filter(None, [args.network and Path(args.network)])):
+        with (
+            serving("--ui", each) as service,
+            tempfile.TemporaryDirectory() as folder,
+            browsers.chromium(Path(folder), limit_s=LIMIT_S) as browser,
+        ):
+            browser.goto(service.url)
+            figures += engines(browser, each, args.rounds)
+            if each == path:
+                figures.append(first_answer(browser, service.url, args.rounds))
+    method = f"{args.rounds} turns, {' and '.join(versions)}, headless, without a GPU"
     return finish(__file__, figures, method, args.write)
 
 

@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ui", action="store_true",
                         help="show a page at / to browsers, which may run the models themselves: "
                         "it gives out their files")  # fmt: skip
+    parser.add_argument("--gallery", metavar="DIR",
+                        help="sample pictures that the page offers (default: none)")  # fmt: skip
     work = parser.add_argument_group("work")
     work.add_argument("--threads", type=int, default=_DEFAULTS.threads,
                       help=f"of one engine (default: {_DEFAULTS.threads})")  # fmt: skip
@@ -149,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     idle = [f"--{name.replace('_', '-')}" for name in _OF_PLAN if getattr(args, name) is not None]
     if idle:
         raise OptionError(f"{', '.join(idle)} have no effect without --plan. Add it.")
+    if args.gallery is not None and not args.ui:
+        raise OptionError("--gallery has no effect without --ui. Add it.")
     if args.ray is None and args.replicas is not None:
         raise OptionError("--replicas has no effect without --ray. Add it.")
     replicas = (1, 1) if args.replicas is None else _replicas(args.replicas)

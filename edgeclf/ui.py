@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a folder of artifacts, or of MODEL/VERSION/FILE")  # fmt: skip
     parser.add_argument("--port", type=int, default=_DEFAULTS.port,
                         help=f"0 for any free one (default: {_DEFAULTS.port})")  # fmt: skip
+    parser.add_argument("--gallery", metavar="DIR",
+                        help="sample pictures that the page offers (default: none)")  # fmt: skip
     add_runtime(parser)
     add_device(parser)
 

@@ -1,10 +1,10 @@
 """The pictures of the page that its documentation shows.
 
-python tools/page_picture.py FILE... docs/images/page.png
-python tools/page_picture.py --view stress FILE docs/images/stress.png
+python tools/page_picture.py FILE... [--networks FILE...]
 
-Serves the files, opens the page in a Chromium, and lets server and browser answer two photos; or
-puts the service under twice the load that it can answer.
+Serves the files, opens the page in a Chromium, and lets server and browser answer two photos: in
+docs/images `page.png`, and `page-phone.png` as a phone shows it in the dark. With networks of
+ImageNet's classes `page-samples.png` as well: sample pictures, in the dark.
 """
 
 from __future__ import annotations
@@ -13,70 +13,87 @@ import argparse
 import io
 import sys
 import tempfile
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples" / "web_app")]
 
-from support import browsers  # noqa: E402
+from web_app import collect  # noqa: E402
+
+from support import browsers, pages  # noqa: E402
 from support.services import serving  # noqa: E402
 
 PHOTOS = [ROOT / "examples" / "mugs" / "eval" / name for name in ("blue/003.jpg", "black/002.jpg")]
-WIDTH, HEIGHT, COLORS, WAIT_S = 1180, 900, 220, 60
+SAMPLES = ("coffee.png", "chelsea.png")
+IMAGES = ROOT / "docs" / "images"
+WIDE, PHONE = (1180, 900), (360, 780)
+COLORS = 128
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--view", choices=("answers", "stress"), default="answers")
     parser.add_argument("artifacts", nargs="+", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("--networks", nargs="+", type=Path, default=[])
     args = parser.parse_args()
-    files = [
-        f"{path.name.replace('.', '-', 1).rpartition('.')[0]}={path}" for path in args.artifacts
-    ]
-    with (
-        serving("--ui", *files) as service,
-        tempfile.TemporaryDirectory() as folder,
-        browsers.chromium(Path(folder)) as browser,
-    ):
-        browser.resize(WIDTH, HEIGHT)
-        browser.goto(service.url)
-        wait(browser, "document.querySelector('.choice')")
-        VIEWS[args.view](browser)
-        shot = Image.open(io.BytesIO(browser.picture())).convert("RGB")
-    shot.quantize(COLORS).save(args.picture, optimize=True)
-    print(f"{args.picture}: {shot.width} x {shot.height}")
+    with opened(args.artifacts) as browser:
+        browser.resize(*WIDE)
+        browser.choose_files("#files", PHOTOS)
+        pages.until(browser, "document.querySelectorAll('.verdict.good').length === 2")
+        keep(browser, IMAGES / "page.png")
+        browser.resize(*PHONE, dark=True)
+        browser.evaluate("document.querySelector('.card').scrollIntoView()")
+        keep(browser, IMAGES / "page-phone.png", whole=False)
+    if args.networks:
+        with tempfile.TemporaryDirectory() as gallery:
+            collect(Path(gallery))
+            with opened(args.networks, "--gallery", gallery) as browser:
+                browser.resize(*WIDE, dark=True)
+                take_samples(browser)
+                keep(browser, IMAGES / "page-samples.png")
     return 0
 
 
-def show_answers(browser: browsers.Chromium) -> None:
-    browser.evaluate("document.querySelector('input[value=both]').click()")
-    browser.choose_files("#files", PHOTOS)
-    wait(browser, "document.querySelectorAll('.verdict.good').length === 2")
+@contextmanager
+def opened(artifacts: Sequence[Path], *words: str) -> Iterator[browsers.Chromium]:
+    """The page, set to ask both sides."""
+    named = [f"{path.name.replace('.', '-', 1).rpartition('.')[0]}={path}" for path in artifacts]
+    with (
+        serving("--ui", *named, *words) as service,
+        tempfile.TemporaryDirectory() as folder,
+        browsers.chromium(Path(folder)) as browser,
+    ):
+        pages.visit(browser, service, len(artifacts))
+        pages.where(browser, "both")
+        yield browser
 
 
-def show_stress(browser: browsers.Chromium) -> None:
-    browser.evaluate("location.hash = '#stress'")
-    for seconds in (3, 8):
-        browser.evaluate(f"void (document.getElementById('stress-seconds').value = '{seconds}')")
-        browser.evaluate("document.getElementById('stress-start').click()")
-        wait(browser, "document.getElementById('stress-state').innerText.startsWith('Running')")
-        wait(browser, "document.getElementById('stress-state').innerText === 'Done.'")
-        browser.evaluate("document.getElementById('stress-twice').click()")
+def take_samples(browser: browsers.Chromium) -> None:
+    """Opens the sample pictures, and takes some."""
+    browser.evaluate("document.querySelector('#gallery summary').click()")
+    pages.until(
+        browser,
+        "(all => all.length > 0 && all.every((each) => each.querySelector('img')?.complete))"
+        "([...document.querySelectorAll('.sample')])",
+    )
+    for name in reversed(SAMPLES):
+        browser.evaluate(
+            "[...document.querySelectorAll('.sample')]"
+            f".find((each) => each.innerText === '{name}').click()"
+        )
+        pages.until(browser, f"document.querySelector('figcaption')?.innerText === '{name}'")
+    pages.until(browser, f"document.querySelectorAll('.verdict.good').length === {len(SAMPLES)}")
 
 
-VIEWS = {"answers": show_answers, "stress": show_stress}
-
-
-def wait(browser: browsers.Chromium, condition: str) -> None:
-    end = time.monotonic() + WAIT_S
-    while not browser.evaluate(f"Boolean({condition})"):
-        if time.monotonic() > end:
-            raise SystemExit(f"{condition} does not come true: {browser.console}")
-        time.sleep(0.1)
+def keep(browser: browsers.Chromium, path: Path, *, whole: bool = True) -> None:
+    """Stores what the browser shows, in few colours."""
+    pages.until(browser, "document.getAnimations().every((each) => each.playState !== 'running')")
+    shot = Image.open(io.BytesIO(browser.picture(whole=whole))).convert("RGB")
+    shot.quantize(COLORS).save(path, optimize=True)
+    print(f"{path}: {shot.width} x {shot.height}, {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

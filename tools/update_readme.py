@@ -44,7 +44,7 @@ README_COLUMNS = ("File", "Top-1", "Agreement", "Size", "p50, ms", "Memory", "Co
 MEASURING_SCRIPTS = ("repeatability", "harness_cost", "method_soundness", "training_feed")
 BULK_SCRIPTS = ("bulk", "bulk_million")
 SERVING_SCRIPTS = ("serving_overhead", "serving_throughput", "serving_overload", "serving_start")
-PAGE_SCRIPTS = ("browser", "stress")
+PAGE_SCRIPTS = ("browser", "page_soak", "stress")
 
 
 def fill(page: Path, marker: str, body: str) -> None:
@@ -124,7 +124,7 @@ def main() -> int:
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
         fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
         fill(BENCHMARKS, "zoo", figure_table(source, ("zoo_quality",), 60))
-        fill(BENCHMARKS, "page", figure_table(source, PAGE_SCRIPTS, 60))
+        fill(BENCHMARKS, "page", figure_table(source, PAGE_SCRIPTS, 80))
         fill(BENCHMARKS, "bulk", figure_table(source, BULK_SCRIPTS, 80))
         fill(BENCHMARKS, "servers", benchmark_tables.servers(source))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))

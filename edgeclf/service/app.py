@@ -13,6 +13,7 @@ from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
 from edgeclf.service.docs_routes import DocsRoutes
 from edgeclf.service.front import Front
+from edgeclf.service.gallery import Gallery
 from edgeclf.service.health import HealthRoutes
 from edgeclf.service.inference_protocol import InferenceProtocol
 from edgeclf.service.openapi import RouteEntry
@@ -32,7 +33,7 @@ def build_app(service: Service) -> Application:
     protocol, repository = InferenceProtocol(service), RepositoryRoutes(service)
     predict = PredictRoutes(service)
     classify, health, page = ClassifyRoute(service), HealthRoutes(service), PageRoutes(service)
-    docs = DocsRoutes(service, page)
+    docs, gallery = DocsRoutes(service, page), Gallery(service.config.gallery)
     routes = [
         _route("/classify", classify, "POST"),
         *_at_version(_MODEL, "/classify", classify, "POST"),
@@ -58,6 +59,8 @@ def build_app(service: Service) -> Application:
         _route("/v1/models", page.models),
         *_at_version(_MODEL, "/file", page.model_file),
         _route(_MODEL + "/example", docs.example),
+        _route("/v1/gallery", gallery.list),
+        _route("/v1/gallery/{name}", gallery.picture),
         _route("/openapi.json", docs.openapi),
         _route("/docs", docs.page),
         _route("/docs/docs.css", docs.style),

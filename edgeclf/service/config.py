@@ -67,6 +67,7 @@ class ServiceConfig:
         max_stress_seconds: Of all its steps together.
         max_stress_pictures: That it may send in turn.
         max_stress_runs: Stress tests that are kept until the service ends.
+        gallery: A folder of sample pictures, of which the page offers the first 24; None for none.
         monitor: Whether answers and pictures are watched for drift.
         monitor_state: A file in which what that knows outlives a restart.
         log: A file that gets a line of JSON for each request, or ``-`` for standard output.
@@ -118,6 +119,7 @@ class ServiceConfig:
     max_stress_seconds: float = 300.0
     max_stress_pictures: int = 8
     max_stress_runs: int = 20
+    gallery: str | None = None
     monitor: bool = True
     monitor_state: str | None = None
     log: str | None = None

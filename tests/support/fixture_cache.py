@@ -86,7 +86,7 @@ def _key(inputs: Path | None) -> str:
         (str(file.relative_to(folder)), files.sha256_of(file))
         for folder in sources
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.suffix != ".pyc"
+        if file.is_file() and file.suffix != ".pyc" and package / "web" not in file.parents
     ]
     own = files.sha256_of(tests / "conftest.py")
     return files.sha256_of(json.dumps([conditions, found, own]))[:16]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeclf.image import ImageSpec
 from edgeclf.service.page_files import PageFiles
 from support import browsers
 from support.browser import CHROMIUM
-from support.browsers import Chromium
+from support.browsers import Chromium, Firefox
+from support.services import Listening, Running
 
 WAIT_S = 30
 REPLAYED = (
@@ -65,6 +70,12 @@ def opened(name: str, folder: Path) -> Any:
     return getattr(browsers, name)(folder)
 
 
+def visit(browser: Chromium, running: Running | Listening, models: int = len(REPLAYED)) -> None:
+    """Opens the page and waits until it lists the models."""
+    browser.goto(f"{running.url}/")
+    until(browser, f"document.querySelectorAll('#models .choice').length === {models}")
+
+
 def until(browser: Chromium, condition: str, wait_s: float = WAIT_S) -> Any:
     """The value of a condition once it holds."""
     end = time.monotonic() + wait_s
@@ -76,8 +87,36 @@ def until(browser: Chromium, condition: str, wait_s: float = WAIT_S) -> Any:
     return found
 
 
+def where(browser: Chromium, side: str) -> None:
+    """Chooses who answers: ``server``, ``browser`` or ``both``."""
+    browser.evaluate(f"document.querySelector('input[value={side}]').click()")
+
+
 def texts(browser: Chromium, selector: str) -> list[str]:
-    """What is to be read in each of some elements."""
+    """What the elements of a selector say."""
     return browser.evaluate(  # type: ignore[no-any-return]
         f"[...document.querySelectorAll('{selector}')].map((each) => each.innerText)"
     )
+
+
+def tensors(
+    page: Chromium | Firefox, files: Mapping[str, bytes], spec: ImageSpec
+) -> dict[str, Any]:
+    """What the page makes of pictures: bytes of the tensor, or the code of why there is none."""
+    packed = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    return page.evaluate(
+        IMPORTS
+        + f"""
+      const [files, spec, made] = [{json.dumps(packed)}, {json.dumps(spec.to_dict())}, {{}}];
+      for (const [name, text] of Object.entries(files)) {{
+        try {{
+          const {{ rgba, width, height }} = await decode(
+            fromBase64(text), spec, {str(page.name == "chromium").lower()});
+          made[name] = btoa(String.fromCharCode(...fit(rgba, width, height, spec)));
+        }} catch (error) {{
+          made[name] = {{ code: error.code ?? error.message }};
+        }}
+      }}
+      return made;
+    }})()"""
+    )  # type: ignore[no-any-return]

@@ -15,7 +15,15 @@ import pytest
 from edgeclf.service.page_files import PageFiles
 from support import pages, pictures
 from support.browsers import Chromium
-from support.pages import REPLAYED, needs_chromium, needs_engines, texts, until
+from support.pages import (
+    REPLAYED,
+    needs_chromium,
+    needs_engines,
+    texts,
+    until,
+    visit,
+    where,
+)
 from support.pictures import save, scene
 from support.services import Running, serving
 
@@ -42,15 +50,6 @@ def chromium(window: Chromium, service: Running) -> Chromium:
     window.resize(1280, 900)
     window.console.clear()
     return window
-
-
-def visit(browser: Chromium, running: Running, models: int = len(REPLAYED)) -> None:
-    browser.goto(f"{running.url}/")
-    until(browser, f"document.querySelectorAll('#models .choice').length === {models}")
-
-
-def where(browser: Chromium, side: str) -> None:
-    browser.evaluate(f"document.querySelector('input[value={side}]').click()")
 
 
 def photo(folder: Path, name: str = "photo.jpg", content: bytes | None = None) -> Path:

@@ -15,7 +15,7 @@ from support import browsers, pictures
 from support.between import between
 from support.browser import CHROMIUM
 from support.browsers import Chromium
-from support.pages import REPLAYED, needs_chromium, needs_engines, texts, until
+from support.pages import REPLAYED, needs_chromium, needs_engines, texts, until, where
 from support.pictures import save, scene
 from support.services import Running, serving
 
@@ -38,10 +38,6 @@ def visit(browser: Chromium, url: str, models: int = len(REPLAYED)) -> None:
     browser.goto("about:blank")
     browser.goto(f"{url}/")
     until(browser, f"document.querySelectorAll('#models .choice').length === {models}")
-
-
-def where(browser: Chromium, side: str) -> None:
-    browser.evaluate(f"document.querySelector('input[value={side}]').click()")
 
 
 def photo(folder: Path, name: str = "photo.jpg", content: bytes | None = None) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
+import struct
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
+from PIL import ImageCms
 
 from edgeclf.image import ImageSpec, load_image
 from support import REPOSITORY, pages, pictures
@@ -65,27 +65,6 @@ def test_the_certificate_is_replayed_to_the_bit(name: str, page: Chromium | Fire
     assert max(found["maxChange"], found["photoChange"]) <= found["tolerance"] / 100
 
 
-def tensors(page: Chromium | Firefox, files: dict[str, bytes], spec: ImageSpec) -> dict[str, Any]:
-    """What the page makes of pictures: bytes of the tensor, or the code of why there is none."""
-    packed = {name: base64.b64encode(content).decode() for name, content in files.items()}
-    return page.evaluate(
-        pages.IMPORTS
-        + f"""
-      const [files, spec, made] = [{json.dumps(packed)}, {json.dumps(spec.to_dict())}, {{}}];
-      for (const [name, text] of Object.entries(files)) {{
-        try {{
-          const {{ rgba, width, height }} = await decode(
-            fromBase64(text), spec, {str(page.name == "chromium").lower()});
-          made[name] = btoa(String.fromCharCode(...fit(rgba, width, height, spec)));
-        }} catch (error) {{
-          made[name] = {{ code: error.code ?? error.message }};
-        }}
-      }}
-      return made;
-    }})()"""
-    )  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize(
     "spec",
     [ImageSpec(48, 40, "crop", "bicubic"), ImageSpec(48, 48, "letterbox", "lanczos"),
@@ -98,7 +77,7 @@ def test_every_kind_of_picture_becomes_the_tensor_of_python(
 ) -> None:
     files = {name: made.content for name, made in pictures.pictures().items()}
     rounded, same = ROUNDED[page.name], 0
-    for name, found in tensors(page, files, spec).items():
+    for name, found in pages.tensors(page, files, spec).items():
         if isinstance(found, dict):
             assert found["code"] == "browser_cannot_decode", (name, found)
             assert name.startswith(("tiff", "ppm", "pgm", "pbm", "heic")), name
@@ -116,9 +95,42 @@ def test_all_240_photos_of_the_mugs_become_the_tensors_of_python(page: Chromium 
     spec = ImageSpec(96, 96)
     files = {str(p): p.read_bytes() for p in sorted((MUGS / "eval").glob("*/*.jpg"))}
     assert len(files) == 240
-    found = tensors(page, files, spec)
+    found = pages.tensors(page, files, spec)
     for name, content in files.items():
         assert base64.b64decode(found[name]) == load_image(content, spec).tobytes(), name
+
+
+def profile() -> bytes:
+    """A colour profile that shows where it is applied: sRGB's with red and green exchanged."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
+
+
+def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with another chunk behind its head."""
+    return png[:33] + pictures.png_chunk(kind, content) + png[33:]
+
+
+def test_colour_profiles_and_gamma_are_not_applied(page: Chromium | Firefox) -> None:
+    """As in Python: a photo's numbers are what the model sees, whatever a screen would show."""
+    icc, small, large = profile(), scene(60, 90), scene(600, 900)
+    png = save(small, "PNG")
+    files = {
+        "jpeg": save(small, "JPEG", icc_profile=icc),
+        "jpeg large": save(large, "JPEG", icc_profile=icc),
+        "jpeg progressive": save(large, "JPEG", icc_profile=icc, progressive=True),
+        "png": save(small, "PNG", icc_profile=icc),
+        "webp": save(small, "WEBP", icc_profile=icc, lossless=True),
+        "png gamma": with_chunk(png, b"gAMA", struct.pack(">I", 100_000)),
+        "png bt.2100": with_chunk(png, b"cICP", bytes([9, 16, 0, 1])),
+    }
+    spec = ImageSpec(32, 48)
+    found = pages.tensors(page, files, spec)
+    for name, content in files.items():
+        expected = load_image(content, spec)
+        made = np.frombuffer(base64.b64decode(found[name]), np.uint8).reshape(expected.shape)
+        off = float(np.abs(made.astype(int) - expected).mean())
+        assert off == 0, (name, off)
 
 
 def test_a_reduced_decode_is_that_of_pillow(page: Chromium | Firefox) -> None:
@@ -131,7 +143,7 @@ def test_a_reduced_decode_is_that_of_pillow(page: Chromium | Firefox) -> None:
         )
         for subsampling in (0, 1, 2) for progressive in (False, True) for factor in (1, 3, 6)
     }  # fmt: skip
-    found = tensors(page, files, spec)
+    found = pages.tensors(page, files, spec)
     for name, content in files.items():
         assert base64.b64decode(found[name]) == load_image(content, spec).tobytes(), name
 

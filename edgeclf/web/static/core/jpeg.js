@@ -63,7 +63,7 @@ function four(x, at, step, shift, out, to, outStep, center) {
 
 /** @type {Transform} */
 function to2(x, out, at, stride) {
-  for (const column of [0, 1, 3, 5, 7]) {
+  for (let column = 0; column < 8; column += column ? 2 : 1) {
     const change = odd(x, column, 8, ODD_2);
     const middle = x[column] << (BITS + 2);
     workspace[column] = descale(middle + change, BITS - PASS_BITS + 2);
@@ -75,11 +75,6 @@ function to2(x, out, at, stride) {
     out[at + row * stride] = descale(middle + change, BITS + PASS_BITS + 5) + 128;
     out[at + row * stride + 1] = descale(middle - change, BITS + PASS_BITS + 5) + 128;
   }
-}
-
-/** @type {Transform} */
-function to1(x, out, at) {
-  out[at] = descale(x[0], 3) + 128;
 }
 
 /** @type {Transform} */
@@ -116,7 +111,10 @@ function eight(x, at, step, shift, out, to, outStep, center) {
 }
 
 /** By the size of what a block becomes. @type {Record<number, Transform>} */
-const TRANSFORMS = { 1: to1, 2: to2, 4: to4, 8: to8 };
+const TRANSFORMS = { 2: to2, 4: to4, 8: to8 };
+const PLACES = Uint8Array.from({ length: 64 }, (_, i) => i);
+/** Those that `to2` looks at. */
+const FEW = PLACES.filter((i) => [i & 7, i >> 3].every((at) => at === 0 || at % 2 === 1));
 
 /**
  * Decodes a JPEG at a reduced scale.
@@ -126,7 +124,7 @@ const TRANSFORMS = { 1: to1, 2: to2, 4: to4, 8: to8 };
  *   null where the file is of a kind that is not read here.
  */
 export function decodeJpeg(bytes, factor) {
-  const jpeg = readJpeg(bytes);
+  const jpeg = readJpeg(bytes, factor === 8);
   if (!jpeg) return null;
   const least = 8 / factor;
   const [mostH, mostV] = [Math.max(...jpeg.components.map(({ h }) => h)), Math.max(...jpeg.components.map(({ v }) => v))];
@@ -153,17 +151,22 @@ function sizeOf({ h, v }, least, mostH, mostV) {
 /** @typedef {{samples: Uint8ClampedArray, stride: number}} Plane */
 
 /** @param {Component} part @param {number} size @returns {Plane} */
-function transform({ blocks, quantization, across, down, stride: blocksInRow }, size) {
+function transform({ blocks, kept, quantization, across, down, stride: blocksInRow }, size) {
   const stride = across * size;
   const samples = new Uint8ClampedArray(stride * down * size);
   const scaled = new Int32Array(64);
   const factors = new Int32Array(64);
   ZIGZAG.forEach((place, i) => (factors[place] = quantization[i]));
   const run = TRANSFORMS[size];
+  const used = size === 2 ? FEW : PLACES;
   for (let y = 0; y < down; y++) {
     for (let x = 0; x < across; x++) {
-      const from = (y * blocksInRow + x) * 64;
-      for (let i = 0; i < 64; i++) scaled[i] = Math.imul(blocks[from + i], factors[i]);
+      const from = (y * blocksInRow + x) * kept;
+      if (size === 1) { // its mean is all that counts
+        samples[y * stride + x] = descale(Math.imul(blocks[from], factors[0]), 3) + 128;
+        continue;
+      }
+      for (let i = 0; i < used.length; i++) scaled[used[i]] = Math.imul(blocks[from + used[i]], factors[used[i]]);
       run(scaled, samples, y * size * stride + x * size, stride);
     }
   }
@@ -209,7 +212,8 @@ function colours(planes, width, height, ycc) {
         rgba[to + 1] = second.samples[b];
         rgba[to + 2] = third.samples[c];
       } else {
-        const [blue, red] = [second.samples[b] - 128, third.samples[c] - 128];
+        const blue = second.samples[b] - 128;
+        const red = third.samples[c] - 128;
         rgba[to] = light + ((91881 * red + 32768) >> 16);
         rgba[to + 1] = light + ((-22554 * blue - 46802 * red + 32768) >> 16);
         rgba[to + 2] = light + ((116130 * blue + 32768) >> 16);

@@ -12,7 +12,8 @@ import { Problem } from "./problem.js";
  * @property {number} across Blocks in a row that are part of the picture.
  * @property {number} down
  * @property {number} stride Blocks in a row that there are.
- * @property {Int16Array} blocks Coefficients, 64 a block, each block row by row.
+ * @property {number} kept Coefficients of a block that are kept: 64, or the first alone.
+ * @property {Int16Array} blocks These, each block row by row.
  * @property {Huffman} dc
  * @property {Huffman} ac
  * @property {number} before The last DC coefficient.
@@ -30,9 +31,10 @@ const QUICK = 9; // bits of a code that one look tells
 /**
  * Reads a whole file of up to three components; null where it is of a kind that is not read here.
  * @param {Uint8Array} bytes
+ * @param {boolean} means Whether of the most finely sampled components only each block's mean is wanted.
  * @returns {Jpeg | null}
  */
-export function readJpeg(bytes) {
+export function readJpeg(bytes, means) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   /** @type {Record<number, Uint16Array>} */
   const quantizations = {};
@@ -62,7 +64,7 @@ export function readJpeg(bytes) {
     else if (marker === 0xee && bytes[start] === 0x41 && bytes[start + 1] === 0x64) adobe = bytes[start + 11];
     else if (marker === 0xc0 || marker === 0xc1 || marker === 0xc2) {
       progressive = marker === 0xc2;
-      jpeg = readFrame(view, start, quantizations);
+      jpeg = readFrame(view, start, quantizations, means && !progressive);
       if (!jpeg) return null;
     } else if (marker >= 0xc3 && marker <= 0xcf) return null; // arithmetic, lossless, hierarchical
     else if (marker === 0xda && jpeg) at = readScan(bytes, start, jpeg, codes, restart, progressive);
@@ -110,8 +112,8 @@ function huffman(counts, values) {
   return { lookup, last, offset, values };
 }
 
-/** @param {DataView} view @param {number} at @param {Record<number, Uint16Array>} quantizations @returns {Jpeg | null} */
-function readFrame(view, at, quantizations) {
+/** @param {DataView} view @param {number} at @param {Record<number, Uint16Array>} quantizations @param {boolean} means @returns {Jpeg | null} */
+function readFrame(view, at, quantizations, means) {
   const [height, width, count] = [view.getUint16(at + 1), view.getUint16(at + 3), view.getUint8(at + 5)];
   if (view.getUint8(at) !== 8 || !height || (count !== 1 && count !== 3)) return null;
   const heads = Array.from({ length: count }, (_, i) => at + 6 + 3 * i);
@@ -121,11 +123,12 @@ function readFrame(view, at, quantizations) {
     const across = Math.ceil((width * h) / mostH / 8);
     const down = Math.ceil((height * v) / mostV / 8);
     const stride = Math.ceil(width / 8 / mostH) * h;
-    const blocks = new Int16Array(stride * Math.ceil(height / 8 / mostV) * v * 64);
+    const kept = means && h === mostH && v === mostV ? 1 : 64;
+    const blocks = new Int16Array(stride * Math.ceil(height / 8 / mostV) * v * kept);
     const none = huffman(new Uint8Array(16), new Uint8Array());
     const place = view.getUint8(head + 2);
     quantizations[place] ??= new Uint16Array(64);
-    return { id: view.getUint8(head), h, v, quantization: quantizations[place], across, down, stride, blocks, dc: none, ac: none, before: 0 };
+    return { id: view.getUint8(head), h, v, quantization: quantizations[place], across, down, stride, kept, blocks, dc: none, ac: none, before: 0 };
   });
   return { width, height, components, adobe: null, jfif: false };
 }
@@ -152,18 +155,19 @@ function readScan(bytes, at, jpeg, codes, restart, progressive) {
   const reader = new Scan(bytes, at + 3, bytes[at], progressive ? bytes[at + 1] : 63, bytes[at + 2], progressive);
   const alone = parts.length === 1;
   const across = alone ? parts[0].across : parts[0].stride / parts[0].h;
-  const down = alone ? parts[0].down : parts[0].blocks.length / 64 / parts[0].stride / parts[0].v;
+  const down = alone ? parts[0].down : parts[0].blocks.length / parts[0].kept / parts[0].stride / parts[0].v;
   for (let unit = 0, left = restart; unit < across * down; unit++, left--) {
     if (unit % (restart || Infinity) === 0) {
       if (unit) reader.restart();
       for (const part of parts) part.before = 0;
     }
-    const [row, column] = [Math.floor(unit / across), unit % across];
-    if (alone) reader.block(parts[0], (row * parts[0].stride + column) * 64);
+    const row = Math.floor(unit / across);
+    const column = unit - row * across;
+    if (alone) reader.block(parts[0], (row * parts[0].stride + column) * parts[0].kept);
     else {
       for (const part of parts) {
         for (let y = row * part.v; y < (row + 1) * part.v; y++) {
-          for (let x = column * part.h; x < (column + 1) * part.h; x++) reader.block(part, (y * part.stride + x) * 64);
+          for (let x = column * part.h; x < (column + 1) * part.h; x++) reader.block(part, (y * part.stride + x) * part.kept);
         }
       }
     }
@@ -261,6 +265,10 @@ class Scan {
     const { blocks, ac } = part;
     part.before += this.signed(this.symbol(part.dc));
     blocks[at] = part.before;
+    if (part.kept === 1) {
+      this.passOver(ac);
+      return;
+    }
     for (let k = 1; k < 64; k++) {
       const symbol = this.symbol(ac);
       const size = symbol & 15;
@@ -271,6 +279,18 @@ class Scan {
       }
       k += symbol >> 4;
       blocks[at + ZIGZAG[k & 63]] = this.signed(size);
+    }
+  }
+
+  /** The rest of a block that nobody wants. @param {Huffman} ac */
+  passOver(ac) {
+    for (let k = 1; k < 64; k++) {
+      const symbol = this.symbol(ac);
+      const size = symbol & 15;
+      if (!size && symbol < 0xf0) return;
+      if (this.held < size) this.fill();
+      this.held -= size;
+      k += symbol >> 4;
     }
   }
 

@@ -7,6 +7,7 @@ import { obstacle } from "./capabilities.js";
 import { draw, forget, headline, isAnswer, makeJob } from "./cards.js";
 import { byId, bytes } from "./dom.js";
 import { Engine } from "./engine.js";
+import { startGallery } from "./gallery.js";
 import { modelBytes } from "./model_cache.js";
 import { drawCapabilities, drawCoverages, drawModels, drawProof, verdictOf } from "./panels.js";
 import { startStress } from "./stress.js";
@@ -24,6 +25,7 @@ const MOST_BYTES = 32 * 2 ** 20; // that a service takes in one request
 
 const api = new Api();
 const engine = new Engine();
+const gallery = startGallery(api, add);
 /**
  * @typedef {object} State
  * @property {ModelEntry[]} models
@@ -75,6 +77,7 @@ async function refresh() {
     if (same) state.model = same;
     else choose(state.models.find(({ model }) => model === before?.model) ?? state.models[0] ?? null);
     drawModels(state.models, state.model, choose);
+    await gallery.refresh();
   } catch (error) {
     const problem = Problem.of(error, "offline");
     serverState("bad", problem.code === "offline" ? "offline" : "not ready");
@@ -174,6 +177,7 @@ function ask(job, side) {
     if (!state.jobs.includes(job) || state.turn !== turn) return;
     let found;
     try {
+      await checkReadable(job.picture);
       found = side === "server" ? await askServer(job, model) : await askBrowser(job);
       if (side === "server") serverState("good", "service ready");
     } catch (error) {
@@ -186,6 +190,15 @@ function ask(job, side) {
     show(job);
     byId("live").textContent = `${job.name}: ${isAnswer(found) ? headline(found) : textOf(found)}`;
   });
+}
+
+/** A folder, or a file that was changed since it was chosen, fails in the sending as if nobody listened. @param {Blob} picture */
+async function checkReadable(picture) {
+  try {
+    await picture.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Problem("unreadable_file");
+  }
 }
 
 /** @param {Job} job @param {ModelEntry} model */

@@ -31,4 +31,4 @@ export const bytes = (count) => (count < 1e6 ? `${Math.round(count / 1e3)} kB` :
 export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
 /** How far two answers are apart, without more digits than mean something. @param {number} change */
-export const apart = (change) => (change < 5e-7 ? "less than 0.000001" : change.toPrecision(2).replace(/\.?0+$/, ""));
+export const apart = (change) => (change < 1e-6 ? "less than 0.000001" : change.toPrecision(2).replace(/\.?0+$/, ""));

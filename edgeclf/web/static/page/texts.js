@@ -8,6 +8,7 @@ import { bytes } from "./dom.js";
 const PROBLEMS = {
   // Pictures
   empty_file: () => "The file is empty. Choose it again once it has been written.",
+  unreadable_file: () => "The file cannot be read: it is a folder, or was moved or changed since it was chosen. Choose it again.",
   too_many_bytes: (d) => `The file has ${bytes(+d.bytes)}; the limit is ${bytes(+d.limit || 268435456)}. Save it smaller: a photo need not be larger than twice the model's input.`,
   too_many_pixels: (d) => `The picture has ${d.width} × ${d.height} pixels; the limit is 89 million in all and 65,535 a side. Shrink it first.`,
   too_many_scans: (d) => `This JPEG has more than ${d.scans} scans, which no camera writes and which take very long. Save it again.`,
