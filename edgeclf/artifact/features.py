@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from edgeclf.artifact.metadata import Metadata
 from edgeclf.errors import ArtifactError
 
 Layout = Literal["nhwc", "nchw"]
+_TYPES = {"int8": "i1", "float16": "<f2", "float32": "<f4"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Features:
         layout: How the graph holds it, ``nhwc`` or ``nchw``.
         shape: Rows, columns and channels, in this order for both layouts.
         head: float32 [channels, classes], the weights of a dense layer that takes the mean and
-            gives logits; None where something else does, or where they are too many to store.
+            gives logits; None where something else does, or where nobody knows where they are.
     """
 
     tensor: str
@@ -33,8 +34,12 @@ class Features:
     head: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, metadata: Metadata) -> Features:
+    def of(cls, metadata: Metadata, content: bytes = b"") -> Features:
         """Reads the member.
+
+        Args:
+            metadata: Of a file.
+            content: The whole file, where the head may be in its graph.
 
         Raises:
             ArtifactError: The file has none, or it is not what the format says.
@@ -55,7 +60,9 @@ class Features:
             if record["pooling"] != "mean":
                 raise ValueError(f"pooling is {record['pooling']!r}, expected 'mean'")
             head = record["head"]
-            weights = None if head is None else _weights(head, channels, len(metadata.labels))
+            weights = (
+                None if head is None else _weights(head, content, shape[2], len(metadata.labels))
+            )
         except (KeyError, TypeError, ValueError) as exc:
             raise ArtifactError(
                 f"The file of {metadata.name} says of its features what cannot be read: {exc!r}. "
@@ -64,14 +71,19 @@ class Features:
         return cls(tensor, layout, shape, weights)
 
 
-def _weights(head: dict[str, str], channels: int, classes: int) -> npt.NDArray[np.float32]:
-    if head["kind"] != "dense":
-        raise ValueError(f"head is {head['kind']!r}, expected 'dense'")
-    stored, scale = (
-        np.frombuffer(base64.b64decode(head[key], validate=True), dtype)
-        for key, dtype in (("weights", "i1"), ("scale", "<f4"))
-    )
-    if not np.isfinite(scale).all() or len(scale) != classes:
+def _weights(
+    head: dict[str, Any], content: bytes, channels: int, classes: int
+) -> npt.NDArray[np.float32]:
+    kind, by_class = head["kind"], head.get("by_class", False)
+    if kind == "dense":
+        stored = np.frombuffer(base64.b64decode(head["weights"], validate=True), "i1")
+    elif kind == "stored":
+        of = _TYPES[head["type"]]
+        stored = np.frombuffer(content, of, channels * classes, head["position"])
+    else:
+        raise ValueError(f"head is {kind!r}, expected 'dense' or 'stored'")
+    scale = np.frombuffer(base64.b64decode(head["scale"], validate=True), "<f4")
+    if not np.isfinite(scale).all() or len(scale) not in (1, classes):
         raise ValueError(f"{len(scale)} scales of the head, or not finite; expected {classes}")
-    weights: npt.NDArray[np.float32] = stored.reshape(channels, classes) * scale
-    return weights
+    shaped = stored.reshape(classes, channels).T if by_class else stored.reshape(channels, classes)
+    return shaped * scale

@@ -30,7 +30,7 @@ def check_explainable(version: Version) -> None:
     """
     metadata = version.artifact.metadata
     try:
-        one_pass = Features.of(metadata).head is not None
+        one_pass = version.artifact.features.head is not None
     except ArtifactError:
         one_pass = False
     if not one_pass or not all(engine.gives_features for engine in version.engines):
