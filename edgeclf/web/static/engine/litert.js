@@ -1,6 +1,7 @@
 // LiteRT.js, for .tflite files. To be imported by a classic worker: it loads its WebAssembly by importScripts.
 
 import { Problem } from "../core/problem.js";
+import { OUTPUT_NAME } from "../core/tap.js";
 
 /** @typedef {import("./adapters.js").Adapter} Adapter */
 
@@ -21,8 +22,11 @@ export async function load(bytes, home) {
     await engine.loadLiteRt(home);
     const model = await engine.loadAndCompile(bytes, { accelerator: "wasm" });
     const relaxed = (await engine.supportsFeature("relaxedSimd")) === true;
-    return { engine, model, relaxed };
+    // It hands outputs out in an order of its own.
+    const names = model.getOutputDetails().map((/** @type {{name: string}} */ each) => each.name);
+    return { engine, model, relaxed, features: names.length > 1 ? names.lastIndexOf(OUTPUT_NAME) : -1 };
   } catch (error) {
+    engine.unloadLiteRt(); // so that another file can be tried
     const reason = error instanceof Error ? error.message : String(error);
     throw new Problem("engine_refuses", { engine: "LiteRT.js", reason: reason || printed.at(-1) || "it gave no reason" });
   } finally {
@@ -35,11 +39,13 @@ export async function load(bytes, home) {
 export const input = ({ engine }, tensor, shape) => new engine.Tensor(tensor, shape);
 
 /** @type {Adapter["run"]} */
-export async function run({ model }, tensor) {
+export async function run({ model, features }, tensor) {
+  /** @type {any[]} */
   let outputs = [];
   try {
     outputs = await model.run([tensor]);
-    return Float32Array.from(outputs[0].toTypedArray());
+    const values = outputs.map((each) => Float32Array.from(each.toTypedArray()));
+    return { probabilities: values[features === 0 ? 1 : 0], features: values[features] ?? null };
   } finally {
     for (const each of [tensor, ...outputs]) each.delete(); // nothing else frees them
   }

@@ -2,11 +2,13 @@
 
 import { readArtifact } from "../core/artifact.js";
 import { replay } from "../core/certificate.js";
-import { judge } from "../core/confidence.js";
+import { judge, needsFeatures } from "../core/confidence.js";
 import { decode } from "../core/decode.js";
+import { inCells, pooled, readFeatures } from "../core/features.js";
 import { hexSha256 } from "../core/hash.js";
 import { Problem } from "../core/problem.js";
 import { fit } from "../core/resample.js";
+import { withFeatures } from "../core/tap.js";
 import { ENGINES } from "./adapters.js";
 
 /** @typedef {import("./adapters.js").Adapter} Adapter */
@@ -19,6 +21,8 @@ import { ENGINES } from "./adapters.js";
  * @property {string} format
  * @property {import("../core/certificate.js").Replay} replay
  * @property {import("./adapters.js").Described & {version: string}} described
+ * @property {{method: "cam" | "rise", problem: string}} maps How this browser can explain the file, and why
+ *   its features are not to be had here; empty where they are, or where the file has none.
  * @property {{seal: number, engine: number, replay: number}} ms
  */
 
@@ -39,12 +43,15 @@ export class Session {
    * @param {Artifact} artifact
    * @param {Adapter} adapter
    * @param {any} model
+   * @param {import("../core/features.js").Features | null} features Null where the model does not give them.
    */
-  constructor(artifact, adapter, model) {
+  constructor(artifact, adapter, model, features) {
     this.artifact = artifact;
     this.scaled = false;
     this.adapter = adapter;
     this.model = model;
+    this.features = features;
+    this.judges = features !== null && needsFeatures(artifact.metadata.trust);
   }
 
   /**
@@ -67,21 +74,33 @@ export class Session {
     if (!place) throw new Problem("no_engines");
     /** @type {Adapter} */
     const adapter = await import(entry.module);
-    const session = new Session(artifact, adapter, await adapter.load(bytes, place.home));
+    const { model, features, problem } = await open(artifact, bytes, adapter, place.home);
+    const session = new Session(artifact, adapter, model, features);
     const engine = lap();
+    // What is replayed is what will answer: with its features as an output, where it has any.
     const found = await replay(artifact.metadata, (tensor) => session.run(tensor));
     session.scaled = found.scaled;
     const { metadata, sha256, format } = artifact;
     const ms = { seal, engine, replay: lap() };
     const described = { ...adapter.describe(session.model), version: place.version };
-    return [session, { metadata, sha256, format, replay: found, described, ms }];
+    /** @type {Loaded["maps"]} */
+    const maps = { method: features?.weights ? "cam" : "rise", problem };
+    return [session, { metadata, sha256, format, replay: found, described, maps, ms }];
   }
 
-  /** @param {Uint8Array} tensor uint8 [H, W, 3]. */
-  async run(tensor) {
+  /**
+   * @param {Uint8Array} tensor uint8 [H, W, 3].
+   * @param {boolean} [explained] Whether the features are wanted.
+   * @returns {Promise<{probabilities: Float32Array, cells: Float32Array | null, pooled: Float32Array | null}>} The
+   *   features [h, w, c] where they are wanted or judged by, and their mean [c] where they are judged by.
+   */
+  async run(tensor, explained = false) {
+    const { features, judges } = this;
     const { height, width } = this.artifact.metadata.image;
     try {
-      return await this.adapter.run(this.model, this.adapter.input(this.model, tensor, [1, height, width, 3]));
+      const found = await this.adapter.run(this.model, this.adapter.input(this.model, tensor, [1, height, width, 3]));
+      const cells = features && found.features && (judges || explained) ? inCells(found.features, features) : null;
+      return { probabilities: found.probabilities, cells, pooled: features && cells && judges ? pooled(cells, features.shape[2]) : null };
     } catch (error) {
       throw Problem.of(error, "engine_failed");
     }
@@ -95,13 +114,34 @@ export class Session {
     const decoded = performance.now();
     const tensor = fit(rgba, width, height, metadata.image);
     const fitted = performance.now();
-    const probabilities = await this.run(tensor);
+    const found = await this.run(tensor);
+    const { probabilities } = found;
     const ms = { decode: decoded - start, resize: fitted - decoded, inference: performance.now() - fitted };
-    const judged = metadata.trust ? judge(probabilities, metadata.trust) : { confidence: null, novelty: null };
+    const judged = metadata.trust ? judge(probabilities, metadata.trust, found.pooled) : { confidence: null, novelty: null };
     return { probabilities, tensorSha256: await hexSha256(tensor), ...judged, way, factor, format, ms };
   }
 
   async dispose() {
     await this.adapter.dispose(this.model);
   }
+}
+
+/**
+ * Lets the engine load a file, with its features as second output where it says where they are.
+ * @param {Artifact} artifact
+ * @param {Uint8Array} bytes
+ * @param {Adapter} adapter
+ * @param {string} home
+ */
+async function open({ format, metadata }, bytes, adapter, home) {
+  const features = readFeatures(metadata, bytes);
+  let problem = "";
+  if (features) {
+    try {
+      return { model: await adapter.load(withFeatures(format, bytes, features.tensor), home), features, problem };
+    } catch (error) {
+      problem = String(Problem.of(error, "no_tap").details.reason);
+    }
+  }
+  return { model: await adapter.load(bytes, home), features: null, problem };
 }
