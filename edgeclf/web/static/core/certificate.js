@@ -37,8 +37,12 @@ const TOLERANCES = { fp32: 0.001, fp16: 0.005, dynamic: 0.03, int8: 0.05, "int8-
 const LEVELS = 1.0;
 const BLOCKS = 8;
 
-/** @param {ArrayLike<number>} values */
-export const argmax = (values) => Array.prototype.reduce.call(values, (best, value, i) => (value > values[/** @type {number} */ (best)] ? i : best), 0);
+/** Where the largest value is; the first of equal ones. @param {ArrayLike<number>} values */
+export function argmax(values) {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
 
 /** @param {ArrayLike<number>} answer @param {ArrayLike<number>} certified */
 function changeOf(answer, certified) {

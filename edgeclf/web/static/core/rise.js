@@ -10,6 +10,12 @@ const SHOWN = 0.5; // how many of them
 const LEAST_SPAN = 1e-5; // below are the roundings of the sums
 const SEED = 0;
 
+/** What the graph's first step makes zero of. @param {number | number[]} mean @returns {[number, number, number]} */
+export function hiddenColour(mean) {
+  const [red, green, blue] = [mean, mean, mean].map((all, c) => Math.min(Math.max(Array.isArray(all) ? all[c] : all, 0), 255));
+  return [red, green, blue];
+}
+
 /**
  * @param {(tensor: Uint8Array) => Promise<number>} score A class's probability for a picture.
  * @param {Uint8Array} image [height, width, 3], the model's input.

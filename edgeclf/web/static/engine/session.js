@@ -1,18 +1,22 @@
 // One model in one worker: read and proven, then asked. Imported by the worker, which carries messages.
 
 import { readArtifact } from "../core/artifact.js";
-import { replay } from "../core/certificate.js";
+import { argmax, replay } from "../core/certificate.js";
 import { judge, needsFeatures } from "../core/confidence.js";
 import { decode } from "../core/decode.js";
 import { inCells, pooled, readFeatures } from "../core/features.js";
 import { hexSha256 } from "../core/hash.js";
+import { classActivation, inPicture } from "../core/maps.js";
 import { Problem } from "../core/problem.js";
 import { fit } from "../core/resample.js";
+import { hiddenColour, rise } from "../core/rise.js";
 import { withFeatures } from "../core/tap.js";
 import { ENGINES } from "./adapters.js";
 
 /** @typedef {import("./adapters.js").Adapter} Adapter */
 /** @typedef {import("../core/artifact.js").Artifact} Artifact */
+
+const MAP_SIDE = 64; // steps of a map along the picture's longer side, as the service's have
 
 /**
  * @typedef {object} Loaded What the page is told of a model.
@@ -36,6 +40,16 @@ import { ENGINES } from "./adapters.js";
  * @property {number} factor
  * @property {string} format
  * @property {{decode: number, resize: number, inference: number}} ms
+ */
+
+/**
+ * @typedef {object} Explanation Where in a picture an answer came from.
+ * @property {import("../core/maps.js").Grid} map Over the upright picture.
+ * @property {number} index Of the class.
+ * @property {number} probability
+ * @property {"cam" | "rise"} method
+ * @property {number} passes How many pictures the model was given for it.
+ * @property {number} ms
  */
 
 export class Session {
@@ -119,6 +133,31 @@ export class Session {
     const ms = { decode: decoded - start, resize: fitted - decoded, inference: performance.now() - fitted };
     const judged = metadata.trust ? judge(probabilities, metadata.trust, found.pooled) : { confidence: null, novelty: null };
     return { probabilities, tensorSha256: await hexSha256(tensor), ...judged, way, factor, format, ms };
+  }
+
+  /**
+   * @param {Uint8Array} bytes A picture's file.
+   * @param {number | null} target The class's position; null for the most probable one.
+   * @param {number} passes For files that have no dense layer at their end.
+   * @param {(done: number) => Promise<void>} tick Called after each pass; what it throws ends it.
+   * @returns {Promise<Explanation>}
+   */
+  async explain(bytes, target, passes, tick) {
+    const start = performance.now();
+    const { image, normalization } = this.artifact.metadata;
+    const { rgba, width, height } = await decode(bytes, image, this.scaled);
+    const tensor = fit(rgba, width, height, image);
+    const { probabilities, cells } = await this.run(tensor, true);
+    const index = target ?? argmax(probabilities);
+    const told = { index, probability: probabilities[index] };
+    const finish = (/** @type {import("../core/maps.js").Grid} */ grid) => inPicture(grid, width, height, image, MAP_SIDE);
+    if (this.features?.weights && cells) {
+      const grid = classActivation(cells, this.features.shape, this.features.weights(index));
+      return { ...told, map: finish(grid), method: "cam", passes: 1, ms: performance.now() - start };
+    }
+    const score = async (/** @type {Uint8Array} */ shown) => (await this.run(shown)).probabilities[index];
+    const grid = await rise(score, tensor, image, hiddenColour(normalization.mean), passes - 1, tick);
+    return { ...told, map: finish(grid), method: "rise", passes, ms: performance.now() - start };
   }
 
   async dispose() {
