@@ -113,10 +113,11 @@ export class Api {
    * @param {ModelEntry} model
    * @param {Blob} picture
    * @param {number | null} coverage
+   * @param {number} [most] Classes whose probabilities are wanted.
    * @returns {Promise<ServerAnswer>}
    */
-  async classify(model, picture, coverage) {
-    const query = new URLSearchParams({ top: String(Math.min(model.classes, COMPARED)), tensor: "true" });
+  async classify(model, picture, coverage, most = COMPARED) {
+    const query = new URLSearchParams({ top: String(Math.min(model.classes, most)), tensor: "true" });
     if (coverage !== null) query.set("set", String(coverage));
     try {
       return await this.#send(model, picture, query);
@@ -138,7 +139,7 @@ export class Api {
    * @param {AbortSignal} signal
    */
   async explain(model, picture, label, passes, signal) {
-    const query = new URLSearchParams({ explain: "true", explain_passes: String(passes), top: String(Math.min(model.classes, COMPARED)) });
+    const query = new URLSearchParams({ explain: "true", explain_passes: String(passes) });
     if (label !== null) query.set("explain_label", label);
     return this.#send(model, picture, query, signal);
   }

@@ -9,8 +9,10 @@ import { byId, bytes } from "./dom.js";
 import { Engine } from "./engine.js";
 import { modelBytes } from "./model_cache.js";
 import { drawCapabilities, drawCoverages, drawModels, drawProof, verdictOf } from "./panels.js";
+import { startPrecisions } from "./precisions.js";
 import { textOf } from "./texts.js";
 import { startViews } from "./views.js";
+import { attachWhy, refreshWhy } from "./why.js";
 
 /** @typedef {import("./cards.js").Job} Job */
 /** @typedef {import("./cards.js").Side} Side */
@@ -205,7 +207,11 @@ async function askBrowser(job) {
 /** @param {Job} job */
 function show(job) {
   draw(job, state.loaded?.replay.tolerance ?? 0, ask);
+  refreshWhy(job);
 }
+
+/** @type {import("./why.js").Shared} */
+const shared = { api, engine, loadEngine, model: () => state.model, sides: wantedSides, jobs: () => state.jobs };
 
 // --- pictures come and go -------------------------------------------------------------------------
 
@@ -219,6 +225,7 @@ function add(files) {
     const job = makeJob(file, file instanceof File && file.name ? file.name : "picture", remove);
     state.jobs.unshift(job);
     byId("cards").prepend(job.card);
+    attachWhy(shared, job);
   }
   byId("results-head").hidden = !state.jobs.length;
   askAll();
@@ -288,6 +295,7 @@ function listen() {
 }
 
 listen();
+startPrecisions(shared);
 startViews();
 drawCapabilities(null);
 refresh();

@@ -19,6 +19,8 @@ const PROBLEMS = {
   no_canvas: () => "This browser gives no canvas to read pixels from. Let the server answer, or free some memory.",
   too_many_pictures: (d) => `${d.left} pictures were left out: ${d.most} fit on this page. Remove some.`,
   nothing_pasted: () => "There was no picture to paste.",
+  no_photo_chosen: () => "No picture is chosen yet. Choose one above, or take the certificate's photo.",
+  no_file_chosen: () => "No file is ticked. Tick those that are to be compared.",
   // The model in the browser
   no_artifact: () => "The model's file is no artifact of edgeclf: it carries no seal. It was not handed to any engine.",
   damaged_artifact: () => "The model's file has changed since it was written: its seal does not fit. It was not handed to any engine. Fetch it again; if that is no help, the server's copy is damaged.",
@@ -31,6 +33,8 @@ const PROBLEMS = {
   engine_failed: (d) => `The engine failed: ${d.reason}. It was started anew; try again.`,
   engine_blocked: () => "The engine's worker could not start, perhaps by a policy of this browser against WebAssembly. Let the server answer.",
   worker_ended: () => "The browser ended the engine, most likely for want of memory. It was started anew; try again, or let the server answer.",
+  no_tap: (d) => `The model's features cannot be had in this browser: ${d.reason}. Its answers can; let the server explain them.`,
+  cancelled: () => "It was cancelled.",
   insecure: () => "This page came over plain HTTP from another machine, where browsers give no hashes and no cache. Open it at this machine, or by https; until then the server answers.",
   no_wasm: () => "This browser runs no WebAssembly. Let the server answer.",
   // The service
