@@ -13,7 +13,6 @@ from edgeclf.artifact.metadata import Metadata
 from edgeclf.errors import ArtifactError
 
 Layout = Literal["nhwc", "nchw"]
-_TYPES = {"int8": "i1", "float16": "<f2", "float32": "<f4"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Features:
         layout: How the graph holds it, ``nhwc`` or ``nchw``.
         shape: Rows, columns and channels, in this order for both layouts.
         head: float32 [channels, classes], the weights of a dense layer that takes the mean and
-            gives logits; None where something else does, or where nobody knows where they are.
+            gives logits; None where something else does, or where they are is not known.
     """
 
     tensor: str
@@ -39,7 +38,7 @@ class Features:
 
         Args:
             metadata: Of a file.
-            content: The whole file, where the head may be in its graph.
+            content: All of it, where the head may be.
 
         Raises:
             ArtifactError: The file has none, or it is not what the format says.
@@ -74,16 +73,17 @@ class Features:
 def _weights(
     head: dict[str, Any], content: bytes, channels: int, classes: int
 ) -> npt.NDArray[np.float32]:
-    kind, by_class = head["kind"], head.get("by_class", False)
+    kind = head["kind"]
     if kind == "dense":
         stored = np.frombuffer(base64.b64decode(head["weights"], validate=True), "i1")
     elif kind == "stored":
-        of = _TYPES[head["type"]]
-        stored = np.frombuffer(content, of, channels * classes, head["position"])
+        stored = np.frombuffer(content, head["type"], channels * classes, head["position"])
     else:
-        raise ValueError(f"head is {kind!r}, expected 'dense' or 'stored'")
+        raise ValueError(f"head is {kind!r}")
     scale = np.frombuffer(base64.b64decode(head["scale"], validate=True), "<f4")
     if not np.isfinite(scale).all() or len(scale) not in (1, classes):
         raise ValueError(f"{len(scale)} scales of the head, or not finite; expected {classes}")
-    shaped = stored.reshape(classes, channels).T if by_class else stored.reshape(channels, classes)
-    return shaped * scale
+    turned = head.get("by_class")
+    stored = stored.reshape(classes, channels).T if turned else stored.reshape(channels, classes)
+    weights: npt.NDArray[np.float32] = stored * scale
+    return weights

@@ -63,7 +63,7 @@ class PatientMaps:
         """
         if self._taken:
             raise Problem(
-                503, "busy",
+                503, "explaining",
                 "Another map that takes many passes is being made, and one is made at a time. Ask "
                 "again in a while.",
                 retry_after_s=5,

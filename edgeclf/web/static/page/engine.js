@@ -47,6 +47,7 @@ export class Engine {
    * @returns {Promise<Explanation>}
    */
   explain(bytes, target, passes, signal, told) {
+    if (signal.aborted) return Promise.reject(new Problem("cancelled"));
     const asked = this.#ask("explain", { bytes, target, passes }, [bytes], told);
     const which = this.#number;
     signal.addEventListener("abort", () => {

@@ -41,6 +41,7 @@ const PROBLEMS = {
   offline: () => "The service cannot be reached. Check that it runs; a model that is loaded in this browser goes on answering here.",
   timeout: () => "The service did not answer in time. Try again.",
   busy: (d) => `The service is busy${d.seconds ? `; it was asked again after ${d.seconds} s` : ""}. Try again in a while.`,
+  explaining: () => "The service is making another map that takes many passes, and makes one at a time. Try again in a while, or let this browser make it.",
   no_model: () => "This model is not served any more. Choose another one; the list was read again.",
   not_ready: () => "This model does not answer at the moment. Try again in a while.",
   no_key: () => "This service asks for a key. Enter it above.",

@@ -168,7 +168,8 @@ class Why {
       const found = answer.side === "server"
         ? await explainedByServer(shared.api, model, job.picture, label, signal)
         : await explainedHere(shared.engine, await shared.loadEngine(), job.picture, label, signal, told);
-      if (this.#running === running && !signal.aborted) this.#show(found, answer.side);
+      if (signal.aborted) throw new Problem("cancelled"); // too late to be of use
+      if (this.#running === running) this.#show(found, answer.side);
     } catch (error) {
       if (this.#running !== running || this.#panel.hidden) return;
       this.#say(textOf(Problem.of(error, "engine_failed")), "Try again", () => this.#run(answer));
