@@ -19,6 +19,8 @@ import { fit, reduce, roundHalfEven } from "../../edgeclf/web/static/core/resamp
 import { hiddenColour, randomMask, rise } from "../../edgeclf/web/static/core/rise.js";
 import { withFeatures } from "../../edgeclf/web/static/core/tap.js";
 import { compare } from "../../edgeclf/web/static/page/answers.js";
+import { difference, families, median } from "../../edgeclf/web/static/page/comparing.js";
+import { colour, inWords } from "../../edgeclf/web/static/page/heat.js";
 import { CODES, textOf } from "../../edgeclf/web/static/page/texts.js";
 
 const folder = process.env.EDGECLF_REFERENCES;
@@ -152,6 +154,25 @@ test("half floats are read", () => {
 
 test("a tap that finds no tensor says so", () => {
   for (const format of ["tflite", "onnx"]) assert.throws(() => withFeatures(format, new Uint8Array(64), "x"), refused("no_tap"));
+});
+
+test("files of one model are compared with the most exact one", () => {
+  const file = (model, precision, format, more = {}) => ({ model, precision, format, name: "mugs", classes: 2, labels: ["a", "b"], state: "ready", ...more });
+  const [a, b, c] = [file("1", "int8", "onnx"), file("2", "fp32", "onnx"), file("3", "fp32", "tflite")];
+  const others = [file("4", "fp32", "tflite", { labels: ["a", "c"] }), file("5", "fp16", "tflite", { state: "loading" })];
+  assert.deepEqual(families([a, ...others, b, c]).map((members) => members.map(({ model }) => model)), [["3", "2", "1"], ["4"]]);
+  assert.deepEqual([median([3, 1, 2]), median([4, 1, 2, 3])], [2, 2.5]);
+  const map = (values) => ({ map: { values: Float32Array.from(values), rows: 1, columns: 3 } });
+  const exact = { label: "a", probabilities: new Map([["a", 0.75], ["b", 0.25]]), explained: map([0, 0.5, 1]) };
+  const said = { label: "b", probabilities: new Map([["a", 0.25], ["b", 0.75]]), explained: map([1, 0.5, 0]) };
+  assert.deepEqual(difference(said, exact), { change: 0.5, sameLabel: false, correlation: -1 });
+  assert.equal(difference({ ...said, explained: null }, exact).correlation, null);
+});
+
+test("colours go from viridis' one end to the other", () => {
+  assert.deepEqual([colour(0), colour(1), colour(-1), colour(2)].map((rgb) => rgb.join()), ["68,1,84", "253,231,37", "68,1,84", "253,231,37"]);
+  assert.equal(inWords(null), "No place speaks for this class.");
+  assert.match(inWords({ peak: "top left", share: 0.25 }), /at the top left; .* covers 25.0 % of the picture/);
 });
 
 test("a map is told in words", () => {

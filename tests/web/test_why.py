@@ -24,7 +24,8 @@ from support.services import Running, serving
 
 PHOTO = REPOSITORY / "examples" / "mugs" / "eval" / "blue" / "003.jpg"
 WAIT_S = 30
-HEADLESS, TRUSTED = "headless.tflite", "trusted.onnx"
+HEADLESS, TRUSTED, CHANGED = "headless.tflite", "trusted.onnx", "changed.tflite"
+OWN = (HEADLESS, TRUSTED, CHANGED)
 # Of a map's value, 0..1. Where it was written, no class activation map was further off than 1e-6;
 # on other processors LiteRT's own kernels may round int8 and dynamic otherwise.
 TOLERANCE = 2e-3
@@ -36,7 +37,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All six kinds, one that does not say where its features are, one that knows novelty."""
+    """All six kinds, and OWN: one that does not say where its features are, one that knows novelty
+    by them, and one that names a tensor that is not in its graph."""
     made = tmp_path_factory.mktemp("explained")
     for name in REPLAYED:
         (made / name).symlink_to(model_folder / f"mugs.{name}")
@@ -44,6 +46,11 @@ def folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     save_artifact(
         seal_artifact(plain.content, dataclasses.replace(plain.metadata, features=None)),
         made / HEADLESS,
+    )
+    lost = {**(plain.metadata.features or {}), "tensor": "lost"}
+    save_artifact(
+        seal_artifact(plain.content, dataclasses.replace(plain.metadata, features=lost)),
+        made / CHANGED,
     )
     plain = load_artifact(made / "int8.onnx")
     basis = np.random.default_rng(2).integers(-127, 128, (4, plain.features.shape[2]), np.int8)
@@ -62,7 +69,7 @@ def folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def explained(folder: Path) -> Iterator[Running]:
-    names = (*REPLAYED, HEADLESS, TRUSTED)
+    names = (*REPLAYED, *OWN)
     with serving("--ui", *(f"{name}={folder / name}" for name in names)) as running:
         yield running
 
@@ -80,7 +87,7 @@ def page(window: Chromium, explained: Running) -> Chromium:
     window.goto("about:blank")
     window.goto(f"{explained.url}/")
     window.resize(1280, 900)
-    until(window, f"document.querySelectorAll('#models .choice').length === {len(REPLAYED) + 2}")
+    until(window, f"document.querySelectorAll('#models .choice').length === {len(REPLAYED + OWN)}")
     window.console.clear()
     return window
 
@@ -152,6 +159,13 @@ def test_novelty_is_judged_by_features_as_in_python(window: Chromium, folder: Pa
     assert expected is not None and expected > 0.1
     found = in_browser(window, TRUSTED, 0, 16)
     assert found["novelty"] == pytest.approx(expected, rel=1e-3)
+
+
+@needs_chromium
+def test_a_file_whose_features_are_lost_says_so_and_answers(window: Chromium) -> None:
+    found = in_browser(window, CHANGED, 2, 16)
+    assert found["maps"] == {"method": "rise", "problem": "its graph has no tensor lost"}
+    assert found["method"] == "rise" and found["replay"]["verdict"] == "identical"
 
 
 def choose(page: Chromium, name: str, side: str) -> None:
@@ -226,7 +240,7 @@ def test_many_passes_are_announced_and_can_be_cancelled(side: str, page: Chromiu
 def test_precisions_are_compared_on_one_photo(page: Chromium) -> None:
     choose(page, "int8.onnx", "server")
     page.evaluate("document.querySelector('#views a[href=\"#precisions\"]').click()")
-    until(page, f"document.querySelectorAll('.tick').length === {len(REPLAYED) + 2}")
+    until(page, f"document.querySelectorAll('.tick').length === {len(REPLAYED + OWN)}")
     page.evaluate("document.getElementById('precisions-go').click()")
     state = "document.getElementById('precisions-state').innerText"
     assert until(page, f"{state}.startsWith('Compared with') && {state}").startswith(
@@ -236,10 +250,11 @@ def test_precisions_are_compared_on_one_photo(page: Chromium) -> None:
     found = page.evaluate(rows)
     assert [row.split("\t")[0] for row in found] == [
         "fp32 tflite", "fp32 onnx", "fp16 tflite", "dynamic tflite", "int8 tflite", "int8 tflite",
-        "int8 onnx", "int8 onnx",
+        "int8 tflite", "int8 onnx", "int8 onnx",
     ]  # fmt: skip
     assert page.evaluate("document.querySelectorAll('.files canvas').length") == len(REPLAYED) + 1
     assert "takes many passes" in "".join(found)
+    assert "no such tensor in its graph" in "".join(found)  # its own row, and the others go on
     correlations = page.evaluate("[...document.querySelectorAll('[data-label=Correlation]')]"
                                  ".map((cell) => parseFloat(cell.innerText))")  # fmt: skip
     assert min(value for value in correlations if value is not None) > 0.9

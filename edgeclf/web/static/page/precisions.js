@@ -38,10 +38,19 @@ export function startPrecisions(shared) {
     clear();
   }
 
+  /** Takes away what was measured of something else, and ends what is being measured. */
   function clear() {
     running?.abort();
+    running = null;
+    offer(true);
     byId("precisions-table").replaceChildren();
     say("");
+  }
+
+  /** @param {boolean} go Whether to compare, or to cancel. */
+  function offer(go) {
+    byId("precisions-go").hidden = !go;
+    byId("precisions-cancel").hidden = go;
   }
 
   /** @param {string} words @param {boolean} [bad] */
@@ -94,8 +103,7 @@ export function startPrecisions(shared) {
     if (!files.length) return say(textOf(new Problem("no_file_chosen")), true);
     const here = shared.sides()[0] === "browser";
     const own = (running = new AbortController());
-    byId("precisions-go").hidden = true;
-    byId("precisions-cancel").hidden = false;
+    offer(false);
     const table = makeTable(here);
     byId("precisions-table").replaceChildren(table);
     /** @type {Said | null} */
@@ -116,9 +124,8 @@ export function startPrecisions(shared) {
         table.tBodies[0].append(failedRow(file, Problem.of(error, "engine_failed")));
       }
     }
-    if (running !== own) return; // another comparison has begun
-    byId("precisions-go").hidden = false;
-    byId("precisions-cancel").hidden = true;
+    if (running !== own) return; // it was of something else than is asked for now
+    offer(true);
     const cut = own.signal.aborted;
     running = null;
     if (cut) return say("It was cancelled; what is above was measured before.");
