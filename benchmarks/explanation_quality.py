@@ -1,12 +1,12 @@
 """Whether the maps of a converted file are those of the float model, what they cost and show.
 
 Relation: a file's class activation maps against the Grad-CAM of its Keras source's logit, by the
-gradient, on the mugs' evaluation photos; Pearson's correlation over the grid, its 5 % quantile over
-the photos. Cost: `edgeclf.explain` against `classify` of the same bytes, without `unknown` and with
-it, bursts of ten calls in turns in one process; the ratio with its interval by signed ranks over
-the turns' medians. The rest is `edgeclf explain --check` with the masks that the mugs' renderer
-knows; beside the pointing game stand a random place and the picture's centre, as a mug is mostly
-there.
+gradient, on the mugs' evaluation photos, and against those of the fp32 file of its format;
+Pearson's correlation over the grid, its 5 % quantile over the photos. Cost: `edgeclf.explain`
+against `classify` of the same bytes, without `unknown` and with it, bursts of ten calls in turns in
+one process; the ratio with its interval by signed ranks over the turns' medians. The rest is
+`edgeclf explain --check` with the masks that the mugs' renderer knows; beside the pointing game
+stand a random place and the picture's centre, as a mug is mostly there.
 
     python benchmarks/explanation_quality.py
 """
@@ -66,6 +66,24 @@ def relation(classifier: Classifier, source: Path) -> list[Figure]:
                    float(np.quantile(related, 0.05)), at_least=0.99, note=note)]  # fmt: skip
 
 
+def quantised(exact: Classifier, classifier: Classifier) -> list[Figure]:
+    """A file's maps against the fp32 file's of its format, of the class that this one answers."""
+    spec = classifier.artifact.metadata.image
+    images = np.stack([load_image(path, spec) for path in photos()])
+    targets, maps = None, []
+    for each in (exact, classifier):
+        probabilities, features = each.features(images)
+        targets = probabilities.argmax(axis=1) if targets is None else targets
+        head = each.artifact.features.head
+        assert head is not None, "the student's head fits into its metadata"
+        maps.append([class_activation(f, head[:, t])
+                     for f, t in zip(features, targets, strict=True)])  # fmt: skip
+    related = [correlation(*pair) for pair in zip(*maps, strict=True)]
+    note = f"median {np.median(related):.4f}, least {min(related):.4f}"
+    return [Figure("correlation with the fp32 file's maps, 5 % quantile",
+                   float(np.quantile(related, 0.05)), at_least=0.99, note=note)]  # fmt: skip
+
+
 def cost(classifier: Classifier, rounds: int) -> list[Figure]:
     content = photos(1)[0].read_bytes()
     found = interleaved_ms(
@@ -94,8 +112,12 @@ def checked(classifier: Classifier, source: str) -> tuple[list[Figure], dict[str
         for kind in ("random", "centre"):
             area = record[name][f"map_minus_{kind}"]
             low, high = area["interval_95"]
-            figures.append(Figure(f"{name}: area of the map less that of {kind}", area["mean"],
-                                  note=f"95 % interval {low:.3f} to {high:.3f}"))  # fmt: skip
+            # The end of the interval that has to lie on the right side of zero.
+            limits = {"at_most": 0.0} if name == "deletion" else {"at_least": 0.0}
+            end = high if name == "deletion" else low
+            note = f"{area['mean']:.3f} in the mean, 95 % interval {low:.3f} to {high:.3f}"
+            figures.append(Figure(f"{name}: area of the map less that of {kind}, at worst", end,
+                                  note=note, **limits))  # fmt: skip
     pointing = record["pointing"]
     low, high = pointing["interval_95"]
     note = (f"95 % interval {low:.3f} to {high:.3f}; a random place {pointing['random']:.3f}, "
@@ -115,7 +137,10 @@ def main() -> int:
     for name in (*FILES, SOURCE):
         with Classifier(args.artifacts / name) as classifier:
             made = [] if name == SOURCE else relation(classifier, args.artifacts / SOURCE)
-            made += [] if name == SOURCE else cost(classifier, args.rounds)
+            if name != SOURCE:
+                with Classifier(args.artifacts / name.replace("int8", "fp32")) as exact:
+                    made += quantised(exact, classifier)
+                made += cost(classifier, args.rounds)
             more, record = checked(classifier, name)
         records |= record
         figures += [Figure(f"{name}: {f.what}", f.value, f.unit, f.at_most, f.at_least, f.note)

@@ -11,7 +11,8 @@ names are right. No figure here is an accuracy.
     python benchmarks/zoo_quality.py --networks 'lite0 lite1' --models runs/zoo
 
 Targets: every file is made by its first recipe and verified; every sample photo is named right;
-int8 answers like fp32 on at least 85 % of the mugs, whose answers lie close to ties.
+int8 answers like fp32 on at least 85 % of the mugs, whose answers lie close to ties; and its maps
+of the class that fp32 answers are correlated with fp32's by at least 0.99 in 95 of 100 of them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from shared import ROOT, Figure, finish, parse, photos
 
 import edgeclf
 from edgeclf import Artifact, Classifier
+from edgeclf.explanation.cam import class_activation
+from edgeclf.explanation.honesty import correlation
 
 # Left out: the rocket, which Lite1 and 2 take for a space shuttle and a drilling platform, and the
 # flower, which they take for a honeycomb; both in float.
@@ -40,6 +43,7 @@ SAMPLES = {
     ("sklearn", "datasets/images/china.jpg"): {"palace"},
 }
 SAME_ANSWERS = 0.85
+SAME_MAPS = 0.99
 MUGS = 120
 
 
@@ -63,8 +67,8 @@ def measure(name: str, folder: Path) -> Iterator[Figure]:
     cpu_s, wall_s, was_there = make(name, folder)
     if not was_there:
         yield Figure(f"CPU time for four files, {name}", cpu_s, "s", note=f"{wall_s:.0f} s long")
-    artifacts = edgeclf.zoo(name, out=folder)
-    answers = {}
+    artifacts = sorted(edgeclf.zoo(name, out=folder), key=lambda each: each.metadata.precision)
+    answers, maps = {}, {}
     for artifact in artifacts:
         said = artifact.metadata
         precision, ending = said.precision, f"{said.precision}.{artifact.format}"
@@ -72,7 +76,16 @@ def measure(name: str, folder: Path) -> Iterator[Figure]:
         yield Figure(f"size, {name}.{ending}", artifact.size_bytes / 1e6, "MB")
         yield Figure(f"same answer as Keras on the crops of the gate, {name}.{ending}", agreed)
         with Classifier(artifact) as classifier:
-            answers[precision, artifact.format] = classifier.probabilities(photos(MUGS))
+            found, features = classifier.features(photos(MUGS))
+        # The class that the fp32 file of this format, which comes first, is surest of.
+        exact = answers.setdefault(("fp32", artifact.format), found)
+        answers[precision, artifact.format] = found
+        head = artifact.features.head
+        assert head is not None, "the graph holds it"
+        maps[precision, artifact.format] = [
+            class_activation(each, head[:, target])
+            for each, target in zip(features, exact.argmax(axis=1), strict=True)
+        ]
         right = named_right(artifact)
         yield Figure(f"sample photos named right, {name}.{ending}", right, at_least=len(SAMPLES))
     for (precision, format_), found in answers.items():
@@ -85,6 +98,14 @@ def measure(name: str, folder: Path) -> Iterator[Figure]:
             float((found.argmax(axis=1) == exact.argmax(axis=1)).mean()),
             at_least=SAME_ANSWERS,
             note=f"largest change {largest:.3f}",
+        )
+        pairs = zip(maps["fp32", format_], maps[precision, format_], strict=True)
+        related = [correlation(*pair) for pair in pairs]
+        yield Figure(
+            f"maps, correlation with those of fp32, 5 % quantile, {name}.{precision}.{format_}",
+            float(np.quantile(related, 0.05)),
+            at_least=SAME_MAPS,
+            note=f"median {np.median(related):.4f}, least {min(related):.4f}",
         )
 
 

@@ -1,10 +1,12 @@
 """The pictures of the page that its documentation shows.
 
 python tools/page_picture.py FILE... [--networks FILE...]
+python tools/page_picture.py --view why|precisions|stress FILE...
 
 Serves the files, opens the page in a Chromium, and lets server and browser answer two photos: in
 docs/images `page.png`, and `page-phone.png` as a phone shows it in the dark. With networks of
-ImageNet's classes `page-samples.png` as well: sample pictures, in the dark.
+ImageNet's classes `page-samples.png` as well: sample pictures, in the dark. With a view its picture
+alone: why one photo is what it is, all of the files on it, or twice the load that can be answered.
 """
 
 from __future__ import annotations
@@ -38,7 +40,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifacts", nargs="+", type=Path)
     parser.add_argument("--networks", nargs="+", type=Path, default=[])
+    parser.add_argument("--view", choices=VIEWS)
     args = parser.parse_args()
+    if args.view:
+        with opened(args.artifacts) as browser:
+            browser.resize(*WIDE)
+            VIEWS[args.view](browser)
+            keep(browser, IMAGES / f"{args.view}.png")
+        return 0
     with opened(args.artifacts) as browser:
         browser.resize(*WIDE)
         browser.choose_files("#files", PHOTOS)
@@ -86,6 +95,40 @@ def take_samples(browser: browsers.Chromium) -> None:
         )
         pages.until(browser, f"document.querySelector('figcaption')?.innerText === '{name}'")
     pages.until(browser, f"document.querySelectorAll('.verdict.good').length === {len(SAMPLES)}")
+
+
+def show_why(browser: browsers.Chromium) -> None:
+    pages.where(browser, "server")
+    browser.choose_files("#files", PHOTOS[:1])
+    pages.until(browser, "document.querySelector('.bars') !== null")
+    browser.evaluate("document.querySelector('.words > .button').click()")
+    pages.until(browser, "document.querySelector('.stack canvas:not([hidden])') !== null")
+
+
+def show_precisions(browser: browsers.Chromium) -> None:
+    pages.where(browser, "server")
+    browser.choose_files("#files", PHOTOS[:1])
+    pages.until(browser, "document.querySelector('.bars') !== null")
+    browser.evaluate("location.hash = '#precisions'")
+    pages.until(browser, "document.querySelector('.tick') !== null")
+    browser.evaluate("document.getElementById('precisions-go').click()")
+    pages.until(
+        browser, "document.getElementById('precisions-state').innerText.startsWith('Compared')"
+    )
+
+
+def show_stress(browser: browsers.Chromium) -> None:
+    state = "document.getElementById('stress-state').innerText"
+    browser.evaluate("location.hash = '#stress'")
+    for seconds in (3, 8):
+        browser.evaluate(f"void (document.getElementById('stress-seconds').value = '{seconds}')")
+        browser.evaluate("document.getElementById('stress-start').click()")
+        pages.until(browser, f"{state}.startsWith('Running')")
+        pages.until(browser, f"{state} === 'Done.'")
+        browser.evaluate("document.getElementById('stress-twice').click()")
+
+
+VIEWS = {"why": show_why, "precisions": show_precisions, "stress": show_stress}
 
 
 def keep(browser: browsers.Chromium, path: Path, *, whole: bool = True) -> None:

@@ -45,6 +45,7 @@ MEASURING_SCRIPTS = ("repeatability", "harness_cost", "method_soundness", "train
 BULK_SCRIPTS = ("bulk", "bulk_million")
 SERVING_SCRIPTS = ("serving_overhead", "serving_throughput", "serving_overload", "serving_start")
 PAGE_SCRIPTS = ("browser", "page_soak", "stress")
+MAP_SCRIPTS = ("explanation_quality",)
 
 
 def fill(page: Path, marker: str, body: str) -> None:
@@ -125,6 +126,7 @@ def main() -> int:
         fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
         fill(BENCHMARKS, "zoo", figure_table(source, ("zoo_quality",), 60))
         fill(BENCHMARKS, "page", figure_table(source, PAGE_SCRIPTS, 80))
+        fill(BENCHMARKS, "maps", figure_table(source, MAP_SCRIPTS, 60))
         fill(BENCHMARKS, "bulk", figure_table(source, BULK_SCRIPTS, 80))
         fill(BENCHMARKS, "servers", benchmark_tables.servers(source))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))

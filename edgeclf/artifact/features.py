@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ class Features:
         layout: How the graph holds it, ``nhwc`` or ``nchw``.
         shape: Rows, columns and channels, in this order for both layouts.
         head: float32 [channels, classes], the weights of a dense layer that takes the mean and
-            gives logits; None where something else does, or where they are too many to store.
+            gives logits; None where something else does, or where they are is not known.
     """
 
     tensor: str
@@ -33,8 +33,12 @@ class Features:
     head: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, metadata: Metadata) -> Features:
+    def of(cls, metadata: Metadata, content: bytes = b"") -> Features:
         """Reads the member.
+
+        Args:
+            metadata: Of a file.
+            content: All of it, where the head may be.
 
         Raises:
             ArtifactError: The file has none, or it is not what the format says.
@@ -55,7 +59,9 @@ class Features:
             if record["pooling"] != "mean":
                 raise ValueError(f"pooling is {record['pooling']!r}, expected 'mean'")
             head = record["head"]
-            weights = None if head is None else _weights(head, channels, len(metadata.labels))
+            weights = (
+                None if head is None else _weights(head, content, shape[2], len(metadata.labels))
+            )
         except (KeyError, TypeError, ValueError) as exc:
             raise ArtifactError(
                 f"The file of {metadata.name} says of its features what cannot be read: {exc!r}. "
@@ -64,14 +70,20 @@ class Features:
         return cls(tensor, layout, shape, weights)
 
 
-def _weights(head: dict[str, str], channels: int, classes: int) -> npt.NDArray[np.float32]:
-    if head["kind"] != "dense":
-        raise ValueError(f"head is {head['kind']!r}, expected 'dense'")
-    stored, scale = (
-        np.frombuffer(base64.b64decode(head[key], validate=True), dtype)
-        for key, dtype in (("weights", "i1"), ("scale", "<f4"))
-    )
-    if not np.isfinite(scale).all() or len(scale) != classes:
+def _weights(
+    head: dict[str, Any], content: bytes, channels: int, classes: int
+) -> npt.NDArray[np.float32]:
+    kind = head["kind"]
+    if kind == "dense":
+        stored = np.frombuffer(base64.b64decode(head["weights"], validate=True), "i1")
+    elif kind == "stored":
+        stored = np.frombuffer(content, head["type"], channels * classes, head["position"])
+    else:
+        raise ValueError(f"head is {kind!r}")
+    scale = np.frombuffer(base64.b64decode(head["scale"], validate=True), "<f4")
+    if not np.isfinite(scale).all() or len(scale) not in (1, classes):
         raise ValueError(f"{len(scale)} scales of the head, or not finite; expected {classes}")
-    weights: npt.NDArray[np.float32] = stored.reshape(channels, classes) * scale
+    turned = head.get("by_class")
+    stored = stored.reshape(classes, channels).T if turned else stored.reshape(channels, classes)
+    weights: npt.NDArray[np.float32] = stored * scale
     return weights

@@ -87,7 +87,7 @@ class Artifact:
         Raises:
             ArtifactError: The file has none, or it is not what the format says.
         """
-        return Features.of(self.metadata)
+        return Features.of(self.metadata, self.content)
 
     @property
     def seal(self) -> str:

@@ -27,7 +27,8 @@ def features_record(
         tensor: Name of what is averaged over rows and columns.
         layout: How the graph holds it.
         shape: Its rows, columns and channels.
-        weights: float [channels, classes] of the dense layer behind; left out if they are too many.
+        weights: float [channels, classes] of the dense layer behind; left out if they are too
+            many, as a converted file holds them once already.
     """
     head = None
     if weights is not None and weights.size <= _HEAD_LIMIT_BYTES:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from edgeclf.service.access import is_rehearsal
 from edgeclf.service.answers import answer_entry, version_entry
 from edgeclf.service.asgi import Receive, Scope, Send, header, read_body, respond_json
-from edgeclf.service.explaining import check_explainable, explanation_entry
+from edgeclf.service.explaining import check_explainable, explains, explanation_entry
 from edgeclf.service.intake import Wanted, read_pictures, read_wanted
 from edgeclf.service.pool import Answered
 from edgeclf.service.problem import Problem
@@ -38,19 +39,31 @@ class ClassifyRoute:
             wanted = replace(wanted, rehearsal=True)
         version = service.catalog.find(name, number)
         if wanted.explain:
-            check_explainable(version)
+            check_explainable(version, wanted)
         service.check_room(wanted.timeout_s)  # before a body is read that would only be thrown away
         body = await read_body(scope, receive, config.max_body_bytes)
         kind = header(scope, b"content-type") or b""
         pictures = read_pictures(kind, body, config.max_pictures)
         good = [content for content in pictures.contents if isinstance(content, bytes)]
-        extra = explanation_entry if wanted.explain else None
+        extra = None
+        if one_pass := wanted.explain and explains(version):
+            extra = partial(explanation_entry, label=wanted.explain_label)
+        elif wanted.explain and pictures.several:
+            raise Problem(
+                400, "bad_option",
+                "A map that takes many passes is made of one picture at a time; send an image "
+                "file's bytes.",
+            )  # fmt: skip
         version, answers = await service.answer(name, number, good, wanted, receive, extra)
         entries = _entries(pictures.contents, answers, wanted)
         if not pictures.several:
             (entry,) = entries
             if isinstance(entry, Problem):
                 raise entry
+            if wanted.explain and not one_pass:
+                entry["explanation"] = await service.maps.explain(
+                    version, good[0], wanted.explain_label, wanted.explain_passes or 1, receive
+                )
             document: dict[str, Any] = {**version_entry(version), **entry}
         else:
             for entry in entries:

@@ -9,49 +9,66 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgeclf.artifact import Features
-from edgeclf.errors import ArtifactError
-from edgeclf.explanation.methods import explain_picture
+from edgeclf.errors import ArtifactError, listed
+from edgeclf.explanation.methods import Explanation, explain_picture
 from edgeclf.image import ImageSource
 from edgeclf.inference.classifier import Classifier
 from edgeclf.inference.prediction import Prediction
 from edgeclf.service.catalog import Version
+from edgeclf.service.intake import Wanted
 from edgeclf.service.problem import Problem
 
 _SIDE = 64  # pixels of the map's longer side; networks see in 3 to 10 steps
 _DIGITS = 4
 
 
-def check_explainable(version: Version) -> None:
-    """Refuses what would take more than one more pass of the model.
+def explains(version: Version) -> bool:
+    """Whether one more pass of the model is all that a map takes."""
+    try:
+        head = version.artifact.features.head
+    except ArtifactError:
+        return False
+    return head is not None and all(engine.gives_features for engine in version.engines)
+
+
+def check_explainable(version: Version, wanted: Wanted) -> None:
+    """Refuses a map of a class that there is not, or that takes passes nobody has asked for.
 
     Raises:
         Problem: 400; says what to do.
     """
-    metadata = version.artifact.metadata
-    try:
-        one_pass = Features.of(metadata).head is not None
-    except ArtifactError:
-        one_pass = False
-    if not one_pass or not all(engine.gives_features for engine in version.engines):
+    labels = version.artifact.metadata.labels
+    if wanted.explain_label is not None and wanted.explain_label not in labels:
+        raise Problem(
+            400, "bad_option",
+            f"explain_label is {wanted.explain_label!r}; the model's labels are {listed(labels)}.",
+        )  # fmt: skip
+    if not explains(version) and wanted.explain_passes is None:
         raise Problem(
             400, "no_explanation",
             "explain takes one more pass of a model whose file names its features and the dense "
             "layer that reads them, on a runtime that gives them; for model "
-            f"{metadata.name!r} here it would take hundreds. Convert the model again, or ask "
-            "'edgeclf explain', which has the time.",
+            f"{version.artifact.metadata.name!r} here it takes hundreds. Allow them, as "
+            "explain_passes=256, or convert the model again, or ask 'edgeclf explain'.",
         )  # fmt: skip
 
 
 def explanation_entry(
-    engine: Classifier, image: ImageSource, prediction: Prediction
+    engine: Classifier, image: ImageSource, prediction: Prediction, label: str | None = None
 ) -> dict[str, Any]:
-    """The map of the most probable class, in the upright picture's coordinates.
+    """The map of a class by one more pass, for `as_entry`'s readers.
 
     Args:
         engine: What answered.
         image: The picture.
         prediction: Its answer.
+        label: The class; None for the most probable one.
+    """
+    return as_entry(explain_picture(engine, image, label, method="cam", passes=1, seed=0))
+
+
+def as_entry(found: Explanation) -> dict[str, Any]:
+    """A map in the upright picture's coordinates.
 
     Returns:
         As JSON types: ``label`` and ``probability`` of what is explained, ``method``, ``passes``;
@@ -60,7 +77,6 @@ def explanation_entry(
         and ``seen``, the part of the picture that the model was given: left, top, right and bottom
         as shares 0..1.
     """
-    found = explain_picture(engine, image, None, method="cam", passes=1, seed=0)
     height, width = found.map.shape
     scale = _SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

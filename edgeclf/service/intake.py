@@ -38,6 +38,9 @@ class Wanted:
         coverage: Of the prediction set that is wanted; None for none.
         unknown: As for `Classifier.classify`.
         explain: Whether a map of where the answer came from is wanted.
+        explain_label: The class that it is about; None for the most probable one.
+        explain_passes: How many passes of the model it may take where one is not enough; None
+            refuses it there.
         tensor: Whether the SHA-256 of what the model was given is wanted.
         timeout_s: The client's own deadline; None for the service's.
         rehearsal: Whether the picture tells nothing of the world: it is not watched for drift, not
@@ -51,6 +54,8 @@ class Wanted:
     coverage: float | None = None
     unknown: Unknown = "flag"
     explain: bool = False
+    explain_label: str | None = None
+    explain_passes: int | None = None
     tensor: bool = False
     timeout_s: float | None = None
     rehearsal: bool = False
@@ -157,6 +162,8 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "set": ("coverage", _number(0.01, 0.9999)),
     "unknown": ("unknown", _choice(*get_args(Unknown))),
     "explain": ("explain", _flag),
+    "explain_label": ("explain_label", lambda _, text: text),
+    "explain_passes": ("explain_passes", lambda key, text: int(_number(16, 512)(key, text))),
     "tensor": ("tensor", _flag),
     "timeout_ms": ("timeout_s", _milliseconds),
 }

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from edgeclf.inference.confidence import Unknown
 from edgeclf.service.catalog import Version
+from edgeclf.service.explaining import explains
 from edgeclf.service.service import Service
 
 _MOST_LABELS = 64  # that are listed; a thousand help nobody
@@ -97,7 +98,8 @@ def _model_entry(version: Version) -> dict[str, Any]:
         "evaluation_images": accuracy.get("images"),
         "calibrated": metadata.trust is not None,
         "coverages": _coverages(metadata.trust),
-        "explains": metadata.features is not None,
+        "name": metadata.name,
+        "explains": explains(version),
         "description": metadata.description,
         "license": metadata.license,
         "origin_url": metadata.origin_url,
@@ -302,6 +304,10 @@ _QUERY = [
     _query("unknown", "flag: said in 'unknown'; label: in 'label' too; off: not computed.",
            type="string", enum=list(get_args(Unknown)), default="flag"),
     _query("explain", "Also where the answer came from.", type="boolean", default=False),
+    _query("explain_label", "The class that this is about; by default the most probable one.",
+           type="string"),
+    _query("explain_passes", "How many passes of the model it may take where one is not enough.",
+           type="integer", minimum=16, maximum=512),
     _query("tensor", "Also the SHA-256 of what the model was given.", type="boolean",
            default=False),
     _query("timeout_ms", "How long the answer is worth waiting for.", type="number", minimum=1,

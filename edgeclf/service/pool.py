@@ -12,6 +12,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgeclf.service.catalog import Version
 
 _LOG = logging.getLogger("edgeclf.service")
+_LEISURE_S = 0.005  # until it is looked again whether a worker has nothing to do
 _SMOOTHING = 0.1  # share of the newest picture in the mean time that one takes
 _SURE = 0.8  # of a deadline: what is expected to take longer may well take more
 
@@ -82,6 +84,19 @@ class Job:
         self.queued = monotonic()
 
 
+class Errand:
+    """Something else for a version's engine to do, on its way to a worker and back."""
+
+    __slots__ = ("future", "version", "work")
+
+    def __init__(
+        self, version: Version, work: Callable[[Classifier], Any], future: asyncio.Future[Any]
+    ) -> None:
+        self.version = version
+        self.work = work
+        self.future = future
+
+
 class Pool:
     """The workers.
 
@@ -105,7 +120,7 @@ class Pool:
         self.mean_s = 0.005  # that one picture takes a worker
         self._settled = settled
         self._look = look
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | Errand | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
 
@@ -160,6 +175,32 @@ class Pool:
             self._jobs.put(Job(version, image, future, deadline, unknown, extra, digest))
         return futures
 
+    async def lend(self, version: Version, work: Callable[[Classifier], Any]) -> Any:
+        """What something gives that a worker does with its engine, as soon as one is at leisure.
+
+        Pictures go first: it waits while they keep all workers busy. What takes long should come
+        in small pieces, as the next picture may have to wait for the one that runs.
+
+        Args:
+            version: Whose engine.
+            work: Called on a worker's thread.
+
+        Raises:
+            EdgeclfError: What `work` raised, or that it failed.
+        """
+        loop = self._loop
+        assert loop is not None
+        while self.pending >= self.workers:
+            await asyncio.sleep(_LEISURE_S)
+        errand = Errand(version, work, loop.create_future())
+        self.pending += 1
+        version.in_flight += 1
+        self._jobs.put(errand)
+        found = await errand.future
+        if isinstance(found, EdgeclfError):
+            raise found
+        return found
+
     def check_room(self, count: int) -> None:
         """Refuses pictures for which there is no room; see `submit`."""
         if self.pending + count > self.capacity:
@@ -198,17 +239,41 @@ class Pool:
     def _work(self, index: int) -> None:
         jobs = self._jobs
         while (job := jobs.get()) is not None:
+            if isinstance(job, Errand):
+                self._run(index, job)
+                continue
             group = [job]
             while len(group) < job.version.batch:
                 try:
                     waiting = jobs.get_nowait()
                 except Empty:
                     break
-                if waiting is None:  # the end, which must still be seen
-                    jobs.put(None)
+                if not isinstance(waiting, Job):  # the end, which must still be seen, or an errand
+                    jobs.put(waiting)
                     break
                 group.append(waiting)
             self._answer(index, group)
+
+    def _run(self, index: int, errand: Errand) -> None:
+        """Runs an errand whose caller still waits."""
+        found: Any = None
+        if not errand.future.done():
+            try:
+                found = errand.work(errand.version.engines[index])
+            except EdgeclfError as exc:
+                found = exc
+            except BaseException as exc:  # a plugin's runtime: a worker must not end
+                found = _failure(exc)
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._hand_back, errand, found)
+
+    def _hand_back(self, errand: Errand, found: Any) -> None:
+        self.pending -= 1
+        errand.version.in_flight -= 1
+        if not errand.future.done():
+            errand.future.set_result(found)
+        self._settled(errand.version)
 
     def _answer(self, index: int, jobs: list[Job]) -> None:
         """Answers jobs that were taken together, of one version at a time."""
@@ -232,10 +297,8 @@ class Pool:
                 answers.append((job, _with_extra(job, result, now, engine, saw)))
         spent = (monotonic() - now) / len(jobs)
         assert self._loop is not None
-        try:
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._deliver, answers, spent)
-        except RuntimeError:  # the loop has been closed: nobody waits any more
-            return
 
     def _deliver(self, answers: list[tuple[Job, Answered]], spent_s: float) -> None:
         self.pending -= len(answers)

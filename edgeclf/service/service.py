@@ -20,6 +20,7 @@ from edgeclf.service.asgi import Gone, Receive
 from edgeclf.service.catalog import Version
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.intake import Wanted
+from edgeclf.service.patient_maps import PatientMaps
 from edgeclf.service.pool import Answered, Extra, Pool, expire
 from edgeclf.service.registry_source import RegistrySource
 from edgeclf.service.stress.runs import StressRuns
@@ -59,6 +60,7 @@ class Service:
         )  # fmt: skip
         look = Looker() if config.monitor else None
         self.pool = Pool(config.worker_count, config.capacity, self.versions.settled, look)
+        self.maps = PatientMaps(self.pool)
         self.registry = None if config.registry is None else RegistrySource(
             self.versions, config.registry, config.tracking_uri,
             config.registry_cache or default_cache(),

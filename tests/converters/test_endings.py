@@ -17,7 +17,9 @@ from edgeclf import SourceSpec
 from edgeclf.artifact import Features, Metadata, load_artifact, seal_artifact
 from edgeclf.converters.base import Recipe
 from edgeclf.converters.endings import find_features
+from edgeclf.converters.endings.onnx import OnnxGraph
 from edgeclf.converters.endings.steps import Step, find_ending, mean_layout
+from edgeclf.converters.endings.stored import stored_head
 from edgeclf.converters.onnx import OnnxConverter
 from edgeclf.converters.sources import open_model
 from edgeclf.image import ImageSpec
@@ -232,6 +234,19 @@ class TestTFLite:
         steps = np.abs(models.WEIGHTS).max(axis=1) / 127
         assert np.all(np.abs(features.head - models.WEIGHTS.T) <= steps * 0.51)
 
+    @pytest.mark.parametrize("quantized", [False, True])
+    def test_many_weights_are_read_from_the_graph(
+        self, models: Any, quantized: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("edgeclf.networks.features._HEAD_LIMIT_BYTES", 0)
+        content = models.model(quantized=quantized)
+        metadata = dataclasses.replace(METADATA, image=ImageSpec(4, 6))
+        record = find_features("tflite", content, metadata)
+        assert record is not None and record["head"]["kind"] == "stored"
+        sealed = seal_artifact(content, dataclasses.replace(metadata, features=record))
+        steps = np.abs(models.WEIGHTS).max(axis=1) / 127
+        assert np.all(np.abs(sealed.features.head - models.WEIGHTS.T) <= steps * 0.51)
+
     def test_an_activation_leaves_the_head_out(self, models: Any) -> None:
         features = self.found(models.model(head=("LEAKY_RELU",)))
         assert features.tensor == "features_é" and features.head is None
@@ -277,6 +292,31 @@ def test_weights_are_stored_while_they_are_few() -> None:
     features = Features.of(Metadata("m", ("a", "b"), ImageSpec(8, 8), features=silent))
     assert features.head is not None
     assert features.head == pytest.approx(np.array([[0, 1], [0, -2]]), abs=0.01)
+
+
+def test_weights_that_are_many_are_read_where_the_graph_has_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: SourceSpec
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
+    source = dataclasses.replace(open_model(elsewhere(tmp_path), spec).source, calibration=images)
+    for recipe in (Recipe("fp32"), Recipe("int8", "min-max")):
+        content = OnnxConverter(source).convert(recipe).content
+        few = find_features("onnx", content, source.metadata)
+        with monkeypatch.context() as patch:
+            patch.setattr("edgeclf.networks.features._HEAD_LIMIT_BYTES", 0)
+            many = find_features("onnx", content, source.metadata)
+        assert few is not None and many is not None and many["head"]["kind"] == "stored"
+        expected = Features.of(dataclasses.replace(source.metadata, features=few)).head
+        metadata = dataclasses.replace(source.metadata, features=json.loads(json.dumps(many)))
+        # What comes behind the model, as trust does, moves nothing.
+        for description in (None, "A text. " * 100):
+            said = dataclasses.replace(metadata, description=description)
+            head = load_artifact(seal_artifact(content, said).content).features.head
+            assert head is not None and expected is not None
+            assert np.all(np.abs(head - expected) <= np.abs(head).max(axis=0) / 127 * 0.51)
+            assert recipe.precision == "int8" or np.array_equal(head, DENSE)
+    # Other numbers than the graph stores are left out rather than guessed.
+    assert stored_head(OnnxGraph(content).stored(), DENSE + 1, content) is None
 
 
 def test_means_over_rows_and_columns_alone_count() -> None:

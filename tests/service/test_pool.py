@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgeclf import Classifier
+from edgeclf.errors import InferenceError, OptionError
 from edgeclf.image import UInt8Array
 from edgeclf.inference.prediction import Prediction
 from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
@@ -210,5 +211,32 @@ def test_a_worker_outlives_whatever_an_engine_raises() -> None:
             assert words in str((await future).result)
         (future,) = pool.submit(version, [shade(240)], deadline=soon())
         assert labels([await future]) == ["bright"]
+
+    run(scenario)
+
+
+def test_an_engine_is_lent_while_no_picture_waits() -> None:
+    engine = Engine()
+    version = version_of(engine, batch=4)
+
+    def fails(engine: Classifier) -> None:
+        raise ValueError("of a plugin")
+
+    def refuses(engine: Classifier) -> None:
+        raise OptionError("wrong")
+
+    async def scenario(pool: Pool) -> None:
+        (first,) = pool.submit(version, [shade(20)], deadline=soon())
+        await entered(engine)
+        lent = asyncio.create_task(pool.lend(version, lambda engine: engine.labels[0]))
+        await asyncio.sleep(0.05)
+        assert not lent.done() and pool.pending == 1  # it is not even in the queue
+        engine.go.set()
+        assert labels([await first]) == ["dark"] and await lent == "dark"
+        with pytest.raises(OptionError, match="wrong"):
+            await pool.lend(version, refuses)
+        with pytest.raises(InferenceError, match="ValueError"):
+            await pool.lend(version, fails)
+        assert pool.pending == version.in_flight == 0
 
     run(scenario)

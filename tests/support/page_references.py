@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -11,7 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgeclf.artifact import Metadata, seal_artifact
+from edgeclf.artifact import Features, Metadata, seal_artifact
+from edgeclf.explanation.cam import class_activation
+from edgeclf.explanation.methods import in_picture
+from edgeclf.explanation.perturbation import random_masks, rise
 from edgeclf.image import ImageSpec, resize_image
 from edgeclf.inference.confidence import Confidence
 from edgeclf.trust.certificate import _fingerprint
@@ -31,6 +35,10 @@ def write(folder: Path) -> None:
     _write(folder, "turned", _turned(folder))
     _write(folder, "artifacts", _artifacts(folder))
     _write(folder, "reduced", _reduced(folder))
+    _write(folder, "novelty", _novelty())
+    _write(folder, "heads", _heads(folder))
+    _write(folder, "maps", _maps())
+    _write(folder, "rise", _rise(folder))
 
 
 def _write(folder: Path, name: str, document: Any) -> None:
@@ -159,3 +167,100 @@ def _artifacts(folder: Path) -> list[dict[str, Any]]:
                       "labels": list(each.metadata.labels),
                       "image": each.metadata.image.to_dict()})  # fmt: skip
     return cases
+
+
+def _text(values: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+def _novelty() -> list[dict[str, Any]]:
+    """Novelty by features, by each score that a file may have."""
+    rng = np.random.default_rng(4)
+    cases = []
+    for score in ("residual", "scaled_residual", "cosine"):
+        basis = rng.integers(-127, 128, (5, 12)).astype(np.int8)
+        record = trust_record()
+        record["novelty"] = {
+            "score": score, "threshold": 0.7, "length": 2.5, "basis": _text(basis),
+            "scale": _text(rng.uniform(0.001, 0.01, 5).astype("<f4")),
+        }  # fmt: skip
+        confidence = Confidence(record, 12, 5)
+        features = rng.gamma(1, 1, (6, 3, 4, 12)).astype(np.float32)
+        rows = rng.dirichlet(np.full(5, 0.4), 6).astype(np.float32)
+        _, novelties = confidence.judge(rows, features)
+        assert novelties is not None
+        cases += [
+            {"trust": record, "probabilities": row.tolist(), "features": each.ravel().tolist(),
+             "channels": 12, "novelty": float(novelty)}
+            for row, each, novelty in zip(rows, features, novelties, strict=True)
+        ]  # fmt: skip
+    return cases
+
+
+def _heads(folder: Path) -> list[dict[str, Any]]:
+    """Heads of every kind, and the weights that Python reads."""
+    rng = np.random.default_rng(5)
+    weights = rng.normal(size=(6, 3)).astype("<f4")
+    scale = _text(rng.uniform(0.01, 0.02, 3).astype("<f4"))
+    small = rng.integers(-127, 128, (6, 3)).astype(np.int8)
+    one = _text(np.ones(1, "<f4"))
+    heads = [({"kind": "dense", "weights": _text(small), "scale": scale}, b"")]
+    for kind, values, scales in (("int8", small, scale), ("float16", weights.astype("<f2"), one),
+                                 ("float32", weights, one)):  # fmt: skip
+        for by_class in (False, True):
+            stored = np.ascontiguousarray(values.T if by_class else values).tobytes()
+            heads.append(({"kind": "stored", "position": 7, "type": kind, "by_class": by_class,
+                           "scale": scales}, b"x" * 7 + stored))  # fmt: skip
+    cases = []
+    for head, content in heads:
+        record = {"tensor": "x", "layout": "nhwc", "shape": [2, 2, 6], "pooling": "mean",
+                  "head": head}  # fmt: skip
+        metadata = Metadata("m", ("a", "b", "c"), ImageSpec(8, 8), features=record)
+        expected = Features.of(metadata, content).head
+        assert expected is not None
+        file = f"head.{len(cases)}"
+        (folder / file).write_bytes(content)
+        cases.append({"features": record, "labels": ["a", "b", "c"], "file": file,
+                      "weights": expected.T.tolist()})  # fmt: skip
+    return cases
+
+
+def _maps() -> list[dict[str, Any]]:
+    """Class activation maps, laid over pictures by each policy, and reduced as the service does."""
+    rng = np.random.default_rng(6)
+    cases = []
+    for policy, (width, height) in itertools.product(POLICIES, ((320, 200), (90, 301))):
+        spec = ImageSpec(64, 96, policy)  # type: ignore[arg-type]
+        cells = rng.gamma(1, 1, (4, 6, 8)).astype(np.float32)
+        weights = rng.normal(size=8).astype(np.float32)
+        grid = class_activation(cells, weights)
+        placed = in_picture(grid, (width, height), spec)
+        scale = 64 / max(width, height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = Image.fromarray(placed).resize(size, Image.Resampling.BOX)
+        cases.append({
+            "cells": cells.ravel().tolist(), "shape": list(cells.shape),
+            "weights": weights.tolist(), "grid": grid.ravel().tolist(), "spec": spec.to_dict(),
+            "width": width, "height": height, "size": size,
+            "map": np.asarray(small).ravel().tolist(),
+        })  # fmt: skip
+    return cases
+
+
+def _rise(folder: Path) -> dict[str, Any]:
+    """Random numbers, masks, and a map of a model that likes the picture's upper left."""
+    size, passes, hidden = (20, 28), 24, np.array([127, 127, 127], np.float32)
+    image = np.asarray(picture(28, 20, 7))
+    (folder / "rise.rgb").write_bytes(image.tobytes())
+
+    def score(pictures: Any) -> Any:
+        return pictures[:, :8, :10].mean(axis=(1, 2, 3)) / 255
+
+    found = rise(score, image, hidden, passes, seed=0)
+    return {
+        "numbers": {str(seed): np.random.default_rng(seed).random(8).tolist()
+                    for seed in (0, 1, 4_000_000_000)},
+        "size": size, "passes": passes, "hidden": hidden.tolist(),
+        "masks": [mask.ravel().tolist() for mask in random_masks(size, 3, seed=0)],
+        "map": found.ravel().tolist(),
+    }  # fmt: skip

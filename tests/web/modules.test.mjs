@@ -8,12 +8,19 @@ import { test } from "node:test";
 
 import { formatOf, readArtifact } from "../../edgeclf/web/static/core/artifact.js";
 import { fingerprint } from "../../edgeclf/web/static/core/certificate.js";
-import { judge, predictionSet, ranked } from "../../edgeclf/web/static/core/confidence.js";
+import { judge, needsFeatures, predictionSet, ranked } from "../../edgeclf/web/static/core/confidence.js";
 import { scaleOf, turn } from "../../edgeclf/web/static/core/decode.js";
+import { halfFloat, inCells, pooled, readFeatures } from "../../edgeclf/web/static/core/features.js";
 import { decodeJpeg } from "../../edgeclf/web/static/core/jpeg.js";
+import { classActivation, correlation, inPicture, summary } from "../../edgeclf/web/static/core/maps.js";
+import { defaultRng } from "../../edgeclf/web/static/core/numpy_random.js";
 import { examine, exifOrientation } from "../../edgeclf/web/static/core/picture.js";
 import { fit, reduce, roundHalfEven } from "../../edgeclf/web/static/core/resample.js";
+import { hiddenColour, randomMask, rise } from "../../edgeclf/web/static/core/rise.js";
+import { withFeatures } from "../../edgeclf/web/static/core/tap.js";
 import { compare } from "../../edgeclf/web/static/page/answers.js";
+import { difference, families, median } from "../../edgeclf/web/static/page/comparing.js";
+import { colour, inWords } from "../../edgeclf/web/static/page/heat.js";
 import { CODES, textOf } from "../../edgeclf/web/static/page/texts.js";
 
 const folder = process.env.EDGECLF_REFERENCES;
@@ -70,6 +77,113 @@ against("confidence, novelty and sets are those of Python", () => {
       assert.deepEqual(predictionSet(probabilities, trust, Number(coverage)), members);
     }
   }
+});
+
+const furthest = (a, b) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), a.length === b.length ? 0 : Infinity);
+
+against("novelty by features is that of Python", () => {
+  const all = cases("novelty");
+  for (const { trust, probabilities, features, channels, novelty } of all) {
+    assert.ok(needsFeatures(trust));
+    assert.equal(judge(probabilities, trust).novelty, null);
+    const found = judge(probabilities, trust, pooled(Float32Array.from(features), channels));
+    assert.ok(Math.abs(found.novelty - novelty) < 1e-5 * novelty, `${trust.novelty.score} ${found.novelty} ${novelty}`);
+  }
+  assert.equal(all.length, 18);
+});
+
+against("heads of every kind are read as by Python", () => {
+  for (const { features, labels, file, weights } of cases("heads")) {
+    const read = (record, content = bytes(file)) => readFeatures({ features: record, labels }, content);
+    const found = read(features);
+    assert.deepEqual(found.shape, features.shape);
+    weights.forEach((row, target) => assert.ok(furthest(row, found.weights(target)) < 1e-7, `${features.head.kind} ${features.head.type}`));
+    assert.throws(() => read({ ...features, pooling: "max" }), refused("no_metadata"));
+    assert.throws(() => read({ ...features, head: { ...features.head, kind: "other" } }), refused("no_metadata"));
+    if (features.head.kind === "stored") assert.throws(() => read(features, bytes(file).subarray(9)), refused("no_metadata"));
+  }
+});
+
+against("maps are those of Python, over pictures of every policy", () => {
+  const all = cases("maps");
+  for (const { cells, shape, weights, grid, spec, width, height, size, map } of all) {
+    const found = classActivation(Float32Array.from(cells), shape, Float32Array.from(weights));
+    assert.ok(furthest(grid, found.values) < 1e-6);
+    const placed = inPicture(found, width, height, spec, 64);
+    assert.deepEqual([placed.columns, placed.rows], size);
+    // The service averages what it drew at the picture's size; here it is drawn small at once.
+    assert.ok(correlation(placed.values, Float32Array.from(map)) > 0.99, spec.resize);
+    if (spec.resize !== "crop") assert.ok(furthest(map, placed.values) < 0.02, spec.resize); // whose edge is a step
+  }
+  assert.equal(all.length, 6);
+});
+
+against("random numbers, masks and RISE are those of numpy", async () => {
+  const { numbers, size: [height, width], passes, hidden, masks, map } = cases("rise");
+  for (const [seed, expected] of Object.entries(numbers)) {
+    const next = defaultRng(Number(seed));
+    assert.deepEqual(expected.map(() => next()), expected);
+  }
+  const next = defaultRng(0);
+  for (const mask of masks) assert.ok(furthest(mask, randomMask(next, height, width)) < 1e-6);
+  const score = async (shown) => {
+    let sum = 0;
+    for (let y = 0; y < 8; y++) for (let x = 0; x < 30; x++) sum += shown[y * width * 3 + x];
+    return sum / (8 * 30 * 255);
+  };
+  const ticks = [];
+  const found = await rise(score, bytes("rise.rgb"), { height, width }, hidden, passes, async (done) => void ticks.push(done));
+  assert.ok(furthest(map, found.values) < 1e-3, String(furthest(map, found.values)));
+  assert.equal(ticks.at(-1), passes);
+  await assert.rejects(rise(score, bytes("rise.rgb"), { height, width }, hidden, 5, () => Promise.reject(new Error("stop"))), /stop/);
+  const same = await rise(async () => 0.5, bytes("rise.rgb"), { height, width }, hidden, 5, async () => {});
+  assert.equal(Math.max(...same.values), 0);
+});
+
+test("features come in either layout, and must be all there", () => {
+  const shape = [1, 2, 3];
+  assert.deepEqual([...inCells(Float32Array.of(1, 2, 3, 4, 5, 6), { layout: "nchw", shape })], [1, 3, 5, 2, 4, 6]);
+  assert.throws(() => inCells(Float32Array.of(1, 2), { layout: "nhwc", shape }), refused("engine_failed"));
+  assert.throws(() => inCells(Float32Array.of(1, 2, 3, NaN, 5, 6), { layout: "nhwc", shape }), refused("engine_failed"));
+});
+
+test("half floats are read", () => {
+  assert.deepEqual([0x3c00, 0xc000, 0x3555, 0x0001, 0x8000, 0x7c00].map(halfFloat), [1, -2, 0.333251953125, 2 ** -24, -0, Infinity]);
+  assert.ok(Number.isNaN(halfFloat(0x7e00)));
+});
+
+test("a tap that finds no tensor says so", () => {
+  for (const format of ["tflite", "onnx"]) assert.throws(() => withFeatures(format, new Uint8Array(64), "x"), refused("no_tap"));
+});
+
+test("files of one model are compared with the most exact one", () => {
+  const file = (model, precision, format, more = {}) => ({ model, precision, format, name: "mugs", classes: 2, labels: ["a", "b"], state: "ready", ...more });
+  const [a, b, c] = [file("1", "int8", "onnx"), file("2", "fp32", "onnx"), file("3", "fp32", "tflite")];
+  const others = [file("4", "fp32", "tflite", { labels: ["a", "c"] }), file("5", "fp16", "tflite", { state: "loading" })];
+  assert.deepEqual(families([a, ...others, b, c]).map((members) => members.map(({ model }) => model)), [["3", "2", "1"], ["4"]]);
+  assert.deepEqual([median([3, 1, 2]), median([4, 1, 2, 3])], [2, 2.5]);
+  const map = (values) => ({ map: { values: Float32Array.from(values), rows: 1, columns: 3 } });
+  const exact = { label: "a", probabilities: new Map([["a", 0.75], ["b", 0.25]]), explained: map([0, 0.5, 1]) };
+  const said = { label: "b", probabilities: new Map([["a", 0.25], ["b", 0.75]]), explained: map([1, 0.5, 0]) };
+  assert.deepEqual(difference(said, exact), { change: 0.5, sameLabel: false, correlation: -1 });
+  assert.equal(difference({ ...said, explained: null }, exact).correlation, null);
+});
+
+test("colours go from viridis' one end to the other", () => {
+  assert.deepEqual([colour(0), colour(1), colour(-1), colour(2)].map((rgb) => rgb.join()), ["68,1,84", "253,231,37", "68,1,84", "253,231,37"]);
+  assert.equal(inWords(null), "No place speaks for this class.");
+  assert.match(inWords({ peak: "top left", share: 0.25 }), /at the top left; .* covers 25.0 % of the picture/);
+});
+
+test("a map is told in words", () => {
+  const grid = (values) => ({ values: Float32Array.from(values), rows: 3, columns: 3 });
+  assert.deepEqual(summary(grid([0, 0, 1, 0, 0, 0.6, 0, 0, 0])), { peak: "top right", share: 2 / 9 });
+  assert.equal(summary(grid([0, 0, 0, 0, 1, 0, 0, 0, 0])).peak, "centre");
+  assert.equal(summary(grid([0, 0, 0, 0, 0, 0, 0, 0, 0])), null);
+  assert.equal(correlation(Float32Array.of(1, 2, 3), Float32Array.of(2, 4, 6)), 1);
+  assert.equal(correlation(Float32Array.of(1, 1), Float32Array.of(2, 4)), null);
+  assert.deepEqual(hiddenColour(127.5), [127.5, 127.5, 127.5]);
+  assert.deepEqual(hiddenColour([300, -2, 5]), [255, 0, 5]);
 });
 
 against("a sealed file is read, and told from a damaged one before it is parsed", async () => {

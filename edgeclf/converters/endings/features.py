@@ -14,6 +14,7 @@ import numpy as np
 from edgeclf.artifact import Format, Metadata, seal_artifact
 from edgeclf.converters.endings.onnx import OnnxGraph
 from edgeclf.converters.endings.steps import Graph, find_ending
+from edgeclf.converters.endings.stored import stored_head
 from edgeclf.converters.endings.tflite import TFLiteGraph
 from edgeclf.errors import ConversionError, EdgeclfError
 from edgeclf.inference.classifier import Classifier
@@ -40,7 +41,7 @@ def find_features(format_: Format, content: bytes, metadata: Metadata) -> dict[s
     if format_ not in _READERS:
         return None
     try:
-        record = _from_graph(_READERS[format_](content), len(metadata.labels))
+        record = _from_graph(_READERS[format_](content), content, metadata)
         if record is not None:
             _try(content, dataclasses.replace(metadata, features=record))
     except EdgeclfError as exc:
@@ -49,7 +50,7 @@ def find_features(format_: Format, content: bytes, metadata: Metadata) -> dict[s
     return record
 
 
-def _from_graph(graph: Graph, classes: int) -> dict[str, Any] | None:
+def _from_graph(graph: Graph, content: bytes, metadata: Metadata) -> dict[str, Any] | None:
     ending = find_ending(graph)
     name = graph.name_of(ending.tensor) if ending is not None else ""
     if ending is None or not name:
@@ -58,8 +59,14 @@ def _from_graph(graph: Graph, classes: int) -> dict[str, Any] | None:
     if len(shape) != 4 or shape[0] != 1:
         raise ConversionError(f"What it averages has the shape {shape}; expected one image's.")
     shape = (*shape[2:], shape[1]) if ending.layout == "nchw" else shape[1:]
-    fits = ending.weights is not None and ending.weights.shape == (shape[-1], classes)
-    return features_record(name, ending.layout, shape, ending.weights if fits else None)
+    weights = ending.weights
+    if weights is not None and weights.shape != (shape[-1], len(metadata.labels)):
+        weights = None
+    record = features_record(name, ending.layout, shape, weights)
+    if weights is not None and record["head"] is None:
+        file = seal_artifact(content, metadata).content
+        record["head"] = stored_head(graph.stored(), weights, file)
+    return record
 
 
 def _try(content: bytes, metadata: Metadata) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +62,14 @@ class OnnxGraph:
         if values.dtype not in (np.float32, np.float16):
             raise ConversionError(f"The features are {values.dtype}; expected floats.")
         return tuple(values.shape)
+
+    def stored(self) -> Iterator[Any]:
+        """See `Graph.stored`."""
+        from onnx import numpy_helper
+
+        for tensor in messages(self._model, "TensorProto"):
+            if tensor.data_type != tensor.STRING:
+                yield numpy_helper.to_array(tensor)
 
     def _is_constant(self, name: str) -> bool:
         return name in self._stored or name in self._folded

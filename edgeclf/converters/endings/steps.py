@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -60,6 +60,9 @@ class Graph(Protocol):
 
     def shape_of(self, tensor: str) -> tuple[int, ...]:
         """Its shape for one image."""
+
+    def stored(self) -> Iterator[npt.NDArray[Any]]:
+        """The arrays that the file holds, as it holds them."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from edgeclf.converters.endings.steps import Kind, Step, Weights, mean_layout
 from edgeclf.converters.flatbuffer.tree import (
+    STORED,
     operator_name,
     schema,
     stored_floats,
     text,
+    type_name,
     unpack_graph,
 )
 
@@ -49,6 +54,15 @@ class TFLiteGraph:
     def shape_of(self, tensor: str) -> tuple[int, ...]:
         """See `Graph.shape_of`."""
         return self._shape(int(tensor))
+
+    def stored(self) -> Iterator[Any]:
+        """See `Graph.stored`."""
+        for tensor in self._stored.values():
+            kind = STORED.get(type_name(tensor.type))
+            if kind is not None:
+                yield np.frombuffer(
+                    np.asarray(self._tree.buffers[tensor.buffer].data).tobytes(), kind
+                )
 
     def _shape(self, index: int) -> tuple[int, ...]:
         return tuple(int(size) for size in self._graph.tensors[index].shape)

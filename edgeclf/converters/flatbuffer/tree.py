@@ -11,6 +11,7 @@ import numpy as np
 from edgeclf.errors import ConversionError, MissingDependencyError
 
 INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32}
+STORED = {**INTEGERS, "FLOAT16": np.float16, "FLOAT32": np.float32}
 
 _FILE_IDENTIFIER = b"TFL3"
 _LARGEST_OLD_CODE = 127  # PLACEHOLDER_FOR_GREATER_OP_CODES, where one byte does not hold the code
@@ -108,8 +109,7 @@ def scales_of(tensor: Any) -> list[float]:
 def stored_floats(tree: Any, tensor: Any) -> Any:
     """What a stored tensor stands for, float32 in its shape; None for another type, or none."""
     data = tree.buffers[tensor.buffer].data
-    kinds = {**INTEGERS, "FLOAT16": np.float16, "FLOAT32": np.float32}
-    kind = kinds.get(type_name(tensor.type))
+    kind = STORED.get(type_name(tensor.type))
     if data is None or kind is None:
         return None
     values = np.frombuffer(np.asarray(data).tobytes(), kind).reshape(tensor.shape)

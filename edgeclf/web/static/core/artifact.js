@@ -16,6 +16,8 @@ import { Problem } from "./problem.js";
  * @property {"fp32" | "fp16" | "dynamic" | "int8" | "int8-full"} precision
  * @property {Certificate | null} certificate
  * @property {Trust | null} trust
+ * @property {{mean: number | [number, number, number]}} normalization
+ * @property {any} [features] See features.js.
  */
 
 /**
@@ -129,9 +131,9 @@ export function zipMember(bytes, name) {
  * @param {string} key
  */
 export function onnxProperty(bytes, key) {
-  for (const [number, payload] of fields(bytes)) {
+  for (const [number, payload] of protobufFields(bytes)) {
     if (number !== METADATA_PROPS) continue;
-    const entry = new Map(fields(payload));
+    const entry = new Map(protobufFields(payload));
     if (text.decode(entry.get(1)) === key) return entry.get(2) ?? new Uint8Array();
   }
   return null;
@@ -142,7 +144,7 @@ export function onnxProperty(bytes, key) {
  * @param {Uint8Array} message
  * @returns {Generator<[number, Uint8Array]>}
  */
-function* fields(message) {
+export function* protobufFields(message) {
   let at = 0;
   /** @returns {number} */
   const varint = () => {

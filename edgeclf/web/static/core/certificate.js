@@ -10,7 +10,7 @@ import { fit, withoutAlpha } from "./resample.js";
 /** @typedef {{sha256: string, shape: number[], means: number[]}} Fingerprint */
 /**
  * @typedef {object} Certificate
- * @property {{png: string, artifact: number[], confidence?: number | null}[]} images
+ * @property {{png: string, artifact: number[], confidence?: number | null, novelty?: number | null}[]} images
  * @property {{jpeg: string, decoded: Fingerprint, tensor: Fingerprint, artifact: number[]}} photo
  */
 
@@ -27,15 +27,22 @@ import { fit, withoutAlpha } from "./resample.js";
  * @property {boolean} sameTensor Likewise what the model gets of it.
  * @property {boolean} scaled Whether this browser's decoder gives reduced JPEGs as Pillow does.
  * @property {number | null} confidenceChange
+ * @property {number | null} noveltyChange Null where nobody can tell: it takes features that are not given.
  */
+
+/** @typedef {{probabilities: Float32Array, pooled: Float32Array | null}} Run What an engine says, and the mean of its features. */
 
 /** @type {Record<string, number>} */
 const TOLERANCES = { fp32: 0.001, fp16: 0.005, dynamic: 0.03, int8: 0.05, "int8-full": 0.05 };
 const LEVELS = 1.0;
 const BLOCKS = 8;
 
-/** @param {ArrayLike<number>} values */
-export const argmax = (values) => Array.prototype.reduce.call(values, (best, value, i) => (value > values[/** @type {number} */ (best)] ? i : best), 0);
+/** Where the largest value is; the first of equal ones. @param {ArrayLike<number>} values */
+export function argmax(values) {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
 
 /** @param {ArrayLike<number>} answer @param {ArrayLike<number>} certified */
 function changeOf(answer, certified) {
@@ -47,21 +54,22 @@ function changeOf(answer, certified) {
 /**
  * Asks the golden images and the photo again.
  * @param {Metadata} metadata
- * @param {(tensor: Uint8Array) => Promise<Float32Array>} run The engine.
+ * @param {(tensor: Uint8Array) => Promise<Run>} run The engine.
  * @returns {Promise<Replay>}
  */
 export async function replay(metadata, run) {
   /** @type {Replay} */
   const found = {
     verdict: "none", step: null, images: 0, maxChange: 0, tolerance: TOLERANCES[metadata.precision], levels: 0, photoChange: 0,
-    sameDecoded: false, sameTensor: false, scaled: false, confidenceChange: null,
+    sameDecoded: false, sameTensor: false, scaled: false, confidenceChange: null, noveltyChange: null,
   };
   const certificate = metadata.certificate;
   if (!certificate?.images?.length || !certificate.photo) return found;
   found.step = await replayImages(metadata, certificate, run, found);
   if (!found.step) found.step = await replayPhoto(metadata, certificate.photo, run, found);
   const least = Math.min(1, metadata.trust?.temperature.value ?? 1);
-  if (!found.step && (found.confidenceChange ?? 0) > found.tolerance / least) found.step = "trust";
+  const trusted = Math.max(found.confidenceChange ?? 0, found.noveltyChange ?? 0);
+  if (!found.step && trusted > found.tolerance / least) found.step = "trust";
   found.verdict = found.step ? "differs" : found.sameDecoded && found.sameTensor ? "identical" : "equivalent";
   return found;
 }
@@ -69,20 +77,23 @@ export async function replay(metadata, run) {
 /**
  * @param {Metadata} metadata
  * @param {Certificate} certificate
- * @param {(tensor: Uint8Array) => Promise<Float32Array>} run
+ * @param {(tensor: Uint8Array) => Promise<Run>} run
  * @param {Replay} found Is filled.
  */
 async function replayImages(metadata, certificate, run, found) {
   let wrong = 0;
-  for (const { png, artifact, confidence } of certificate.images) {
+  for (const { png, artifact, confidence, novelty } of certificate.images) {
     const { rgba } = await decode(fromBase64(png), metadata.image, false);
-    const answer = await run(withoutAlpha(rgba));
+    const { probabilities: answer, pooled } = await run(withoutAlpha(rgba));
     found.images += 1;
     found.maxChange = Math.max(found.maxChange, changeOf(answer, artifact));
     wrong += Number(argmax(answer) !== argmax(artifact));
     if (metadata.trust && typeof confidence === "number") {
-      const change = Math.abs(judge(answer, metadata.trust).confidence - confidence);
-      found.confidenceChange = Math.max(found.confidenceChange ?? 0, change);
+      const judged = judge(answer, metadata.trust, pooled);
+      found.confidenceChange = Math.max(found.confidenceChange ?? 0, Math.abs(judged.confidence - confidence));
+      if (typeof novelty === "number" && judged.novelty !== null) {
+        found.noveltyChange = Math.max(found.noveltyChange ?? 0, Math.abs(judged.novelty - novelty));
+      }
     }
   }
   return wrong || found.maxChange > found.tolerance ? "kernels" : null;
@@ -91,7 +102,7 @@ async function replayImages(metadata, certificate, run, found) {
 /**
  * @param {Metadata} metadata
  * @param {Certificate["photo"]} photo
- * @param {(tensor: Uint8Array) => Promise<Float32Array>} run
+ * @param {(tensor: Uint8Array) => Promise<Run>} run
  * @param {Replay} found Is filled.
  */
 async function replayPhoto(metadata, photo, run, found) {
@@ -113,7 +124,7 @@ async function replayPhoto(metadata, photo, run, found) {
   found.sameTensor = made.sha256 === photo.tensor.sha256;
   found.levels = Math.max(found.levels, distance(made, photo.tensor));
   if (found.levels > LEVELS) return "resizing";
-  const answer = await run(tensor);
+  const { probabilities: answer } = await run(tensor);
   found.photoChange = changeOf(answer, photo.artifact);
   const other = argmax(answer) !== argmax(photo.artifact);
   return other || found.photoChange > found.tolerance ? "answer" : null;

@@ -2,12 +2,19 @@
 
 /**
  * @typedef {object} Adapter
- * @property {(bytes: Uint8Array, home: string) => Promise<any>} load A model's bytes, unchanged, to
- *   something that the other four take. `home` is where the engine's own files are.
+ * @property {(bytes: Uint8Array, home: string) => Promise<any>} load A model's bytes, unchanged or
+ *   with its features as second output, to something that the other four take. `home` is where the
+ *   engine's own files are.
  * @property {(model: any, tensor: Uint8Array, shape: number[]) => any} input uint8 [1, H, W, 3] to what the engine takes.
- * @property {(model: any, input: any) => Promise<Float32Array>} run Probabilities [classes]; the input is freed.
+ * @property {(model: any, input: any) => Promise<Outputs>} run The input is freed.
  * @property {(model: any) => Promise<void>} dispose Frees the model.
  * @property {(model: any) => Described} describe
+ */
+
+/**
+ * @typedef {object} Outputs
+ * @property {Float32Array} probabilities [classes].
+ * @property {Float32Array | null} features In the layout of the graph; null where the model was loaded without.
  */
 
 /** @typedef {{engine: string, runsOn: string}} Described What really computes. */

@@ -25,11 +25,13 @@ export const input = ({ engine }, tensor, shape) => new engine.Tensor("uint8", t
 /** @type {Adapter["run"]} */
 export async function run({ session }, tensor) {
   const outputs = await session.run({ [session.inputNames[0]]: tensor });
-  const output = outputs[session.outputNames[0]];
-  const values = Float32Array.from(output.data);
-  output.dispose();
+  const [probabilities, features] = session.outputNames.map((/** @type {string} */ name) => {
+    const values = Float32Array.from(outputs[name].data);
+    outputs[name].dispose();
+    return values;
+  });
   tensor.dispose();
-  return values;
+  return { probabilities, features: features ?? null };
 }
 
 /** @type {Adapter["dispose"]} */

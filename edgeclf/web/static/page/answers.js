@@ -13,6 +13,7 @@ import { predictionSet, ranked } from "../core/confidence.js";
  * @property {string} sha256 Of the model's file.
  * @property {string | null} tensorSha256
  * @property {number} totalMs
+ * @property {number} inferenceMs Of the model alone.
  * @property {string} detail
  */
 
@@ -28,7 +29,7 @@ export function ofServer(said, elapsedMs) {
   return {
     side: "server", scores: said.top, confidence: said.confidence, unknown: said.unknown, cannotTellUnknown: false,
     set: said.set ?? null, sha256: said.sha256, tensorSha256: said.tensor_sha256 ?? null, totalMs: elapsedMs,
-    detail: `decode ${decode_ms.toFixed(SHOWN_MS)}, resize ${preprocess_ms.toFixed(SHOWN_MS)}, model ${inference_ms.toFixed(SHOWN_MS)}`,
+    inferenceMs: inference_ms, detail: `decode ${decode_ms.toFixed(SHOWN_MS)}, resize ${preprocess_ms.toFixed(SHOWN_MS)}, model ${inference_ms.toFixed(SHOWN_MS)}`,
   };
 }
 
@@ -51,7 +52,7 @@ export function ofBrowser(found, loaded, coverage, elapsedMs) {
     cannotTellUnknown: trust !== null && trust !== undefined && found.novelty === null,
     set: trust && coverage !== null ? named(predictionSet(probabilities, trust, coverage)) : null,
     sha256: loaded.sha256, tensorSha256: found.tensorSha256, totalMs: elapsedMs,
-    detail: `decode ${ms.decode.toFixed(SHOWN_MS)}, resize ${ms.resize.toFixed(SHOWN_MS)}, model ${ms.inference.toFixed(SHOWN_MS)}`,
+    inferenceMs: ms.inference, detail: `decode ${ms.decode.toFixed(SHOWN_MS)}, resize ${ms.resize.toFixed(SHOWN_MS)}, model ${ms.inference.toFixed(SHOWN_MS)}`,
   };
 }
 

@@ -14,6 +14,9 @@ import { Problem } from "../core/problem.js";
  * @property {number} size_bytes
  * @property {[number, number]} input Width and height.
  * @property {number} classes
+ * @property {string[]} labels The first of them.
+ * @property {string} name What its file calls itself.
+ * @property {boolean} explains Whether a map takes the server one more pass.
  * @property {number[]} coverages
  * @property {boolean} calibrated
  * @property {boolean} example
@@ -33,6 +36,7 @@ import { Problem } from "../core/problem.js";
  * @property {number | null} novelty
  * @property {string[]} [set]
  * @property {string} [tensor_sha256]
+ * @property {{label: string, probability: number, method: "cam" | "rise", passes: number, map: string}} [explanation] Its map a PNG in base64.
  * @property {Record<string, number>} timing
  */
 
@@ -45,15 +49,18 @@ export class Api {
 
   /**
    * @param {string} path
-   * @param {RequestInit} [options]
+   * @param {RequestInit} [options] Its signal ends it before its time.
+   * @param {number | null} [patienceMs] After which it is given up; null for never.
    * @returns {Promise<Response>}
    */
-  async ask(path, options = {}) {
+  async ask(path, options = {}, patienceMs = TIMEOUT_MS) {
     const headers = { ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}), ...options.headers };
+    const signals = [...(options.signal ? [options.signal] : []), ...(patienceMs === null ? [] : [AbortSignal.timeout(patienceMs)])];
     let response;
     try {
-      response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), ...options, headers });
+      response = await fetch(path, { ...options, headers, signal: signals.length ? AbortSignal.any(signals) : null });
     } catch (error) {
+      if (options.signal?.aborted) throw new Problem("cancelled");
       throw new Problem(error instanceof DOMException && error.name === "TimeoutError" ? "timeout" : "offline");
     }
     if (response.ok) return response;
@@ -67,10 +74,14 @@ export class Api {
     throw new Problem(said.code || `http_${response.status}`, { error: said.error, status: response.status, seconds });
   }
 
-  /** @returns {Promise<ModelEntry[]>} Those that answer. */
+  /** @returns {Promise<ModelEntry[]>} Those that answer for their name. */
   async models() {
-    const { models } = await (await this.ask("/v1/models", { cache: "no-store" })).json();
-    return models.filter((/** @type {ModelEntry} */ each) => each.current);
+    return (await this.versions()).filter((each) => each.current);
+  }
+
+  /** @returns {Promise<ModelEntry[]>} All that there are, older ones too. */
+  async versions() {
+    return (await (await this.ask("/v1/models", { cache: "no-store" })).json()).models;
   }
 
   /** Where each engine's files are, in this page's own words. @returns {Promise<import("../engine/adapters.js").Homes>} */
@@ -103,21 +114,47 @@ export class Api {
    * @param {ModelEntry} model
    * @param {Blob} picture
    * @param {number | null} coverage
+   * @param {number} [most] Classes whose probabilities are wanted.
    * @returns {Promise<ServerAnswer>}
    */
-  async classify(model, picture, coverage) {
-    const query = new URLSearchParams({ top: String(Math.min(model.classes, COMPARED)), tensor: "true" });
+  async classify(model, picture, coverage, most = COMPARED) {
+    const query = new URLSearchParams({ top: String(Math.min(model.classes, most)), tensor: "true" });
     if (coverage !== null) query.set("set", String(coverage));
-    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/classify?${query}`;
-    const options = { method: "POST", body: picture, headers: { "Content-Type": "application/octet-stream" } };
     try {
-      return await (await this.ask(path, options)).json();
+      return await this.#send(model, picture, query);
     } catch (error) {
       const problem = Problem.of(error, "offline");
       const seconds = Number(problem.details.seconds);
       if (problem.details.status !== 503 || !seconds || seconds > PATIENCE_S) throw problem;
       await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-      return (await this.ask(path, options)).json();
+      return this.#send(model, picture, query);
     }
+  }
+
+  /**
+   * An answer with its map.
+   * @param {ModelEntry} model
+   * @param {Blob} picture
+   * @param {string | null} label The class; null for the most probable one.
+   * @param {number} passes Allowed where one is not enough.
+   * @param {AbortSignal} signal
+   */
+  async explain(model, picture, label, passes, signal) {
+    const query = new URLSearchParams({ explain: "true", explain_passes: String(passes) });
+    if (label !== null) query.set("explain_label", label);
+    return this.#send(model, picture, query, signal);
+  }
+
+  /**
+   * @param {ModelEntry} model
+   * @param {Blob} picture
+   * @param {URLSearchParams} query
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<ServerAnswer>}
+   */
+  async #send(model, picture, query, signal) {
+    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/classify?${query}`;
+    const headers = { "Content-Type": "application/octet-stream" };
+    return (await this.ask(path, { method: "POST", body: picture, headers, ...(signal && { signal }) })).json();
   }
 }

@@ -10,9 +10,11 @@ import { Engine } from "./engine.js";
 import { startGallery } from "./gallery.js";
 import { modelBytes } from "./model_cache.js";
 import { drawCapabilities, drawCoverages, drawModels, drawProof, verdictOf } from "./panels.js";
+import { startPrecisions } from "./precisions.js";
 import { startStress } from "./stress.js";
 import { textOf } from "./texts.js";
 import { startViews } from "./views.js";
+import { attachWhy, refreshWhy } from "./why.js";
 
 /** @typedef {import("./cards.js").Job} Job */
 /** @typedef {import("./cards.js").Side} Side */
@@ -219,7 +221,11 @@ async function askBrowser(job) {
 /** @param {Job} job */
 function show(job) {
   draw(job, state.loaded?.replay.tolerance ?? 0, ask);
+  refreshWhy(job);
 }
+
+/** @type {import("./why.js").Shared} */
+const shared = { api, engine, loadEngine, model: () => state.model, sides: wantedSides, jobs: () => state.jobs };
 
 // --- pictures come and go -------------------------------------------------------------------------
 
@@ -233,6 +239,7 @@ function add(files) {
     const job = makeJob(file, file instanceof File && file.name ? file.name : "picture", remove);
     state.jobs.unshift(job);
     byId("cards").prepend(job.card);
+    attachWhy(shared, job);
   }
   byId("results-head").hidden = !state.jobs.length;
   askAll();
@@ -302,6 +309,7 @@ function listen() {
 }
 
 listen();
+startPrecisions(shared);
 startStress({ api, model: () => state.model, refresh });
 startViews();
 drawCapabilities(null);

@@ -18,7 +18,7 @@ import { textOf } from "./texts.js";
 /** @typedef {"server" | "browser"} Side */
 
 /** @type {Record<Side, string>} */
-const NAMES = { server: "Server", browser: "This browser" };
+export const NAMES = { server: "Server", browser: "This browser" };
 const SHOWN = 5;
 
 /**

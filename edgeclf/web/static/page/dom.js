@@ -28,7 +28,7 @@ export const percent = (share) => (share > 0.999 && share < 1 ? "> 99.9 %" : `${
 export const bytes = (count) => (count < 1e6 ? `${Math.round(count / 1e3)} kB` : `${(count / 1e6).toFixed(1)} MB`);
 
 /** @param {number} value */
-export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+export const ms = (value) => (value < 1e4 ? `${value < 10 ? value.toFixed(1) : Math.round(value)} ms` : `${(value / 1e3).toFixed(1)} s`);
 
 /** How far two answers are apart, without more digits than mean something. @param {number} change */
 export const apart = (change) => (change < 1e-6 ? "less than 0.000001" : change.toPrecision(2).replace(/\.?0+$/, ""));

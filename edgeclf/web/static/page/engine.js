@@ -4,11 +4,12 @@ import { Problem } from "../core/problem.js";
 
 /** @typedef {import("../engine/session.js").Loaded} Loaded */
 /** @typedef {import("../engine/session.js").Answer} Answer */
+/** @typedef {import("../engine/session.js").Explanation} Explanation */
 
 export class Engine {
   /** @type {Worker | null} */
   #worker = null;
-  /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Problem) => void}>} */
+  /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Problem) => void, told?: (done: number) => void}>} */
   #waiting = new Map();
   #number = 0;
 
@@ -42,6 +43,24 @@ export class Engine {
     return this.#ask("classify", { bytes }, [bytes]);
   }
 
+  /**
+   * @param {ArrayBuffer} bytes A picture's file.
+   * @param {number | null} target The class's position; null for the most probable one.
+   * @param {number} passes For files that have no dense layer at their end.
+   * @param {AbortSignal} signal
+   * @param {(done: number) => void} told How many passes are done, now and then.
+   * @returns {Promise<Explanation>}
+   */
+  explain(bytes, target, passes, signal, told) {
+    if (signal.aborted) return Promise.reject(new Problem("cancelled"));
+    const asked = this.#ask("explain", { bytes, target, passes }, [bytes], told);
+    const which = this.#number;
+    signal.addEventListener("abort", () => {
+      if (this.#waiting.has(which)) this.#worker?.postMessage({ id: 0, op: "cancel", which });
+    });
+    return asked;
+  }
+
   get running() {
     return this.#worker !== null;
   }
@@ -69,21 +88,23 @@ export class Engine {
    * @param {string} op
    * @param {Record<string, unknown>} message
    * @param {Transferable[]} [moved] Given away instead of copied.
+   * @param {(done: number) => void} [told] How far it is.
    * @returns {Promise<any>}
    */
-  #ask(op, message, moved = []) {
+  #ask(op, message, moved = [], told = () => {}) {
     const worker = this.#worker;
     if (!worker) return Promise.reject(new Problem("worker_ended"));
     const id = ++this.#number;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      this.#waiting.set(id, { resolve, reject, told });
       worker.postMessage({ id, op, ...message }, moved);
     });
   }
 
-  /** @param {{id: number, result?: unknown, problem?: {code: string, details: Record<string, string | number>}}} data */
-  #settle({ id, result, problem }) {
+  /** @param {{id: number, done?: number, result?: unknown, problem?: {code: string, details: Record<string, string | number>}}} data */
+  #settle({ id, done, result, problem }) {
     const waiting = this.#waiting.get(id);
+    if (done !== undefined) return waiting?.told?.(done);
     this.#waiting.delete(id);
     if (problem) waiting?.reject(new Problem(problem.code, problem.details));
     else waiting?.resolve(result);

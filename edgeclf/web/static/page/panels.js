@@ -51,6 +51,7 @@ export function drawProof(model, loaded) {
     const { described, ms: took } = loaded;
     rows.push(["In this browser", verdictOf(loaded)]);
     rows.push(["Engine", `${described.engine} ${described.version}, ${described.runsOn}`]);
+    if (loaded.maps.problem) rows.push(["Features", `not to be had in this browser: ${loaded.maps.problem}`]);
     rows.push(["It took", `seal ${ms(took.seal)}, engine ${ms(took.engine)}, certificate ${ms(took.replay)}`]);
   }
   byId("proof-list").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));

@@ -148,7 +148,7 @@ async function follow(entry, before = "") {
   byId("stress-stop").hidden = entry.state !== "running";
   drawRun(run, capacity);
   try {
-    const response = await page.api.ask(`/v1/stress/${entry.id}`, { signal: mine.signal, cache: "no-store" });
+    const response = await page.api.ask(`/v1/stress/${entry.id}`, { signal: mine.signal, cache: "no-store" }, null);
     if (!response.body) throw new Problem("stress_lost");
     for await (const line of jsonLines(response.body)) {
       run.take(line);
