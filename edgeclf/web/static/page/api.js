@@ -40,6 +40,18 @@ const TIMEOUT_MS = 60_000;
 const PATIENCE_S = 5; // up to which the page asks once more by itself
 const COMPARED = 50; // classes whose probabilities are fetched, to be compared
 
+/**
+ * An address of a model's version.
+ * @param {ModelEntry} model
+ * @param {string} what
+ * @param {Record<string, string | number | boolean | null>} [query] What is null is left out.
+ */
+function placeOf(model, what, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== null).map(([key, value]) => [key, String(value)]);
+  const words = String(new URLSearchParams(given));
+  return `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/${what}${words && "?"}${words}`;
+}
+
 export class Api {
   key = "";
 
@@ -52,7 +64,9 @@ export class Api {
     const headers = { ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}), ...options.headers };
     let response;
     try {
-      response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const limit = AbortSignal.timeout(TIMEOUT_MS);
+      const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
+      response = await fetch(path, { ...options, headers, signal });
     } catch (error) {
       throw new Problem(error instanceof DOMException && error.name === "TimeoutError" ? "timeout" : "offline");
     }
@@ -90,13 +104,40 @@ export class Api {
 
   /** @param {ModelEntry} model */
   async file(model) {
-    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/file`;
-    return (await this.ask(path)).arrayBuffer();
+    return (await this.ask(placeOf(model, "file"))).arrayBuffer();
   }
 
   /** @param {ModelEntry} model */
   async example(model) {
     return (await this.ask(`/v1/models/${encodeURIComponent(model.model)}/example`)).blob();
+  }
+
+  /**
+   * A stream of frames, docs/serving.md; whoever asks for it says hello.
+   * @param {ModelEntry} model
+   * @param {number} top
+   * @param {number | null} coverage
+   */
+  stream(model, top, coverage) {
+    const address = location.origin.replace(/^http/, "ws") + placeOf(model, "stream", { top: Math.min(model.classes, top), set: coverage });
+    const key = btoa(String.fromCharCode(...new TextEncoder().encode(this.key))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    return new WebSocket(address, ["edgeclf.stream.1", ...(key ? [`edgeclf.key.${key}`] : [])]);
+  }
+
+  /**
+   * One frame, where there can be no stream; asked once.
+   * @param {ModelEntry} model
+   * @param {Uint8Array} picture
+   * @param {number} top
+   * @param {number | null} coverage
+   * @param {number | null} timeoutMs
+   * @param {AbortSignal} signal
+   * @returns {Promise<ServerAnswer>}
+   */
+  async frame(model, picture, top, coverage, timeoutMs, signal) {
+    const path = placeOf(model, "classify", { top: Math.min(model.classes, top), set: coverage, timeout_ms: timeoutMs && Math.ceil(timeoutMs) });
+    const body = /** @type {BodyInit} */ (picture);
+    return (await this.ask(path, { method: "POST", body, signal, headers: { "Content-Type": "application/octet-stream" } })).json();
   }
 
   /**
@@ -106,9 +147,7 @@ export class Api {
    * @returns {Promise<ServerAnswer>}
    */
   async classify(model, picture, coverage) {
-    const query = new URLSearchParams({ top: String(Math.min(model.classes, COMPARED)), tensor: "true" });
-    if (coverage !== null) query.set("set", String(coverage));
-    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/classify?${query}`;
+    const path = placeOf(model, "classify", { top: Math.min(model.classes, COMPARED), tensor: true, set: coverage });
     const options = { method: "POST", body: picture, headers: { "Content-Type": "application/octet-stream" } };
     try {
       return await (await this.ask(path, options)).json();
