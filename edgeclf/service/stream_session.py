@@ -21,6 +21,7 @@ from edgeclf.service.stream_messages import Frame, Hello, read_frame, read_ping
 ROUTE = "/v1/models/{model}/versions/{version}/stream"
 _MOST_WAITING = 32  # frames of a client that blocks; more than that has no window
 _MOST_NAMED = 64  # frames that were replaced, and are named before the next answer
+_LEAST_RETRY_MS = 100
 _IDLE_S = 30.0  # without a word: a client pings every other second
 
 Tell = Callable[[Entry], Awaitable[None]]
@@ -244,7 +245,7 @@ class Session:
         self._service.metrics.refused.labels(problem.code).inc()
         entry: Entry = {"outcome": "refused", **problem.entry()}
         if problem.retry_after_s is not None:
-            entry["retry_after_ms"] = round(problem.retry_after_s * 1e3)
+            entry["retry_after_ms"] = max(_LEAST_RETRY_MS, round(problem.retry_after_s * 1e3))
         return entry
 
     def _count(self, outcome: str) -> None:
