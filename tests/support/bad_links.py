@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 _BUFFER_BYTES = 16 * 1024  # of each socket: what lies in a kernel's buffer is a queue
 _PART_BYTES = 4096
+_PARTS = 32  # on the way at once
 _END_S = 10
 
 Kind = Literal["reset", "silent"]
@@ -104,15 +105,27 @@ class BadLink:
             each.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_PARTS)
+        arriving = asyncio.create_task(self._arrive(on_the_way, writer))
+        now = asyncio.get_running_loop().time
         with suppress(OSError):
             while part := await reader.read(_PART_BYTES):
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
-                if self.broken is None:  # else it is lost, and so is the connection
-                    writer.write(part)
-                    await writer.drain()
-            if self.broken is None:
-                writer.write_eof()
+                await on_the_way.put((now() + self.delay_s, part))
+        await on_the_way.put((now() + self.delay_s, b""))
+        await arriving
+
+    async def _arrive(
+        self, on_the_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+    ) -> None:
+        part = b"..."
+        while part:
+            due, part = await on_the_way.get()
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            if self.broken is not None:  # it is lost, and so will be the connection
+                continue
+            with suppress(OSError):
+                writer.write(part) if part else writer.write_eof()
+                await writer.drain()
 
 
 def _narrow(writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,9 @@ export const STEPS = [
   { scale: 1, quality: 0.8 }, { scale: 1, quality: 0.6 }, { scale: 1, quality: 0.4 },
 ];
 const JUDGED = 10; // answers
-const SLOW = 2; // round trips that take more frames' times than that are too long
+const JUDGED_SOON = 3; // where each took very long
+const SLOW = 2; // round trips that take more frames' times than that are too long: one step, two at
+const VERY_SLOW = 4; // this, and one more each time it doubles
 const UP_MS = 5_000; // below one frame's time, before a larger one is tried
 const LONG_MS = 500; // a round trip for which two frames on their way are a queue
 
@@ -23,7 +25,7 @@ export class Pacing {
   /** @type {number | null} */
   #quickSince = null;
   #failed = false;
-  #median = 0;
+  #median = Infinity; // until something is known of the link, nothing waits behind another frame
 
   /** @param {number} budgetMs Between two frames. */
   constructor(budgetMs) {
@@ -47,11 +49,13 @@ export class Pacing {
   note(tripMs, nowMs, good) {
     this.#failed = !good;
     this.#trips.push(tripMs);
-    if (this.#trips.length < JUDGED) return;
-    this.#median = [...this.#trips].sort((a, b) => a - b)[JUDGED / 2];
+    const very = this.#trips.every((each) => each > VERY_SLOW * this.budgetMs);
+    if (this.#trips.length < (very ? JUDGED_SOON : JUDGED)) return;
+    this.#median = [...this.#trips].sort((a, b) => a - b)[this.#trips.length >> 1];
     this.#trips = [];
     if (this.#median > SLOW * this.budgetMs) {
-      this.#at = Math.min(this.#at + 1, STEPS.length - 1);
+      const steps = Math.floor(Math.log2(this.#median / this.budgetMs / SLOW)) + 1;
+      this.#at = Math.min(this.#at + steps, STEPS.length - 1);
       this.#quickSince = null;
     } else if (this.#median > this.budgetMs) {
       this.#quickSince = null;
