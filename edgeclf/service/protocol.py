@@ -153,9 +153,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def _should_upgrade(self) -> bool:
-        """Whether it becomes a WebSocket; not while an answer is owed on it."""
-        owed = self.cycle is not None and not self.cycle.response_complete
-        return not self._deaf and not owed and super()._should_upgrade()
+        """Whether it becomes a WebSocket: what streams, and not while an answer is owed on it."""
+        if self._deaf or (self.cycle is not None and not self.cycle.response_complete):
+            return False
+        streams = self.url.partition(b"?")[0].endswith(b"/stream")
+        keyed = any(name == b"sec-websocket-key" for name, _ in self.headers)
+        return streams and keyed and super()._should_upgrade()
 
     def _upgrades(self) -> bool:
         return bool(self.parser.should_upgrade()) and self._should_upgrade()

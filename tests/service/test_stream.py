@@ -308,7 +308,8 @@ def test_who_may_not_stream_is_refused_as_any_request_is(
 ) -> None:
     assert refusal(service.port, "/v1/models/none/stream") == (404, "no_model")
     assert refusal(service.port, "/v1/models/shades/versions/9/stream") == (404, "no_version")
-    assert refusal(service.port, "/classify") == (404, "no_route")
+    assert refusal(service.port, "/classify") == (405, "bad_method")  # as if nobody had upgraded
+    assert refusal(service.port, "/v1/stream") == (404, "no_route")
     assert refusal(service.port, MODEL + "?tops=1") == (400, "bad_option")
     assert refusal(service.port, MODEL + "?explain=true") == (400, "no_explanation")
     elsewhere = refusal(service.port, Origin="http://a.site.example")
