@@ -12,6 +12,7 @@ from typing import Any, get_args
 from edgeclf.inference.confidence import Unknown
 from edgeclf.service.catalog import Version
 from edgeclf.service.service import Service
+from edgeclf.service.stream_messages import ROUTES
 
 _MOST_LABELS = 64  # that are listed; a thousand help nobody
 _JSON = "application/json"
@@ -61,6 +62,7 @@ def openapi(service: Service, routes: Iterable[RouteEntry]) -> dict[str, Any]:
         },
         "security": [{}, {"bearer": []}, {"header": []}],  # the first: a service without keys
         "x-edgeclf-models": model_entries(service),
+        "x-edgeclf-websockets": list(ROUTES),  # which OpenAPI has no words for
     }
     for route in routes:
         entry = document["paths"].setdefault(_PARAMETER.sub(r"{\1}", route.path), {})

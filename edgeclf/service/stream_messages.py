@@ -18,6 +18,7 @@ from edgeclf.service.config import ServiceConfig
 from edgeclf.service.problem import Problem
 
 VERSION = 1
+ROUTES = ("/v1/models/{model}/stream", "/v1/models/{model}/versions/{version}/stream")
 WINDOW = 2  # frames on their way that are worth it: one travels while one is answered
 _HEADER = struct.Struct("!BBHId")
 _KINDS = {1: False, 2: True}  # whether it was sent before

@@ -47,7 +47,7 @@ class Streams:
             self._service.metrics.refused.labels(problem.code).inc()
             await _deny(send, problem)
             return
-        offered = PROTOCOL in scope["subprotocols"]
+        offered = PROTOCOL in scope.get("subprotocols", ())
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL if offered else None})
 
         async def tell(entry: Entry) -> None:

@@ -16,9 +16,8 @@ from edgeclf.service.intake import Wanted
 from edgeclf.service.problem import Problem
 from edgeclf.service.service import Service
 from edgeclf.service.stream_memory import Answers, Entry, Memory
-from edgeclf.service.stream_messages import Frame, Hello, read_frame, read_ping
+from edgeclf.service.stream_messages import ROUTES, Frame, Hello, read_frame, read_ping
 
-ROUTE = "/v1/models/{model}/versions/{version}/stream"
 _MOST_WAITING = 32  # frames of a client that blocks; more than that has no window
 _MOST_NAMED = 64  # frames that were replaced, and are named before the next answer
 _LEAST_RETRY_MS = 100
@@ -208,7 +207,7 @@ class Session:
         self._count(entry["outcome"])
         if log is not None:
             name = f"{self._scope['edgeclf.request_id']}.{frame.sequence}"
-            log.end(name, ROUTE, status, perf_counter() - start)
+            log.end(name, ROUTES[self._place[1] is not None], status, perf_counter() - start)
         return entry
 
     async def _answered(self, frame: Frame) -> Entry:

@@ -313,6 +313,10 @@ test("the network's return ends the waiting", () => {
   assert.equal(sockets.length, before + 1);
 });
 
+const soon = async () => {
+  for (let i = 0; i < 9; i++) await null;
+};
+
 test("where no WebSocket passes, requests go one at a time", async () => {
   const asked = [];
   const poster = {
@@ -324,7 +328,7 @@ test("where no WebSocket passes, requests go one at a time", async () => {
   pass(250);
   sockets[1].cut();
   pass(500);
-  for (let i = 0; i < 9; i++) await null;
+  await soon();
   assert.deepEqual([link.state, link.fallback, sockets.length], ["open", true, 2]);
   const sequence = link.take();
   now += 300;
@@ -332,13 +336,36 @@ test("where no WebSocket passes, requests go one at a time", async () => {
   assert.ok(!link.room);
   assert.equal(asked[0].timeoutMs, 700);
   asked[0].resolve({ top: [] });
-  for (let i = 0; i < 9; i++) await null;
+  await soon();
   assert.deepEqual(answers, [[1, "answered", 300]]);
   take(link);
   asked[1].reject({ code: "offline" }); // the network is gone: WebSockets are tried again
-  for (let i = 0; i < 9; i++) await null;
+  await soon();
   assert.equal(link.state, "waiting");
   pass(250);
   assert.deepEqual([sockets.length, link.fallback], [3, false]);
+  link.stop();
+});
+
+test("a WebSocket is tried again after a while, and a bad link is not taken for one that refuses it", async () => {
+  const poster = { probe: async () => {}, ask: async () => ({}) };
+  const { link, sockets } = linked("drop", { instead: () => new PostSocket(poster, () => now) });
+  for (const wait of [250, 500]) {
+    sockets.at(-1).cut();
+    pass(wait);
+  }
+  await soon();
+  assert.deepEqual([link.fallback, sockets.length], [true, 2]);
+  for (let i = 0; i < 20; i++) {
+    pass(1_600); // with the pings' answers
+    await soon();
+  }
+  assert.deepEqual([link.state, link.fallback, sockets.length], ["connecting", false, 3]);
+  sockets[2].open();
+  for (let cuts = 0; cuts < 5; cuts++) {
+    sockets.at(-1).cut();
+    while (link.state === "waiting") pass(10);
+    assert.deepEqual([link.fallback, sockets.length], [false, 4 + cuts]);
+  }
   link.stop();
 });

@@ -35,7 +35,8 @@ import { MOST, Store } from "./store.js";
 const PING_MS = 2_000;
 const MOST_MISSED = 3;
 const CONNECT_MS = 5_000;
-const REFUSED = 2; // attempts that never opened, before another way is tried
+const REFUSED = 2; // attempts that never opened, where none ever did, before another way is tried
+const INSTEAD_MS = 30_000; // that it is gone, before the first one is tried again
 const STALLED_MS = 2_000;
 const POLICY = 1008; // the service will not have us
 
@@ -54,6 +55,7 @@ export class Link {
   #taken = 0; // numbered, and not handed over yet
   #attempt = 0;
   #refused = 0;
+  #passed = false; // whether the first way has ever been open: then it is the link that is bad
   #missed = 0;
   #code = "";
   #heldMs = -Infinity; // nothing goes before, as the service is busy
@@ -61,6 +63,8 @@ export class Link {
   #timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #back;
 
   /** @param {Options} options */
   constructor(options) {
@@ -152,7 +156,7 @@ export class Link {
 
   #connect() {
     clearTimeout(this.#timer);
-    this.fallback = this.#refused >= REFUSED && this.options.instead !== undefined;
+    this.fallback = !this.#passed && this.#refused >= REFUSED && this.options.instead !== undefined;
     this.#code = "";
     this.#become("connecting");
     /** @type {Socket} */
@@ -179,8 +183,8 @@ export class Link {
 
   /** @param {number} code @param {string} reason */
   #lost(code, reason) {
-    if (this.state === "connecting") this.#refused = this.fallback ? 0 : this.#refused + 1;
-    if (this.fallback) this.#refused = 0;
+    if (this.fallback) this.#refused = 0; // neither way leads there: the link is bad
+    else if (this.state === "connecting") this.#refused += 1;
     if (code === POLICY) {
       this.#code = this.#code || reason;
       this.#leave("ended");
@@ -193,10 +197,17 @@ export class Link {
     this.#attempt += 1;
   }
 
+  /** Whatever refused the first way may let it pass by now; one failure more, and it is as before. */
+  #tryAgain() {
+    this.#wait();
+    this.#refused = REFUSED - 1;
+  }
+
   /** @param {State} state */
   #leave(state) {
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
+    clearTimeout(this.#back);
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
@@ -258,7 +269,8 @@ export class Link {
     this.#window = window;
     this.#attempt = 0;
     this.#heldMs = -Infinity;
-    if (!this.fallback) this.#refused = 0;
+    if (this.fallback) this.#back = setTimeout(() => this.#tryAgain(), INSTEAD_MS);
+    else this.#passed = true;
     this.#become("open");
     this.#ping();
     this.#pump();
