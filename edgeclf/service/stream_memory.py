@@ -38,9 +38,12 @@ class Answers:
                 self._found.popitem(last=False)
             self._found[sequence] = asyncio.get_running_loop().create_task(work())
         task = known or self._found[sequence]
-        entry = await asyncio.shield(task)
-        if entry["outcome"] == "refused":
-            self._found.pop(sequence, None)
+        entry: Entry = {"outcome": "refused"}
+        try:
+            entry = await asyncio.shield(task)
+        finally:
+            if task.done() and entry["outcome"] == "refused":
+                self._found.pop(sequence, None)
         return entry, known is not None
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from support import REPOSITORY, browsers, pages
 from support.bad_links import Cut, bad_link
-from support.browsers import Chromium
+from support.browsers import Chromium, Firefox
 from support.films import write_film
 from support.pages import needs_chromium, needs_engines
 from support.services import Running, serving
@@ -60,17 +60,18 @@ def visit(browser: Chromium, url: str) -> None:
     browser.console.clear()
 
 
-def until(browser: Chromium, condition: str) -> Any:
+def until(browser: Chromium | Firefox, condition: str) -> Any:
     end = time.monotonic() + WAIT_S
     while not (found := browser.evaluate(condition)):
         if time.monotonic() > end:
             text = browser.evaluate("document.body.innerText")
-            raise AssertionError(f"{condition} does not come true: {text}\n{browser.console}")
+            said = getattr(browser, "console", "")
+            raise AssertionError(f"{condition} does not come true: {text}\n{said}")
         time.sleep(0.05)
     return found
 
 
-def click(browser: Chromium, selector: str) -> None:
+def click(browser: Chromium | Firefox, selector: str) -> None:
     browser.evaluate(f"document.querySelector('{selector}').click()")
 
 
@@ -82,7 +83,7 @@ def counts(browser: Chromium) -> dict[str, int]:
     return found
 
 
-def state(browser: Chromium) -> str:
+def state(browser: Chromium | Firefox) -> str:
     return str(browser.evaluate("document.getElementById('camera-state').innerText"))
 
 
@@ -229,3 +230,14 @@ def test_a_page_that_may_have_no_camera_says_why(page: Chromium) -> None:
     assert "plain HTTP" in until(page, problem + "?.includes('plain HTTP') && " + problem)
     page.evaluate("location.hash = 'pictures'")
     until(page, "!document.getElementById('pictures').hidden")
+
+
+@pytest.mark.skipif(browsers.FIREFOX is None, reason="needs a Firefox: apt install firefox-esr")
+def test_firefox_does_it_too(service: Running, tmp_path: Path) -> None:
+    pretended = {"media.navigator.streams.fake": True, "media.navigator.permission.disabled": True}
+    with browsers.firefox(tmp_path, pretended) as browser:
+        browser.goto(f"{service.url}/#camera")
+        until(browser, "document.querySelectorAll('#models .choice').length")
+        click(browser, "#camera-start")
+        until(browser, answered(5))
+        assert state(browser).startswith("connected; frames of ")

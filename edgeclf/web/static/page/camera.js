@@ -126,13 +126,14 @@ class View {
     const local = side() === "browser";
     this.#link = local ? null : this.#makeLink(entry, budgetMs);
     if (local) this.#prepare();
-    this.#run = new Run({
+    const run = new Run({
       camera: this.camera, link: this.#link, input: entry.input, budgetMs,
       failOver: () => byId("camera-failover", HTMLInputElement).checked,
       local: { get ready() { return engine.running && loaded() !== null; }, ask: (picture) => engine.classify(/** @type {ArrayBuffer} */ (picture.buffer)) },
-      answered: (found, sequence, ageMs) => this.#answered(ofBrowser(found, /** @type {any} */ (loaded()), this.shared.coverage(), ageMs), sequence, ageMs),
-      failed: (error) => this.#complain(Problem.of(error, "engine_failed")),
+      answered: (found, sequence, ageMs) => this.#run === run && this.#answered(ofBrowser(found, /** @type {any} */ (loaded()), this.shared.coverage(), ageMs), sequence, ageMs),
+      failed: (error) => this.#run === run && this.#complain(Problem.of(error, "engine_failed")), // else it was ended
     });
+    this.#run = run;
     this.#plot.clear();
     byId("camera-answer").replaceChildren();
     this.#see(!document.hidden);

@@ -3,7 +3,7 @@
 import { Problem } from "../core/problem.js";
 
 const IDEAL = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "environment" };
-/** By the name of what getUserMedia throws: https://www.w3.org/TR/mediacapture-streams/ */
+/** By the name of what getUserMedia throws, as W3C's Media Capture and Streams has them. */
 const CODES = /** @type {Record<string, string>} */ ({
   NotAllowedError: "camera_denied", SecurityError: "camera_denied", NotFoundError: "no_camera",
   OverconstrainedError: "no_camera", NotReadableError: "camera_in_use", AbortError: "camera_in_use",

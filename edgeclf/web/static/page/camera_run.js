@@ -17,8 +17,8 @@ import { STEPS, sizeOf } from "../stream/pacing.js";
  * @property {() => boolean} failOver Whether this browser may answer while the link is not well.
  * @property {[number, number]} input Of the model: width and height.
  * @property {number} budgetMs
- * @property {(found: any, sequence: number, ageMs: number) => void} answered By this browser.
- * @property {(error: unknown) => void} failed
+ * @property {(found: any, sequence: number, ageMs: number) => unknown} answered By this browser.
+ * @property {(error: unknown) => unknown} failed
  */
 
 const TOLERANCE = 0.9; // of the time between two frames: a camera's are never quite even
