@@ -126,6 +126,7 @@ class View {
     const local = side() === "browser";
     this.#link = local ? null : this.#makeLink(entry, budgetMs);
     if (local) this.#prepare();
+    /** @type {Run} */
     const run = new Run({
       camera: this.camera, link: this.#link, input: entry.input, budgetMs,
       failOver: () => byId("camera-failover", HTMLInputElement).checked,
