@@ -31,7 +31,7 @@ export class Camera {
   async open(deviceId) {
     this.close();
     if (!isSecureContext) throw new Problem("camera_insecure");
-    if (!navigator.mediaDevices?.getUserMedia) throw new Problem("no_camera_here");
+    if (!navigator.mediaDevices?.getUserMedia || !("requestVideoFrameCallback" in this.video)) throw new Problem("no_camera_here");
     const wanted = deviceId ? { ...IDEAL, facingMode: undefined, deviceId: { exact: deviceId } } : IDEAL;
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({ video: /** @type {any} */ (wanted), audio: false });
