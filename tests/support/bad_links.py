@@ -121,7 +121,7 @@ class BadLink:
         while part:
             due, part = await on_the_way.get()
             await asyncio.sleep(due - asyncio.get_running_loop().time())
-            if self.broken is not None:  # it is lost, and so will be the connection
+            if self.broken is not None or writer.is_closing():  # lost, as the connection will be
                 continue
             with suppress(OSError):
                 writer.write(part) if part else writer.write_eof()
