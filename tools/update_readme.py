@@ -44,7 +44,7 @@ README_COLUMNS = ("File", "Top-1", "Agreement", "Size", "p50, ms", "Memory", "Co
 MEASURING_SCRIPTS = ("repeatability", "harness_cost", "method_soundness", "training_feed")
 BULK_SCRIPTS = ("bulk", "bulk_million")
 SERVING_SCRIPTS = ("serving_overhead", "serving_throughput", "serving_overload", "serving_start")
-PAGE_SCRIPTS = ("browser", "page_soak", "stress")
+PAGE_SCRIPTS = ("browser", "page_soak", "link", "stress")
 MAP_SCRIPTS = ("explanation_quality",)
 
 

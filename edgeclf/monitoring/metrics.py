@@ -52,6 +52,14 @@ class Metrics:
             "edgeclf_pictures", "Pictures that were answered",
             ("model", "version"), registry=self.registry,
         )  # fmt: skip
+        self.streams = Gauge(
+            "edgeclf_streams", "Streams that are open", registry=self.registry,
+        )  # fmt: skip
+        self.stream_frames = Counter(
+            "edgeclf_stream_frames", "Frames of streams, by what became of them: answered, late, "
+            "replaced by a newer one, refused; duplicate counts those that came again as well",
+            ("outcome",), registry=self.registry,
+        )  # fmt: skip
         self.stage_seconds = PlainHistogram(
             "edgeclf_stage_seconds", "Seconds that a picture spent in each stage",
             "stage", _SECONDS, self.registry,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import logging
@@ -16,6 +17,7 @@ from edgeclf.service.keys import Key, find_key, read_keys
 from edgeclf.service.problem import Problem
 
 _LOG = logging.getLogger("edgeclf.service")
+_PROTOCOL = "edgeclf.key."  # and the key in base64url, without what fills it up
 _LOOK_S = 1.0  # between two looks at the file
 # What asks for these, an orchestrator's probe, has no key; the answers name models and files.
 _OPEN = frozenset({
@@ -161,4 +163,8 @@ def _given(scope: Scope) -> bytes | None:
                 return bytes(key.strip())
         elif name == b"x-api-key":
             given = bytes(value.strip())
+    for protocol in scope.get("subprotocols", ()):  # all that a browser's WebSocket can bring
+        if protocol.startswith(_PROTOCOL):
+            with contextlib.suppress(ValueError):
+                return base64.urlsafe_b64decode(protocol[len(_PROTOCOL) :] + "==")
     return given

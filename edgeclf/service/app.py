@@ -24,6 +24,7 @@ from edgeclf.service.registry_routes import RegistryRoutes
 from edgeclf.service.repository_routes import RepositoryRoutes
 from edgeclf.service.service import Service
 from edgeclf.service.stress_routes import stress_routes
+from edgeclf.service.stream_route import Streams
 
 _MODEL = "/v1/models/{model}"
 
@@ -71,7 +72,7 @@ def build_app(service: Service) -> Application:
     ]  # fmt: skip
     docs.routes = [_entry(route) for route in routes]
     # A Router alone: what Starlette's application adds, errors in one form, Front does for less.
-    return Front(_Routes(routes), service)
+    return Front(_Routes(routes), service, Streams(service))
 
 
 def _route(path: str, endpoint: Application, *methods: str) -> Route:

@@ -42,6 +42,7 @@ class ServiceConfig:
         max_held_bytes: Of the bodies of all requests at once.
         max_pictures: In one request.
         max_connections: Open at once; the next one is answered 503.
+        max_streams: Cameras' streams among them; the next one is answered 503.
         header_timeout_s: In which a request's line and headers must have come.
         body_timeout_s: In which its body must.
         drain_s: How long it goes on after SIGTERM while it says that it is not ready.
@@ -98,6 +99,7 @@ class ServiceConfig:
     max_held_bytes: int = 256 * 2**20
     max_pictures: int = 32
     max_connections: int = 1024
+    max_streams: int = 64
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0
     drain_s: float = 5.0

@@ -36,16 +36,18 @@ class Front:
     Args:
         application: What is behind it.
         service: Whose requests are counted.
+        streams: What answers WebSockets.
     """
 
-    def __init__(self, application: Application, service: Service) -> None:
+    def __init__(self, application: Application, service: Service, streams: Application) -> None:
         self._application = application
+        self._streams = streams
         self._service = service
         self._bodies = Bodies(service.config.max_held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens behind."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         start = perf_counter()
         given = header(scope, b"x-request-id")
@@ -53,6 +55,9 @@ class Front:
         request_id = given if known and given is not None else b"%032x" % _RANDOM.getrandbits(128)
         scope["edgeclf.request_id"] = request_id.decode()
         scope["edgeclf.bodies"] = self._bodies
+        if scope["type"] == "websocket":
+            await self._streams(scope, receive, send)
+            return
         headers: Headers = [(b"x-request-id", request_id)]
         telemetry = self._service.telemetry
         span = None

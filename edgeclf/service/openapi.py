@@ -13,6 +13,7 @@ from edgeclf.inference.confidence import Unknown
 from edgeclf.service.catalog import Version
 from edgeclf.service.explaining import explains
 from edgeclf.service.service import Service
+from edgeclf.service.stream_messages import ROUTES
 
 _MOST_LABELS = 64  # that are listed; a thousand help nobody
 _JSON = "application/json"
@@ -62,6 +63,7 @@ def openapi(service: Service, routes: Iterable[RouteEntry]) -> dict[str, Any]:
         },
         "security": [{}, {"bearer": []}, {"header": []}],  # the first: a service without keys
         "x-edgeclf-models": model_entries(service),
+        "x-edgeclf-websockets": list(ROUTES),  # which OpenAPI has no words for
     }
     for route in routes:
         entry = document["paths"].setdefault(_PARAMETER.sub(r"{\1}", route.path), {})

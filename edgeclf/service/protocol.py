@@ -121,6 +121,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._end_after(self.cycle)
             return
         super().on_headers_complete()
+        if self._upgrades():
+            return
         self.cycle.transport = self._ending  # type: ignore[assignment]
         if self.expect_100_continue or self.parser.should_upgrade():
             # After the answer, nobody could tell a body from the next request.
@@ -128,13 +130,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request that has been taken."""
-        if not self._deaf:
+        if not self._deaf and not self._upgrades():
             self._surplus_bytes -= 2 * len(body)  # chunks may be as small as what frames them
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The end of it."""
-        if self._deaf:
+        if self._deaf or self._upgrades():
             return
         self._stop_timer()
         if self.cycle.response_complete:
@@ -142,6 +144,24 @@ class LimitedProtocol(HttpToolsProtocol):
             self._keep_alive()
         else:
             super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hands the connection on; none of these limits is about it any more."""
+        self._deaf = self._ended = True
+        self._stop_timer()
+        self.resume_writing()
+        super().handle_websocket_upgrade()
+
+    def _should_upgrade(self) -> bool:
+        """Whether it becomes a WebSocket: what streams, and not while an answer is owed on it."""
+        if self._deaf or (self.cycle is not None and not self.cycle.response_complete):
+            return False
+        streams = self.url.partition(b"?")[0].endswith(b"/stream")
+        keyed = any(name == b"sec-websocket-key" for name, _ in self.headers)
+        return streams and keyed and super()._should_upgrade()
+
+    def _upgrades(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self._should_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP at all gets the form that every refusal has."""

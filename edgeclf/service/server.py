@@ -23,6 +23,8 @@ from edgeclf.service.config import ServiceConfig
 from edgeclf.service.page_files import PageFiles
 from edgeclf.service.protocol import limited_protocol
 from edgeclf.service.service import Service
+from edgeclf.service.stream_messages import most_frame_bytes
+from edgeclf.service.stream_protocol import StreamProtocol
 from edgeclf.service.watching import Watcher
 from edgeclf.system.progress import log
 from edgeclf.system.words import counted
@@ -145,7 +147,10 @@ class ServiceServer(uvicorn.Server):
             http=limited_protocol(config, lambda code: refused.labels(code).inc()),
             loop="uvloop",
             lifespan="off",
-            ws="none",
+            ws=StreamProtocol,
+            ws_max_size=most_frame_bytes(config),
+            ws_ping_interval=None,  # the client asks, so that a stream that is idle costs nothing
+            ws_per_message_deflate=False,  # pictures are packed already
             log_config=None,
             log_level="error",  # what a client does wrong is counted, and fills no disk
             access_log=False,

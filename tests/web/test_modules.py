@@ -43,6 +43,12 @@ def test_the_modules_answer_as_python_does(tmp_path: Path) -> None:
     assert "fail 0" in said and "skipped 0" in said
 
 
+@needs_node
+def test_the_stream_keeps_what_it_promises_over_links_that_do_not() -> None:
+    said = run_node("--test", REPOSITORY / "tests" / "web" / "stream.test.mjs")
+    assert "fail 0" in said and "skipped 0" in said
+
+
 def write_pictures(folder: Path) -> None:
     """Files of every kind, with what Pillow finds in their heads."""
     known, refused = [], []

@@ -226,7 +226,7 @@ def test_pictures_are_dropped_pasted_and_removed_by_keyboard(chromium: Chromium)
           document.body.dispatchEvent(made);
         }})()""")
     until(chromium, "document.querySelectorAll('.bars').length === 2")
-    assert texts(chromium, "figcaption") == ["paste.png", "drop.png"]
+    assert texts(chromium, ".card figcaption") == ["paste.png", "drop.png"]
     assert ".png: " in chromium.evaluate("document.getElementById('live').innerText")
     chromium.evaluate("document.querySelector('.card button').focus()")
     chromium.press("Enter", 13, "\r")

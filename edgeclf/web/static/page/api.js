@@ -44,6 +44,18 @@ const TIMEOUT_MS = 60_000;
 const PATIENCE_S = 5; // up to which the page asks once more by itself
 const COMPARED = 50; // classes whose probabilities are fetched, to be compared
 
+/**
+ * An address of a model's version.
+ * @param {ModelEntry} model
+ * @param {string} what
+ * @param {Record<string, string | number | boolean | null>} [query] What is null is left out.
+ */
+function placeOf(model, what, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== null).map(([key, value]) => [key, String(value)]);
+  const words = String(new URLSearchParams(given));
+  return `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/${what}${words && "?"}${words}`;
+}
+
 export class Api {
   key = "";
 
@@ -101,13 +113,39 @@ export class Api {
 
   /** @param {ModelEntry} model */
   async file(model) {
-    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/file`;
-    return (await this.ask(path)).arrayBuffer();
+    return (await this.ask(placeOf(model, "file"))).arrayBuffer();
   }
 
   /** @param {ModelEntry} model */
   async example(model) {
     return (await this.ask(`/v1/models/${encodeURIComponent(model.model)}/example`)).blob();
+  }
+
+  /**
+   * A stream of frames, docs/serving.md; whoever asks for it says hello.
+   * @param {ModelEntry} model
+   * @param {number} top
+   * @param {number | null} coverage
+   */
+  stream(model, top, coverage) {
+    const address = location.origin.replace(/^http/, "ws") + placeOf(model, "stream", { top: Math.min(model.classes, top), set: coverage });
+    const key = btoa(String.fromCharCode(...new TextEncoder().encode(this.key))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    return new WebSocket(address, ["edgeclf.stream.1", ...(key ? [`edgeclf.key.${key}`] : [])]);
+  }
+
+  /**
+   * One frame, where there can be no stream; asked once.
+   * @param {ModelEntry} model
+   * @param {Uint8Array} picture
+   * @param {number} top
+   * @param {number | null} coverage
+   * @param {number | null} timeoutMs
+   * @param {AbortSignal} signal
+   * @returns {Promise<ServerAnswer>}
+   */
+  async frame(model, picture, top, coverage, timeoutMs, signal) {
+    const query = { top: Math.min(model.classes, top), set: coverage, timeout_ms: timeoutMs && Math.ceil(timeoutMs) };
+    return this.#send(model, picture, query, signal);
   }
 
   /**
@@ -118,8 +156,7 @@ export class Api {
    * @returns {Promise<ServerAnswer>}
    */
   async classify(model, picture, coverage, most = COMPARED) {
-    const query = new URLSearchParams({ top: String(Math.min(model.classes, most)), tensor: "true" });
-    if (coverage !== null) query.set("set", String(coverage));
+    const query = { top: Math.min(model.classes, most), tensor: true, set: coverage };
     try {
       return await this.#send(model, picture, query);
     } catch (error) {
@@ -140,21 +177,19 @@ export class Api {
    * @param {AbortSignal} signal
    */
   async explain(model, picture, label, passes, signal) {
-    const query = new URLSearchParams({ explain: "true", explain_passes: String(passes) });
-    if (label !== null) query.set("explain_label", label);
-    return this.#send(model, picture, query, signal);
+    return this.#send(model, picture, { explain: true, explain_passes: passes, explain_label: label }, signal);
   }
 
   /**
    * @param {ModelEntry} model
-   * @param {Blob} picture
-   * @param {URLSearchParams} query
+   * @param {Blob | Uint8Array} picture
+   * @param {Record<string, string | number | boolean | null>} query
    * @param {AbortSignal} [signal]
    * @returns {Promise<ServerAnswer>}
    */
   async #send(model, picture, query, signal) {
-    const path = `/v1/models/${encodeURIComponent(model.model)}/versions/${encodeURIComponent(model.version)}/classify?${query}`;
     const headers = { "Content-Type": "application/octet-stream" };
-    return (await this.ask(path, { method: "POST", body: picture, headers, ...(signal && { signal }) })).json();
+    const body = /** @type {BodyInit} */ (picture);
+    return (await this.ask(placeOf(model, "classify", query), { method: "POST", body, headers, ...(signal && { signal }) })).json();
   }
 }

@@ -3,6 +3,7 @@
 import { Problem } from "../core/problem.js";
 import { ofBrowser, ofServer } from "./answers.js";
 import { Api } from "./api.js";
+import { startCamera } from "./camera.js";
 import { obstacle } from "./capabilities.js";
 import { draw, forget, headline, isAnswer, makeJob } from "./cards.js";
 import { byId, bytes } from "./dom.js";
@@ -66,6 +67,7 @@ function choose(model) {
   drawProof(model, null);
   for (const job of state.jobs) job.sides = {};
   askAll();
+  camera.chosen();
 }
 
 async function refresh() {
@@ -308,6 +310,10 @@ function listen() {
   addEventListener("offline", () => serverState("bad", "offline"));
 }
 
+const camera = startCamera({
+  api, engine, loadEngine, add, coverage, serverState,
+  model: () => state.model, loaded: () => state.loaded, side: () => wantedSides()[0],
+});
 listen();
 startPrecisions(shared);
 startStress({ api, model: () => state.model, refresh });

@@ -103,7 +103,7 @@ function drawSide(job, side, again) {
 }
 
 /** @param {Answer} answer */
-function drawAnswer(answer) {
+export function drawAnswer(answer) {
   const bars = element("ol", "", "bars");
   const inSet = new Set(answer.set ?? []);
   for (const { label, probability } of answer.scores.slice(0, SHOWN)) {

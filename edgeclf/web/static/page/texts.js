@@ -22,6 +22,14 @@ const PROBLEMS = {
   nothing_pasted: () => "There was no picture to paste.",
   no_photo_chosen: () => "No picture is chosen yet. Choose one above, or take the certificate's photo.",
   no_file_chosen: () => "No file is ticked. Tick those that are to be compared.",
+  // The camera
+  camera_insecure: () => "This page came over plain HTTP from another machine, where browsers give no camera. Open it at this machine, or by https; or take a photo with the phone's own camera and choose it.",
+  no_camera_here: () => "This browser gives pages no camera. Use another one, or choose pictures.",
+  camera_denied: () => "The camera was not allowed. Allow it at the lock or camera sign beside the address, then start again.",
+  no_camera: () => "There is no camera here. Connect one, then start again; or choose pictures.",
+  camera_in_use: () => "The camera is there, and another program or page uses it. End that, then start again.",
+  camera_lost: () => "The camera is gone: it was disconnected, or its permission was taken back. Connect it, then start again.",
+  camera_failed: (d) => `The camera could not be opened: ${d.reason}. Try another one.`,
   // The model in the browser
   no_artifact: () => "The model's file is no artifact of edgeclf: it carries no seal. It was not handed to any engine.",
   damaged_artifact: () => "The model's file has changed since it was written: its seal does not fit. It was not handed to any engine. Fetch it again; if that is no help, the server's copy is damaged.",
