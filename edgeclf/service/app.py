@@ -23,8 +23,8 @@ from edgeclf.service.problem import Problem
 from edgeclf.service.registry_routes import RegistryRoutes
 from edgeclf.service.repository_routes import RepositoryRoutes
 from edgeclf.service.service import Service
-from edgeclf.service.stress_routes import stress_routes
 from edgeclf.service.stream_route import Streams
+from edgeclf.service.stress_routes import stress_routes
 
 _MODEL = "/v1/models/{model}"
 
