@@ -71,6 +71,16 @@ class Http(FetcherInterface):
         self._open = [each for each in self._open if not each.closed] + [answer]
         return answer.status, self._chunks(answer)
 
+    def post(self, url: str, content: bytes) -> int:
+        """Sends JSON, once, and gives the status; what else is answered is not read."""
+        self.requests += 1
+        answer = self._pool.request(
+            "POST", url, body=content, preload_content=False, redirect=False, retries=False,
+            headers={"Content-Type": "application/json", "User-Agent": "edgeclf"},
+        )  # fmt: skip
+        answer.close()
+        return int(answer.status)
+
     def _chunks(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         begun, count = time.monotonic(), 0
         try:
