@@ -8,7 +8,6 @@ The counter of a device's reports only grows: it is the time in seconds, or one 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -19,7 +18,7 @@ from urllib.parse import quote
 
 from edgeclf.errors import FleetError
 from edgeclf.fleet.disk import locked, put, put_json, sync_folder
-from edgeclf.fleet.signing import read_seed, sign
+from edgeclf.fleet.signing import public_of, read_seed, sign
 from edgeclf.system.progress import log
 
 REPORT = "edgeclf.fleet.report/2"
@@ -45,11 +44,9 @@ class Outbox:
         self._device = folder
         self.path = folder / "outbox"
 
-    def next_counter(self) -> int:
-        """A counter above all that this device has used."""
-        used = [int(self._last().get("counter", 0)), *map(_number, self._waiting())]
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            used.append(int(json.loads((self._device / "report.json").read_bytes())["counter"]))
+    def next_counter(self, before: int) -> int:
+        """A counter above all that this device has used; before is that of its last report."""
+        used = [before, int(self._last().get("counter", 0)), *map(_number, self._waiting())]
         return max(int(time.time()), max(used) + 1)
 
     def add(self, document: Mapping[str, Any]) -> bytes | None:
@@ -117,8 +114,9 @@ def enveloped(document: Mapping[str, Any], seed: bytes | None) -> bytes:
     text = json.dumps(document, separators=(",", ":"))
     if seed is None:
         return text.encode()
-    signature = sign(seed, CONTEXT + text.encode()).hex()
-    return json.dumps({"schema": SIGNED, "report": text, "signature": signature}).encode()
+    signature, key = sign(seed, CONTEXT + text.encode()).hex(), public_of(seed).hex()
+    document = {"schema": SIGNED, "report": text, "signature": signature, "key": key}
+    return json.dumps(document).encode()
 
 
 def _deliver(to: str, name: str, post: Post, content: bytes) -> bool:

@@ -21,6 +21,7 @@ from edgeclf.system.progress import log
 
 _MOST_TEXT = 400  # letters of a reason
 _MOST_BAD = 16
+_SAID = ("kind", "reason", "running", "requests", "received_bytes")
 _MOST_STATE_BYTES = 16 << 20
 
 
@@ -46,13 +47,23 @@ class Reporter:
         """
         self._written = True
         with _harmless():
-            counter = self._outbox.next_counter()
-            document = document_of(self._folder, self._device, outcome, counter)
+            document = self._document(outcome)
             # A full disk: the verb's own words, and what is sent, have to do.
             with contextlib.suppress(OSError):
                 put_json(self._folder.path / "report.json", document)
             if self._device.report is not None:
                 self._unkept = self._outbox.add(document)
+
+    def _document(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        before = _read(self._folder.path / "report.json")
+        counter = before.get("counter")
+        document = document_of(self._folder, self._device, outcome)
+        # What was found when the file came is known as long as that file runs.
+        same = document["sha256"] is not None and before.get("sha256") == document["sha256"]
+        kept = before.get("found") if same else None
+        found = {**(kept if isinstance(kept, dict) else {}), **(outcome["found"] or {})}
+        number = self._outbox.next_counter(counter if isinstance(counter, int) else 0)
+        return {**document, "counter": number, "found": found or None}
 
     def send(self) -> None:
         """Sends what waits, where a report was written and there is somebody to send it to."""
@@ -72,10 +83,8 @@ def _harmless() -> Iterator[None]:
         log(f"edgeclf: no report: {exc}")
 
 
-def document_of(
-    folder: Folder, device: Device, outcome: Mapping[str, Any], counter: int
-) -> dict[str, Any]:
-    """A report, read from the disk."""
+def document_of(folder: Folder, device: Device, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says, read from the disk."""
     path, state = folder.current(), folder.read()
     sha256 = None if path is None else sha256_of(path)
     bad = list(state.bad.items())[-_MOST_BAD:]
@@ -83,12 +92,20 @@ def document_of(
         "schema": REPORT,
         "device": device.device, "group": device.group, "name": device.name,
         "class": device.device_class or f"{platform.machine()} {cpu_model()}",
-        "counter": counter, "at": int(time.time()),
-        "outcome": {**outcome, "text": str(outcome["text"])[:_MOST_TEXT]},
+        "at": int(time.time()),
+        "outcome": {**{key: outcome[key] for key in _SAID}, "text": outcome["text"][:_MOST_TEXT]},
         "file": path and path.name, "sha256": sha256, "on_trial": state.trial is not None,
         "bad": {hash_: reason[:_MOST_TEXT] for hash_, reason in bad},
         "drift": _drift(folder.path / "monitor.json", sha256),
     }  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def post(url: str, content: bytes) -> int:

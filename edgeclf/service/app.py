@@ -12,6 +12,7 @@ from edgeclf.service.admin import admin_routes
 from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
 from edgeclf.service.docs_routes import DocsRoutes
+from edgeclf.service.fleet_routes import FleetRoutes
 from edgeclf.service.front import Front
 from edgeclf.service.health import HealthRoutes
 from edgeclf.service.inference_protocol import InferenceProtocol
@@ -31,7 +32,7 @@ def build_app(service: Service) -> Application:
     protocol, repository = InferenceProtocol(service), RepositoryRoutes(service)
     predict = PredictRoutes(service)
     classify, health, page = ClassifyRoute(service), HealthRoutes(service), PageRoutes(service)
-    docs = DocsRoutes(service, page)
+    docs, fleet = DocsRoutes(service, page), FleetRoutes(service)
     routes = [
         _route("/classify", classify, "POST"),
         *_at_version(_MODEL, "/classify", classify, "POST"),
@@ -62,6 +63,9 @@ def build_app(service: Service) -> Application:
         _route("/docs/docs.css", docs.style),
         _route("/docs/docs.js", docs.script),
         _route("/admin/registry/refresh", RegistryRoutes(service).refresh, "POST"),
+        _route("/fleet", fleet.page),
+        _route("/fleet/report", fleet.report, "POST"),
+        _route("/fleet/status", fleet.status),
         *(_route(path, endpoint, *methods) for path, endpoint, methods in admin_routes(service)),
     ]
     docs.routes = [_entry(route) for route in routes]

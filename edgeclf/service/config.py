@@ -73,6 +73,9 @@ class ServiceConfig:
         poll_s: Between two looks at what the alias names.
         registry_cache: The folder that keeps files of the registry; None for the user's cache.
         registry_secret: A file with the secret that the registry signs its webhooks with.
+        fleet: Where the reports of devices that update themselves are kept: a file for SQLite, or
+            an address that SQLAlchemy knows; None takes none.
+        fleet_open: Whether devices that nobody has enrolled may report.
 
     Raises:
         OptionError: A number is out of its range, the threads are more than the CPUs, or so few
@@ -119,6 +122,8 @@ class ServiceConfig:
     poll_s: float = 5.0
     registry_cache: str | None = None
     registry_secret: str | None = None
+    fleet: str | None = None
+    fleet_open: bool = False
 
     def __post_init__(self) -> None:
         least = {"port": 0, "queue": 0, "drain_s": 0, "replay_minutes": 0.01, "watch_s": 0,

@@ -21,7 +21,7 @@ ORDER = (
     "errors", "system", "image", "artifact", "runtimes", "inference", "datasets", "metrics",
     "trust", "explanation", "testing", "measurement", "fleet",
     "options", "networks", "comparison", "converters", "reporting", "training",
-    "registry", "publishing", "monitoring", "tables", "service", "web", "verbs",
+    "registry", "monitoring", "publishing", "tables", "service", "web", "verbs",
 )  # fmt: skip
 CORE = ORDER[: ORDER.index("inference") + 1]
 CALLERS = {"__init__", "__main__", "cli", "verbs"}  # of the verbs, in their room
