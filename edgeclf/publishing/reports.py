@@ -179,7 +179,7 @@ def _no_number(word: str) -> NoReturn:
 def _of(document: Mapping[str, Any]) -> Report:
     if document["schema"] != REPORT:
         raise ValueError(f"schema {str(document['schema'])[:60]!r}")
-    outcome, bad = document["outcome"], dict(document["bad"])
+    outcome, bad = document["outcome"], {**document["bad"]}
     names = [document[each] for each in _MOST_LETTERS]
     texts = [outcome["kind"], outcome["reason"], outcome["text"], *bad, *bad.values()]
     sha256, running, found = document["sha256"], outcome["running"], document["found"] or {}

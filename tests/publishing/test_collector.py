@@ -1,4 +1,4 @@
-"""Reports come together in a database, and what is replayed, late or somebody else's changes nothing."""
+"""Reports in a database: what is replayed, late, or not the device's own changes nothing."""
 
 from __future__ import annotations
 

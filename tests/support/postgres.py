@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, in a temporary folder, on a socket there, without a port."""
+"""A PostgreSQL server of the tests' own: a temporary folder, a socket in it, and no port."""
 
 from __future__ import annotations
 
