@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeclf.publishing.report_command import REPORTS, add_words, proof_of
+from edgeclf.publishing.staging_command import add_stage, told
+from edgeclf.publishing.staging_command import add_words as add_staging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,15 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--to", type=int, metavar="N", help="the order to return to (default: the "
                       "one before the newest)")  # fmt: skip
     made.add_argument("--reason", default="", help="for those who read it later")
+    add_stage(made)
     made = add("key", "change who signs a role", _key)
     made.add_argument("role", help="root, targets, snapshot or timestamp")
     made.add_argument("--new", action="store_true", help="make an Ed25519 key in a file")
     made.add_argument("--uri", help="a key that is kept elsewhere: file2:, hsm:, gcpkms:, ...")
-    made.add_argument("--public", metavar="FILE", help="its public half, PEM")
+    made.add_argument("--public", metavar="FILE", help="its public half, PEM; alone, of a key on "
+                      "another machine, which signs what is staged")  # fmt: skip
     made.add_argument("--remove", metavar="ID", help="the beginning of a key's id")
     made.add_argument("--threshold", type=int, metavar="N", help="signatures that are needed")
+    add_stage(made)
     add("renew", "sign again what is there, before it expires", _renew)
     add_words(add, add_plain)
+    add_staging(add, add_plain)
 
 
 def _add_publish(parser: Any) -> None:
@@ -87,6 +93,7 @@ def _add_publish(parser: Any) -> None:
 def _add_share(parser: Any) -> None:
     parser.add_argument("--share", type=float, default=1.0, metavar="SHARE",
                         help="of the group, drawn by the devices' names (default: 1)")  # fmt: skip
+    add_stage(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,12 +118,13 @@ def _publish(args: argparse.Namespace) -> int:
 
     terms = Terms(args.max_p99_ms, args.max_memory_mb, args.min_agreement, args.minutes,
                   args.starts, args.confirm)  # fmt: skip
-    done = Fleet(args.folder).publish(
+    done = Fleet(args.folder, stage=args.stage).publish(
         args.file, name=args.name, group=args.group, share=args.share,
         asked=Asked(args.data, args.tolerance, None, args.runtime), terms=terms,
         tracking_uri=args.tracking_uri,
     )  # fmt: skip
     print(done.text())
+    told(args.folder, stage=args.stage)
     return 0
 
 
@@ -129,30 +137,35 @@ def _promote(args: argparse.Namespace) -> int:
     proof = None
     if args.if_good:
         proof = proof_of(args.reports, args.if_good, args.devices, args.signed)
-    done = Fleet(args.folder).promote(
+    done = Fleet(args.folder, stage=args.stage).promote(
         args.name, to=args.to, counter=args.order, share=args.share, proof=proof
     )
     print(done.text())
+    told(args.folder, stage=args.stage)
     return 0
 
 
 def _rollback(args: argparse.Namespace) -> int:
     from edgeclf.publishing.fleet import Fleet
 
-    done = Fleet(args.folder).rollback(args.name, group=args.group, to=args.to, reason=args.reason)
+    done = Fleet(args.folder, stage=args.stage).rollback(
+        args.name, group=args.group, to=args.to, reason=args.reason
+    )
     print(done.text())
+    told(args.folder, stage=args.stage)
     return 0
 
 
 def _key(args: argparse.Namespace) -> int:
     from edgeclf.publishing.fleet import Fleet
 
-    found = Fleet(args.folder).key(
+    found = Fleet(args.folder, stage=args.stage).key(
         args.role, uri=args.uri, public=args.public, remove=args.remove, threshold=args.threshold,
         new=args.new,
     )  # fmt: skip
     keys = ", ".join(keyid[:8] for keyid in found["keys"])
     print(f"{found['role']}: {found['threshold']} of {keys}")
+    told(args.folder, stage=args.stage)
     return 0
 
 

@@ -127,6 +127,7 @@ class Fleet:
 
     Args:
         folder: Where its repository is.
+        stage: Whether what is ordered waits for the signatures of other machines.
 
     Examples:
         ```python
@@ -136,8 +137,8 @@ class Fleet:
         ```
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.repository = Repository(folder)
+    def __init__(self, folder: str | os.PathLike[str], *, stage: bool = False) -> None:
+        self.repository = Repository(folder, stage=stage)
 
     def publish(
         self,
@@ -289,8 +290,9 @@ class Fleet:
 
         Args:
             role: ``root``, ``targets``, ``snapshot`` or ``timestamp``.
-            uri: A key that is kept elsewhere, as securesystemslib writes it.
-            public: Its public half, a PEM file.
+            uri: A key that is kept elsewhere, as securesystemslib writes it; none for a key on
+                another machine, which signs what is staged.
+            public: The public half of either, a PEM file.
             remove: A key's id, or its beginning, which no longer counts.
             threshold: How many signatures the role needs.
             new: Whether to make a new Ed25519 key.
@@ -306,9 +308,9 @@ class Fleet:
 
         def change(root: Any) -> dict[str, str]:
             wanted, added = root.roles[role], {}
-            if new or uri is not None:
+            if new or uri is not None or public is not None:
                 made = self.repository
-                key, place = made.new_key(role) if uri is None else made.key_at(uri, public)
+                key, place = made.new_key(role) if new else made.key_at(uri, public)
                 root.add_key(key, role)
                 added[key.keyid] = place
             if remove is not None:
@@ -328,8 +330,7 @@ class Fleet:
             return added
 
         with self.repository.changing():
-            self.repository.change_keys(role, change)
-        wanted = self.repository.root().signed.roles[role]
+            wanted = self.repository.change_keys(role, change).signed.roles[role]
         return {"role": role, "keys": list(wanted.keyids), "threshold": wanted.threshold}
 
     def _order(self, name: str, counter: int | None) -> Order:

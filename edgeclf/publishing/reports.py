@@ -196,9 +196,10 @@ def _of(document: Mapping[str, Any]) -> Report:
     if not isinstance(document["on_trial"], bool):
         raise TypeError("'on_trial' is neither true nor false")
     device, group, name, device_class = names
+    kind, reason, text = texts[:3]
     return Report(
         device, group, name, device_class, counter, float(_whole(document["at"])), sha256,
-        None if release is None else _whole(release), document["on_trial"], *texts[:3], bad,
+        None if release is None else _whole(release), document["on_trial"], kind, reason, text, bad,
         _number(found.get("latency_ms"), math.inf), _number(found.get("agreement"), 1.0),
         _drift(document["drift"]),
     )  # fmt: skip
