@@ -197,6 +197,7 @@ def figures_of(played: Played, devices: int, words: str) -> list[Figure]:
     """What is told of one way to publish."""
     seen, bad = played.seen, played.bad
     took = [each for each in played.hours if each is not None]
+    each_took = ", ".join("not by the end" if h is None else f"{h:.1f}" for h in played.hours)
     days = END_S / DAY_S
     wrong = len(seen.committed.get(bad, set()) & played.failing)
     downloads = len(seen.downloaded.get(bad, ())) / devices
@@ -211,8 +212,7 @@ def figures_of(played: Played, devices: int, words: str) -> list[Figure]:
                at_most=1.0 if words == STAGED else None),
         Figure(f"{words}: time until 95 % run a good release, or a later one",
                statistics.median(took) if took else math.inf, "h", note="devices look once a day; "
-               f"of the {RELEASES - 1} good ones: "
-               + ", ".join("not by the end" if each is None else f"{each:.1f}" for each in played.hours)),
+               f"of the {RELEASES - 1} good ones: {each_took}"),
         Figure(f"{words}: requests a device and day", seen.requests / devices / days, ""),
         Figure(f"{words}: received a device", seen.received_bytes / devices / 1e3, "kB",
                note=f"{RELEASES} releases of 2 kB, and their metadata"),
@@ -248,12 +248,13 @@ def main() -> int:
     method = (
         f"{args.devices:,} devices, {canaries_of(args.devices)} of them canaries, which report; "
         f"seed 1; {RELEASES} releases, one every 18 hours, the third bad; 2 % of the runs lose "
-        "power at one of their first 40 writes; 1 % of the requests are lost and 1 % of the answers "
-        "cut off, and of 2 % of the devices a third; 1 % of the clocks run ahead, 1 % behind and "
-        "1 % of the disks are full until a day that is drawn; 1 % of the links carry 50 to 500 bytes "
-        "a second. Real: the code of device, publisher and collector, and files, in memory. Not "
-        "real: time, sockets, the answer of the check of a file, fsync. The same metadata is parsed, "
-        f"and its signature checked, once for all devices. How the runs ended: {outcomes}."
+        "power at one of their first 40 writes; 1 % of the requests are lost and 1 % of the "
+        "answers cut off, and of 2 % of the devices a third; 1 % of the clocks run ahead, 1 % "
+        "behind and 1 % of the disks are full until a day that is drawn; 1 % of the links carry "
+        "50 to 500 bytes a second. Real: the code of device, publisher and collector, and files, "
+        "in memory. Not real: time, sockets, the answer of the check of a file, fsync. The same "
+        "metadata is parsed, and its signature checked, once for all devices. How the runs ended: "
+        f"{outcomes}."
     )
     return finish(__file__, figures, method, args.write, problems=problems)
 

@@ -55,7 +55,7 @@ class Html(str):
 def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A table; its cells are texts, or `Html`."""
     heads = list(heads)
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = "".join(
         "<tr>" + "".join(
             f'<td data-head="{escape(text)}">'

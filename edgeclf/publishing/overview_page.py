@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from edgeclf.monitoring.html import Html, table, to_document
+from edgeclf.system.words import counted
 
 _WIDTH, _HEIGHT = 320, 60
 _SHOWN = 20
@@ -17,12 +18,13 @@ def to_page(document: Mapping[str, Any]) -> str:
     """The whole page; see `edgeclf.publishing.overview.overview` for the document."""
     at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(document["at"]))
     parts = [
-        f'<p class="faint">{document["devices"]:,} devices have reported by {at}; '
-        f"{document['signed']:,} of these reports were signed by the device's own key.</p>",
+        f'<p class="faint">{counted(document["devices"], "device")} reported by {at}, '
+        f"{document['signed']:,} of them signed by a key of their own.</p>",
         _section("What runs", "By the hash of the file on each device's disk, not by what was "
-                 "ordered.", ("group", "model", "release", "file", "", "devices"),
+                 "ordered.", ("group", "model", "release", "file", "state", "devices"),
                  [(row["group"], row["name"], _release(row), _hash(row),
-                   "on trial" if row["on_trial"] else "", f"{row['devices']:,}")
+                   "on trial" if row["on_trial"] else "committed" if row["sha256"] else "",
+                   f"{row['devices']:,}")
                   for row in document["running"]]),
         _section("By class of device", "As each device measured it when the file came: the time "
                  "of one picture, and the share of the pictures that it kept which the new model "
@@ -35,7 +37,7 @@ def to_page(document: Mapping[str, Any]) -> str:
                  [(_hash(row), row["name"], f"{row['devices']:,}", _counted(row["classes"]),
                    row["reason"][:300]) for row in document["bad"]]),
         _drift(document["drift"]),
-        _section("Silent for a day", "", ("device", "group", "model", "days", ""),
+        _section("Silent for a day", "", ("device", "group", "model", "days", "state"),
                  [(row["device"], row["group"], row["name"], f"{row['days']:.1f}",
                    Html('<span class="bad">on trial</span>') if row["on_trial"] else "")
                   for row in document["silent"][:_SHOWN]], len(document["silent"])),
@@ -97,7 +99,7 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> str:
     return _section(
         "Pictures", "The histograms of all devices together: bars for their pictures, the line for "
         "those that the file was calibrated on. A device raises an alarm by its own test.",
-        ("model", "release", "signal", "", "pictures", "devices", "alarms"),
+        ("model", "release", "signal", "histogram", "pictures", "devices", "alarms"),
         [(row["name"], _release(row), row["signal"], Html(_histogram(row)),
           f"{sum(row['counts']):,}", f"{row['devices']:,}",
           Html(f'<span class="bad">{row["alarms"]:,}</span>') if row["alarms"] else "none")

@@ -72,6 +72,17 @@ def test_a_way_back(scene: Scene, device: Device) -> None:
     go_through(device, ("1", "2"), "1", uptime_s=601)
 
 
+def test_an_update_that_is_reported(scene: Scene, tmp_path: Path) -> None:
+    """Reports are written, sent and removed; none of it costs the device its model."""
+    (tmp_path / "reports").mkdir()
+    scene.publish("1")
+    device = scene.device("d2", report=str(tmp_path / "reports"), sign=True)
+    device.update()
+    scene.publish("2")
+    calls = go_through(device, ("1", "2"), "2")
+    assert len(calls) > 60
+
+
 def test_a_rollback_to_the_other_slot(scene: Scene, device: Device) -> None:
     scene.publish("2")
     device.update()

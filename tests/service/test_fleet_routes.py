@@ -53,7 +53,7 @@ def test_a_report_is_taken_once_and_shown(model: Path, tmp_path: Path) -> None:
         page = http.get("/fleet")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert "default-src 'none'" in page.headers["content-security-policy"]
-        assert "1 devices have reported" in page.text
+        assert "1 device reported" in page.text
         assert http.get("/docs").status_code == 200
         assert PLACE in http.get("/openapi.json").json()["paths"]
     with client(model, fleet=str(tmp_path / "reports.db")) as http:  # it is kept
