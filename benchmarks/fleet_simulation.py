@@ -2,7 +2,7 @@
 
 The device's code is the real one, from the signed metadata to the report, and so are the
 publisher's and the collector's; see tests/support/simulated_fleet.py for what is not. Devices look
-once a day; a group of 50 looks every two hours. There is a new release every 18 hours, and one of
+once a day; a group of 50 looks every two hours. There is a new release every 16 hours, and one of
 five is bad: on most devices it fails its certificate, and where it does not, its program crashes.
 Some links lose every third request, some devices lose power while they write, have a full disk, or
 a clock that is days off.
@@ -44,8 +44,8 @@ NAME, REPORT = "shades", "http://collector/fleet/report"
 HOUR_S = 3600.0
 CANARY, STABLE = "canary", "stable"
 RELEASES, BAD = 5, 3
-EVERY_S, FIRST_S = 18 * HOUR_S, 6 * HOUR_S
-END_S = FIRST_S + (RELEASES - 1) * EVERY_S + 30 * HOUR_S
+EVERY_S, FIRST_S = 16 * HOUR_S, 6 * HOUR_S
+END_S = FIRST_S + (RELEASES - 1) * EVERY_S + 26 * HOUR_S
 CLASSES = {"board A": 0.45, "board B": 0.35, "board C": 0.2}
 FAILS_ON = frozenset({"board A", "board B"})
 LATE = 0.95  # of the devices, whose time is told
@@ -247,7 +247,7 @@ def main() -> int:
     figures.append(Figure("CPU of the simulation", cpu_s / 60, "min", at_most=10.0))
     method = (
         f"{args.devices:,} devices, {canaries_of(args.devices)} of them canaries, which report; "
-        f"seed 1; {RELEASES} releases, one every 18 hours, the third bad; 2 % of the runs lose "
+        f"seed 1; {RELEASES} releases, one every 16 hours, the third bad; 2 % of the runs lose "
         "power at one of their first 40 writes; 1 % of the requests are lost and 1 % of the "
         "answers cut off, and of 2 % of the devices a third; 1 % of the clocks run ahead, 1 % "
         "behind and 1 % of the disks are full until a day that is drawn; 1 % of the links carry "

@@ -93,7 +93,8 @@ def make_package(folder: Path, verb: str) -> Path:
     package = folder / "edgeclf"
     for name, text in {
         "__init__.py": "", "verb.py": verb, "train.py": "import edgeclf.training.fit",
-        "inference/classifier.py": "", "training/fit.py": "", "service/app.py": "", "fleet/folder.py": "",
+        "inference/classifier.py": "", "training/fit.py": "", "service/app.py": "",
+        "fleet/folder.py": "",
     }.items():  # fmt: skip
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
