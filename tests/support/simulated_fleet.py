@@ -28,8 +28,6 @@ from typing import Any
 from unittest import mock
 
 import urllib3
-from securesystemslib.signer import SSlibKey
-from tuf.api.metadata import Metadata
 from tuf.ngclient._internal import trusted_metadata_set
 
 from edgeclf import fleet
@@ -40,6 +38,7 @@ from edgeclf.fleet.folder import Folder
 from edgeclf.fleet.updating import Run
 from edgeclf.publishing import repository as publishing
 from edgeclf.publishing.collector import Collector
+from support.remembered import remembered
 
 EPOCH = 1_800_000_000.0  # of the simulation's clock
 DAY_S = 86_400.0
@@ -343,7 +342,7 @@ class World:
                   for name in ("replace", "rename", "symlink", "unlink")),
             ):  # fmt: skip
                 stack.enter_context(mock.patch.object(place, name, value))
-            stack.enter_context(_remembered(lambda: world._node is not None))
+            stack.enter_context(remembered(lambda: world._node is not None))
             yield
 
 
@@ -376,49 +375,6 @@ class _Answer:
 
     def close(self) -> None:
         self.closed = True
-
-
-@contextmanager
-def _remembered(devices: Callable[[], bool]) -> Iterator[None]:
-    """Parses the same metadata, and checks the same signature on it, once for all devices.
-
-    Both give the same for the same bytes. The publisher, who changes what it has parsed, is left
-    alone.
-    """
-    parsed: dict[bytes, Any] = {}
-    texts: dict[int, tuple[Any, bytes]] = {}
-    valid: set[tuple[str, str, bytes]] = set()
-    parse, text, verify = (Metadata.from_bytes.__func__, Metadata.signed_bytes.fget,  # type: ignore[attr-defined]
-                           SSlibKey.verify_signature)  # fmt: skip
-
-    def from_bytes(cls: Any, data: bytes, deserializer: Any = None) -> Any:
-        if not devices():
-            return parse(cls, data, deserializer)
-        found = parsed.get(data)
-        if found is None:
-            found = parsed[data] = parse(cls, data, deserializer)
-        return found
-
-    def signed_bytes(self: Any) -> bytes:
-        if not devices():
-            return text(self)  # type: ignore[no-any-return]
-        found = texts.get(id(self))
-        if found is None or found[0] is not self:
-            found = texts[id(self)] = (self, text(self))
-        return found[1]
-
-    def verify_signature(self: Any, signature: Any, data: bytes) -> None:
-        place = (self.keyid, signature.signature, data)
-        if place not in valid:
-            verify(self, signature, data)
-            valid.add(place)
-
-    with (
-        mock.patch.object(Metadata, "from_bytes", classmethod(from_bytes)),
-        mock.patch.object(Metadata, "signed_bytes", property(signed_bytes)),
-        mock.patch.object(SSlibKey, "verify_signature", verify_signature),
-    ):
-        yield
 
 
 def copies(template: Path, folder: Path, count: int) -> Iterator[Path]:
