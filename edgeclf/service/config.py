@@ -146,6 +146,8 @@ class ServiceConfig:
         for name in ("shadow", "canary", "agreement"):
             if getattr(self, name) > 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, a share; expected at most 1.")
+        if self.fleet_open and self.fleet is None:
+            raise OptionError("fleet_open has no effect without fleet, which keeps the reports.")
         if self.shadow:
             self._check_shadow()
         cpus = available_cpus()

@@ -125,3 +125,5 @@ def test_a_service_that_cannot_keep_reports_does_not_start(
     words = ["serve", str(model), "--runtime", "fake", "--port", "0", "--fleet"]
     assert main([*words, str(tmp_path / "nowhere" / "reports.db")]) == 2
     assert "cannot be used" in capsys.readouterr().err
+    assert main([*words[:-1], "--fleet-open"]) == 2
+    assert "has no effect without fleet" in capsys.readouterr().err

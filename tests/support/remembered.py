@@ -41,7 +41,7 @@ def remembered(devices: Callable[[], bool]) -> Iterator[None]:
         return found[1]
 
     def verify_signature(self: Any, signature: Any, data: bytes) -> None:
-        place = (self.keyid, signature.signature, data)
+        place = (str(self.keyval), signature.signature, data)
         if place not in valid:
             verify(self, signature, data)
             valid.add(place)
