@@ -23,7 +23,7 @@ _STATUS = {"report": 422, "unknown-device": 403, "signature": 403, "replayed": 4
            "store": 503}  # fmt: skip
 _MOST_WAITING = 64  # for the database
 _THREADS = 2
-_POLICY = b"default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _T = TypeVar("_T")
 
 
