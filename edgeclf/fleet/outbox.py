@@ -63,6 +63,8 @@ class Outbox:
         content = enveloped(document, read_seed(self._device))
         try:
             self.path.mkdir(exist_ok=True)
+            for litter in self.path.glob(".*.new"):  # of a run that was cut off
+                litter.unlink()
             put(self.path / f"{document['counter']:012}.json", content)
             for old in self._waiting()[:-_MOST_KEPT]:
                 old.unlink()

@@ -169,9 +169,11 @@ class World:
         self._cut_at = drawn.randrange(40) if drawn.random() < node.power_cuts else -1
         seen.runs += 1
         faulty = self._cut_at >= 0 or self.now_s < node.full_until_s
+        told = ""
         try:
             outcome = Run(Folder(node.path), check=self._check).go()
-            seen.outcomes[outcome.kind] += 1
+            told = outcome.kind
+            seen.outcomes[told] += 1
         except PowerCut:
             seen.power_cuts += 1
             seen.outcomes["power cut"] += 1
@@ -181,7 +183,8 @@ class World:
         except OSError as exc:
             seen.outcomes[errno.errorcode.get(exc.errno or 0, "OSError")] += 1
         self._off, self._cut_at = False, -1
-        self._note(node, whole=faulty)
+        if told != "unchanged":
+            self._note(node, whole=faulty)
         self._node = None
         return node.look_s * drawn.uniform(0.8, 1.2)
 
