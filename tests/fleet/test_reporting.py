@@ -26,6 +26,8 @@ from edgeclf.fleet.outbox import CONTEXT, MOST_BYTES, Outbox
 from edgeclf.fleet.provision import provision
 from edgeclf.fleet.signing import make_key, public_of, read_seed, sign
 from edgeclf.fleet.updating import Run
+from edgeclf.monitoring.drift import Drift
+from edgeclf.monitoring.state import StateFile
 from edgeclf.publishing.fleet import Terms
 from edgeclf.publishing.reports import open_report
 from support.fleets import NAME, Device, Scene, check_here
@@ -252,15 +254,19 @@ def test_what_was_found_is_known_as_long_as_the_file_runs(scene: Scene, sink: Si
 def test_histograms_of_a_service_on_the_device_are_told(scene: Scene, sink: Sink) -> None:
     device = scene.device(report=sink.url)
     sha256 = scene.publish("1").order.sha256
-    signal = {"reference": [3, 1], "counts": [4, 6], "alarm": {"picture": 7, "at": 1.0}}
-    for models in ({sha256: {"drift": {"signals": {"novelty": signal}}}}, {}, {sha256: {}}, []):
-        (device.path / "monitor.json").write_text(json.dumps({"format": 1, "models": models}))
-        scene.web.asked.clear()
-        outboxes_before = device.path / "outbox" / "last.json"
-        outboxes_before.unlink(missing_ok=True)
+    path = device.path / "monitor.json"
+    drift = Drift({"brightness": {"low": 0.0, "high": 255.0, "counts": [3, 1]}})
+    for value in (1.0, 200.0, 200.0):
+        drift.add({"brightness": value})
+    state = StateFile(path)  # as the service writes it
+    state.write(state.encode({sha256: {"drift": drift.state()}}))
+    device.update()
+    for models in ({}, {sha256: {}}, []):
+        path.write_text(json.dumps({"format": 1, "models": models}))
+        (device.path / "outbox" / "last.json").unlink()
         device.update()
     told = [open_report(body).report.drift for body in sink.bodies]
-    assert told[0] == {"novelty": {"reference": [3, 1], "counts": [1, 5], "alarm": True}}
+    assert told[0] == {"brightness": {"reference": [3, 1], "counts": [1, 2], "alarm": False}}
     assert told[1:] == [None] * 3
 
 
