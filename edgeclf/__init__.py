@@ -15,7 +15,6 @@ first used, and each verb imports what it needs when it is called.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +166,10 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'edgeclf' has no attribute {name!r}")
-    if name in _ROOMS:
-        return import_module(f"edgeclf.{name}")
-    from edgeclf.verbs import import_verb
+    from edgeclf.verbs import import_room, import_verb
 
+    if name in _ROOMS:
+        return import_room(name)
     module = import_verb(_HOME.get(name, "errors"))
     value = getattr(module, name)
     globals()[name] = value

@@ -108,6 +108,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ray.add_argument("--replicas", metavar="N|LEAST:MOST",
                      help="that Ray runs, or adds and takes away by the load (default: 1)"
                      )  # fmt: skip
+    fleet = parser.add_argument_group("fleet")
+    fleet.add_argument("--fleet", metavar="DB", help="take reports of devices that update "
+                       "themselves, and keep them there: a file, or "
+                       "postgresql://USER@HOST/DATABASE")  # fmt: skip
+    fleet.add_argument("--fleet-open", action="store_true",
+                       help="also of devices that nobody has enrolled")  # fmt: skip
     parser.add_argument("--otel", action="store_true",
                         help="send spans by OTLP, as the OTEL_* variables say")  # fmt: skip
     keys = parser.add_argument_group("keys")

@@ -17,7 +17,9 @@ _WATCH_S = 3600.0
 _JITTER = 0.2  # of the time between two looks, so that a fleet does not ask all at once
 
 
-def update(folder: str | os.PathLike[str], *, retry: bool = False) -> Outcome:
+def update(
+    folder: str | os.PathLike[str], *, retry: bool = False, report: str | None = None
+) -> Outcome:
     """Runs the updater once.
 
     A trial that is over is committed or ended; then the repository is asked, and a new order is
@@ -27,6 +29,8 @@ def update(folder: str | os.PathLike[str], *, retry: bool = False) -> Outcome:
         folder: The device's, made by ``edgeclf update FOLDER --url ...`` or
             `edgeclf.fleet.provision.provision`.
         retry: Whether to try files again that were bad here before.
+        report: Where to send the report of this run, an address or a folder; by default where the
+            device was told to. What cannot be sent is kept, and sent next time.
 
     Returns:
         What was done, and what runs.
@@ -51,7 +55,7 @@ def update(folder: str | os.PathLike[str], *, retry: bool = False) -> Outcome:
     from edgeclf.fleet.updating import Run
 
     place = Folder(folder)
-    run = Run(place)
+    run = Run(place, to=report)
     if retry:
         with place.changing() as state:
             state.bad.clear()
@@ -72,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "uses the model, and print its file; asks nobody")  # fmt: skip
     parser.add_argument("--confirm", action="store_true", help="say that the model on trial does "
                         "well; asks nobody")  # fmt: skip
+    parser.add_argument("--report", metavar="URL|DIR", help="where to tell what runs and what "
+                        "failed: a service's /fleet/report, or a folder; kept in the device's "
+                        "folder when that is made")  # fmt: skip
     new = parser.add_argument_group("to make the folder, once")
     new.add_argument("--url", help="of the folder that the publisher's web server shows")
     new.add_argument("--root", metavar="FILE", help="whom to trust: the publisher's 1.root.json")
@@ -79,6 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--group", help="of this device")
     new.add_argument("--device", metavar="ID", help="its own name (default: the host's)")
     new.add_argument("--model", metavar="FILE", help="what runs before the first order")
+    new.add_argument("--sign", action="store_true", help="make a key that signs its reports, and "
+                     "print its public half for 'edgeclf fleet enroll'")  # fmt: skip
+    new.add_argument("--device-class", metavar="WORDS", help="what it is one of, in reports "
+                     "(default: its processor)")  # fmt: skip
     add_runtime(new)
 
 
@@ -95,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _provision(args)
     if args.watch is None:
-        outcome = update(args.folder, retry=args.retry)
+        outcome = update(args.folder, retry=args.retry, report=args.report)
         print(outcome.text)
         return int(outcome.kind == "back")
     if not args.watch > 0:
@@ -105,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
     drawn = random.Random(os.urandom(8))
     while True:
         try:
-            print(update(args.folder, retry=args.retry).text, flush=True)
+            done = update(args.folder, retry=args.retry, report=args.report)
+            print(done.text, flush=True)
         except MissingDependencyError:
             raise
         except (EdgeclfError, OSError) as exc:  # the next look may find it better
@@ -122,7 +134,12 @@ def _provision(args: argparse.Namespace) -> None:
         raise OptionError(f"A device's folder is made with {', '.join(missing)} as well.")
     from edgeclf.fleet.provision import provision
 
-    provision(args.folder, **given, device=args.device, model=args.model, runtime=args.runtime)
+    key = provision(
+        args.folder, **given, device=args.device, model=args.model, runtime=args.runtime,
+        report=args.report, sign=args.sign, device_class=args.device_class,
+    )  # fmt: skip
+    if args.sign:
+        print(f"This device signs its reports by the key {key}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ VERBS = {
     "fleet": Verb(
         "publish models to devices that update themselves", "publish", "publishing.command"
     ),
-    "update": Verb("take the model that was ordered for this device, if it proves itself here"),
+    "update": Verb(
+        "take the model that was ordered for this device, if it proves itself here", "fleet"
+    ),
     "explain": Verb("show where in a photo an answer came from"),
     "autotune": Verb("find the fastest runtime and threads for a file on this device"),
     "compare": Verb("hold students against their teacher: size, speed, accuracy, answers", "all"),
@@ -70,6 +72,21 @@ def import_verb(name: str) -> ModuleType:
             raise
         purpose = f"'edgeclf {name}'" if name in VERBS else module
         raise MissingDependencyError(exc.name, _extra(name), purpose) from None
+
+
+def import_room(name: str) -> ModuleType:
+    """Imports `edgeclf.NAME`, a room that is public as it is; its extra has its name.
+
+    Raises:
+        MissingDependencyError: It belongs to another wheel than those that are installed.
+    """
+    module = f"edgeclf.{name}"
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name != module:
+            raise
+        raise MissingDependencyError(module, name, module) from None
 
 
 def _extra(name: str) -> str:

@@ -1,10 +1,10 @@
-"""Builds what is released: the sdist and the wheels of device, workstation, server and web.
+"""Builds what is released: the sdist and the wheels of device, fleet, workstation, server and web.
 
     python tools/build_dist.py dist
 
-In a checkout the extras name the folders `workstation/`, `server/` and `web/`, so that installing
-from it needs no index. A release names the version instead; everything is built from a copy of the
-sources in which those lines are changed. The browser's engines are no sources: the wheel of the web
+In a checkout the extras name the folders `fleet/`, `workstation/`, `server/` and `web/`, so that
+installing from it needs no index. A release names the version instead; everything is built from a
+copy of the sources in which those lines are changed. The browser's engines are no sources: the wheel of the web
 gets those that tools/fetch_web.py has put into the checkout, and none if it has not.
 """
 
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("workstation", "server", "web")
+PARTS = ("fleet", "workstation", "server", "web")
 ENGINES = Path("edgeclf", "web", "static", "engines")
 
 

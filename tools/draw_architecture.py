@@ -34,6 +34,7 @@ _LAST_OF_CORE = "inference"
 COLORS = {
     "the device's core": ("#99e2d3", "#0d9488"),
     "device": ("#a9d4f5", "#2b88cc"),
+    "fleet": ("#c3cdf9", "#5468d4"),
     "workstation": ("#f6d69a", "#c9850f"),
     "server": ("#d9c2f2", "#8e5bd0"),
     "web": ("#f7bfd2", "#cf4d7f"),

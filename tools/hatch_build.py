@@ -25,6 +25,7 @@ class WheelContents(BuildHookInterface):  # type: ignore[type-arg]
         )
 
     def _drop_other_wheels(self) -> None:
-        """Lets no extra bring a second copy of what the checkout holds anyway."""
-        for needed in self.metadata.core.optional_dependencies.values():
+        """Lets nothing bring a second copy of what the checkout holds anyway."""
+        core = self.metadata.core
+        for needed in (core.dependencies, *core.optional_dependencies.values()):
             needed[:] = [each for each in needed if not each.startswith("edgeclf-")]

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 FOLDERS = {
+    # What a device needs only if it updates itself.
+    "fleet": ("fleet",),
     "workstation": (
         "options", "networks", "comparison", "converters", "reporting", "training",
     ),
@@ -20,6 +22,8 @@ FOLDERS = {
     "server": ("registry", "publishing", "monitoring", "tables", "service"),
     "web": ("web",),
 }  # fmt: skip
+# The wheels that one needs beside the device's: a publisher and a device speak of the same orders.
+NEEDS = {"server": ("fleet",)}
 DEVICE = "device"
 _PACKAGE = Path(__file__).resolve().parents[1] / "edgeclf"
 
@@ -37,13 +41,14 @@ def wheel_of(path: Path) -> str:
     """The wheel that a folder, or a file beside the folders, is in.
 
     Raises:
-        ValueError: It is a module that imports from two wheels besides the device's.
+        ValueError: It is a module that imports from two wheels, neither of which needs the other.
     """
     if path.suffix != ".py":
         return _of_folder(path.name)
     top = f"{path.parent.name}."
     imported = _imports().imports_of(top + path.stem, path.parent) if path.stem[0] != "_" else ()
     wheels = {_of_imported(name.removeprefix(top), path.parent) for name in imported} - {DEVICE}
+    wheels -= {needed for wheel in wheels for needed in NEEDS.get(wheel, ())}
     if len(wheels) > 1:
         raise ValueError(f"{path.name} imports from {' and '.join(sorted(wheels))}: one is enough")
     return next(iter(wheels), DEVICE)

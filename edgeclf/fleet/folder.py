@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,18 @@ class State:
         """What the link should point to."""
         return self.committed if self.trial is None else self.trial.release
 
+    def document(self) -> dict[str, Any]:
+        """It as JSON types; later changes of the state are not in it."""
+        committed, trial = self.committed, self.trial
+        return {
+            "committed": committed and vars(committed).copy(),
+            "trial": trial and {**vars(trial), "release": vars(trial.release).copy()},
+            "bad": dict(self.bad), "seen": dict(self.seen), "signed_at": self.signed_at,
+        }  # fmt: skip
+
     @classmethod
     def of(cls, document: dict[str, Any]) -> State:
-        """Reads what `asdict` made; raises what a wrong document raises."""
+        """Reads what `document` made; raises what a wrong document raises."""
         committed, trial = document["committed"], document["trial"]
         return cls(
             committed and Release(**committed),
@@ -183,12 +192,13 @@ class Folder:
         """Gives the state to be changed; then writes it, and has the link follow."""
         with locked(self.path / "state.lock"):
             state = self.read()
-            before = asdict(state)
+            before = state.document()
             yield state
             state.bad = _last(state.bad)
             state.seen = _last(state.seen)
-            if asdict(state) != before or not (self.path / "state.json").exists():
-                put_json(self.path / "state.json", asdict(state))
+            document = state.document()
+            if document != before or not (self.path / "state.json").exists():
+                put_json(self.path / "state.json", document)
             self._follow(state)
 
     def _follow(self, state: State) -> None:

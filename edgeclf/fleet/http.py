@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from tuf.api.exceptions import DownloadHTTPError, SlowRetrievalError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
 from edgeclf.errors import FleetError
@@ -57,7 +57,7 @@ class Http(FetcherInterface):
         status, chunks = self.get(url)
         if status != _OK:
             raise DownloadHTTPError(f"{url} answers {status}", status)
-        return chunks
+        return _in_tufs_words(chunks)
 
     def get(self, url: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
         """Status and body of what is at an address, from a byte on where the server can do that."""
@@ -71,6 +71,16 @@ class Http(FetcherInterface):
         self._open = [each for each in self._open if not each.closed] + [answer]
         return answer.status, self._chunks(answer)
 
+    def post(self, url: str, content: bytes) -> int:
+        """Sends JSON, once, and gives the status; what else is answered is not read."""
+        self.requests += 1
+        answer = self._pool.request(
+            "POST", url, body=content, preload_content=False, redirect=False, retries=False,
+            headers={"Content-Type": "application/json", "User-Agent": "edgeclf"},
+        )  # fmt: skip
+        answer.close()
+        return int(answer.status)
+
     def _chunks(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         begun, count = time.monotonic(), 0
         try:
@@ -83,6 +93,14 @@ class Http(FetcherInterface):
                     raise SlowRetrievalError(f"it sends {count / took_s:.0f} bytes a second")
         finally:
             answer.close()
+
+
+def _in_tufs_words(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """tuf looks for errors where it asks, and not where it reads what comes."""
+    try:
+        yield from chunks
+    except urllib3.exceptions.HTTPError as exc:
+        raise DownloadError(" ".join(str(exc).split())) from exc
 
 
 def download(http: Http, url: str, order: Order, part: Path, most_bytes: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +14,11 @@ from edgeclf.errors import FleetError, OptionError
 from edgeclf.fleet.disk import locked, put, put_json
 from edgeclf.fleet.folder import Folder, Release
 from edgeclf.fleet.orders import NAME
+from edgeclf.fleet.signing import make_key, public_of, read_seed
 from edgeclf.system.files import sha256_of
 
 _MOST_BYTES = 256 << 20
+_MOST_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Device:
         device: Its own name, by which its place in a staged rollout is drawn.
         runtime: What serves here, and so what a certificate is replayed by.
         max_bytes: The largest file that it takes.
-        report: Where reports are posted to; None for nowhere.
+        report: Where reports go: an address they are posted to, or a folder; None for nowhere.
+        device_class: What it is one of, for comparisons; empty for machine and CPU.
     """
 
     url: str
@@ -40,6 +43,7 @@ class Device:
     runtime: str = "auto"
     max_bytes: int = _MOST_BYTES
     report: str | None = None
+    device_class: str = ""
 
 
 def read_device(folder: str | os.PathLike[str]) -> tuple[Device, bytes]:
@@ -68,8 +72,9 @@ def provision(
     name: str,
     group: str,
     model: str | os.PathLike[str] | None = None,
+    sign: bool = False,
     **more: Any,
-) -> None:
+) -> str | None:
     """Makes a device's folder.
 
     What runs there stays; the root of trust of a folder that has one is never replaced, as its
@@ -82,7 +87,11 @@ def provision(
         name: Of the model.
         group: Of the device.
         model: A file that runs from the start, before the first order.
+        sign: Whether to make a key that signs its reports; one that is there stays.
         more: Other fields of `Device`; its own name is the host's unless it is said.
+
+    Returns:
+        The public half of its key, hex, for who enrolls it; None where it has none.
 
     Raises:
         OptionError: Something said cannot be so.
@@ -102,6 +111,12 @@ def provision(
     if unknown := set(given) - {each.name for each in fields(Device)}:
         raise OptionError(f"A device has no {', '.join(sorted(unknown))}.")
     device = Device(url.rstrip("/"), name, group, **{"device": socket.gethostname(), **given})
+    if not device.device.isprintable() or not 0 < len(device.device) <= _MOST_LETTERS:
+        raise OptionError(
+            f"The device is called {device.device!r}; expected up to {_MOST_LETTERS} letters."
+        )
+    if device.report is not None:
+        device = replace(device, report=checked_place(device.report))
     trusted = _read(root)
     place = Folder(folder)
     place.path.mkdir(parents=True, exist_ok=True)
@@ -117,6 +132,27 @@ def provision(
         if model is not None and place.current() is None:
             _install(place, Path(model), name)
         put_json(place.path / "device.json", asdict(device))
+        if sign:
+            return make_key(place.path)
+    seed = read_seed(place.path)
+    return None if seed is None else public_of(seed).hex()
+
+
+def checked_place(place: str) -> str:
+    """Where reports go, if they can: an address, or a folder by its whole path.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    parts = urlsplit(place)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return place
+    if parts.scheme not in ("", "http", "https") or not Path(place).is_dir():
+        raise OptionError(
+            f"Reports cannot go to {place!r}; expected http://... or https://..., such as "
+            "https://SERVICE/fleet/report, or a folder that is there."
+        )
+    return str(Path(place).resolve())
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

@@ -6,8 +6,6 @@ next run goes on from what it finds on the disk.
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +20,11 @@ from edgeclf.errors import (
     VerificationError,
 )
 from edgeclf.fleet import check as checks
-from edgeclf.fleet.disk import locked, put_json
+from edgeclf.fleet.disk import locked
 from edgeclf.fleet.folder import Folder, Release, State, Trial, back, commit
 from edgeclf.fleet.orders import Order
-from edgeclf.fleet.provision import read_device
+from edgeclf.fleet.provision import checked_place, read_device
+from edgeclf.fleet.reporting import Reporter
 from edgeclf.system.files import sha256_of
 
 if TYPE_CHECKING:
@@ -69,16 +68,23 @@ class Run:
         folder: The device's.
         http: Who fetches; made for the repository where it is None.
         check: What proves a file here.
+        to: Where this run's report goes instead of where the device was told to send it.
     """
 
     def __init__(
-        self, folder: Folder, http: Http | None = None, check: Check = checks.check
+        self,
+        folder: Folder,
+        http: Http | None = None,
+        check: Check = checks.check,
+        to: str | None = None,
     ) -> None:
         self.folder = folder
-        self.device, self._root = read_device(folder.path)
+        device, self._root = read_device(folder.path)
+        self.device = device if to is None else replace(device, report=checked_place(to))
         self._http = http
         self._check = check
         self._found: dict[str, Any] | None = None
+        self._reporter = Reporter(folder, self.device)
 
     def go(self) -> Outcome:
         """Does what there is to do.
@@ -86,21 +92,27 @@ class Run:
         Raises:
             EdgeclfError: It could not; what runs goes on, and a report says so.
         """
-        with locked(self.folder.path / "update.lock", wait=False):
-            kind, text, reason = "failed", "", ""
-            try:
-                kind, text = self._end_trial() or ("", "")
-                if (more := self._follow_order(ended=bool(kind))) is not None:
-                    kind, text = more
-            except (EdgeclfError, OSError) as exc:
-                kind, text = "failed", str(exc)
-                reason = getattr(exc, "reason", type(exc).__name__)
-                raise
-            finally:
-                outcome = self._outcome(kind, text, reason)
-                self._report(outcome)
-                if self._http is not None:
-                    self._http.close()
+        try:
+            with locked(self.folder.path / "update.lock", wait=False):
+                return self._go()
+        finally:
+            self._reporter.send()  # whoever is slow to take it holds no other run up
+
+    def _go(self) -> Outcome:
+        kind, text, reason = "failed", "", ""
+        try:
+            kind, text = self._end_trial() or ("", "")
+            if (more := self._follow_order(ended=bool(kind))) is not None:
+                kind, text = more
+        except (EdgeclfError, OSError) as exc:
+            kind, text = "failed", str(exc)
+            reason = getattr(exc, "reason", type(exc).__name__)
+            raise
+        finally:
+            outcome = self._outcome(kind, text, reason)
+            if self._http is not None:
+                self._http.close()
+            self._reporter.write(asdict(outcome))
         return outcome
 
     def _outcome(self, kind: str, text: str, reason: str) -> Outcome:
@@ -275,21 +287,3 @@ class Run:
         with self.folder.changing() as state:
             commit(state)
         return "committed", f"Release {order.counter} runs and is committed."
-
-    # -- the report
-
-    def _report(self, outcome: Outcome) -> None:
-        """Writes what runs, as the disk says, and what came of this run."""
-        with contextlib.suppress(OSError):  # a full disk: the verb's own words have to do
-            self._write_report(outcome)
-
-    def _write_report(self, outcome: Outcome) -> None:
-        path, state = self.folder.current(), self.folder.read()
-        document = {
-            "schema": "edgeclf.fleet.report/1",
-            "device": self.device.device, "group": self.device.group, "name": self.device.name,
-            "at": int(time.time()), "outcome": asdict(outcome),
-            "file": path and path.name, "sha256": path and sha256_of(path),
-            "on_trial": state.trial is not None, "bad": state.bad,
-        }  # fmt: skip
-        put_json(self.folder.path / "report.json", document)

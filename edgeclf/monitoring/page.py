@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from edgeclf.monitoring.html import Html, table, to_document
 from edgeclf.monitoring.table import expected, verdict
 
 _WIDTH, _HEIGHT = 320, 26
 _LEAST = -2.0  # of evidence, as drawn; what is less says as little
-_STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --text: #1b1f23; --faint: #57606a;
-  --line: #d0d7de; --panel: #f6f8fa; --bar: #00897b; --bad: #a40e26; }
-@media (prefers-color-scheme: dark) { :root { --ground: #0d1117; --text: #e6edf3;
-  --faint: #9da7b1; --line: #30363d; --panel: #161b22; --bar: #4db6ac; --bad: #ff8f8f; } }
-body { max-width: 60rem; margin: 0 auto; padding: 1rem; background: var(--ground);
-  color: var(--text); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; margin: .5rem 0; }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-.faint { color: var(--faint); } .bad { color: var(--bad); font-weight: 600; }
-.cannot { background: var(--panel); border: 1px solid var(--line); border-radius: .4rem;
-  padding: .6rem; margin: .5rem 0; }
-table { border-collapse: collapse; }
-th, td { text-align: left; padding: .2rem 1rem .2rem 0; font-weight: 400; vertical-align: middle;
-  overflow-wrap: break-word; }
-th { color: var(--faint); } td.number { font-variant-numeric: tabular-nums; }
-svg { display: block; width: 100%; min-width: 8rem; max-width: 20rem; height: auto; }
-svg .ground { fill: var(--panel); } svg .bar { fill: var(--bar); } svg .over { fill: var(--bad); }
-svg line { stroke: var(--text); stroke-width: 2; }
-@media (max-width: 40rem) { tr { display: grid; padding: .4rem 0;
-  border-bottom: 1px solid var(--line); } tr.head { display: none; } }
-"""
 
 
 def to_page(document: Mapping[str, Any]) -> str:
     """The whole page; see `edgeclf.monitor` for the document."""
     parts = [f'<p class="faint">{escape(document["source"])}</p>']
     if "requests" in document:
-        parts.append(_table(("status", "requests"), document["requests"].items()))
+        parts.append(table(("status", "requests"), document["requests"].items()))
     if document.get("damaged_lines"):
         parts.append(f"<p>{document['damaged_lines']:,} lines of the log are damaged.</p>")
     if not document["versions"]:
         parts.append("<p>No model is loaded there.</p>")
     parts += [_version(version) for version in document["versions"]]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Monitoring</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>Monitoring</h1>\n{''.join(parts)}</body></html>\n"
-    )
+    return to_document("Monitoring", "".join(parts))
 
 
 def _version(version: Mapping[str, Any]) -> str:
@@ -65,10 +38,10 @@ def _version(version: Mapping[str, Any]) -> str:
             "<h3>Drift</h3><p>How strong the evidence is that pictures have changed since the file "
             "was calibrated. It reaches the line by mistake in at most 1 of 100 streams, however "
             "long they are.</p>"
-            + _table(
+            + table(
                 ("signal", "evidence, 10 to the power of", "", ""),
                 (
-                    (name, _evidence(entry), _Html(_drawn(entry)), _verdict(entry))
+                    (name, _evidence(entry), Html(_drawn(entry)), _verdict(entry))
                     for name, entry in version["drift"].items()
                 ),
             )
@@ -79,7 +52,7 @@ def _version(version: Mapping[str, Any]) -> str:
             "<h3>Classes</h3><p>That other classes are answered than in the reference has a Bayes "
             f"factor of 10 to the power of {shift['log10_factor']:.1f}. Seasons and places do that "
             "as well, so it is no alarm.</p>"
-            + _table(("class", "in the reference", "now"),
+            + table(("class", "in the reference", "now"),
                      ((row["label"], f"{row['reference']:.1%}", f"{row['now']:.1%}")
                       for row in shift["most_changed"]))
         )  # fmt: skip
@@ -97,15 +70,15 @@ def _of_log(version: Mapping[str, Any]) -> str:
     if version.get("unknown_share") is not None:
         parts.append(f"<p>{version['unknown_share']:.1%} of the pictures were unknown.</p>")
     if version.get("labels"):
-        parts.append("<h3>Answers</h3>" + _table(
+        parts.append("<h3>Answers</h3>" + table(
             ("class", "pictures"), ((k, f"{n:,}") for k, n in version["labels"].items())
         ))  # fmt: skip
     if version.get("errors"):
-        parts.append("<h3>Without an answer</h3>" + _table(
+        parts.append("<h3>Without an answer</h3>" + table(
             ("why", "pictures"), ((k, f"{n:,}") for k, n in version["errors"].items())
         ))  # fmt: skip
     if version.get("times"):
-        parts.append("<h3>Times in milliseconds</h3>" + _table(
+        parts.append("<h3>Times in milliseconds</h3>" + table(
             ("stage", "median", "99th percentile"),
             ((stage.removesuffix("_ms"), f"{times['p50']:.3g}",
               f"{times['p99']:.3g}" if "p99" in times else "of too few")
@@ -114,29 +87,12 @@ def _of_log(version: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-class _Html(str):
-    """What is not to be escaped."""
-
-    __slots__ = ()
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(
-            f"<td>{cell if isinstance(cell, _Html) else escape(str(cell))}</td>" for cell in row
-        ) + "</tr>"
-        for row in rows
-    )  # fmt: skip
-    return f'<table><tr class="head">{head}</tr>{body}</table>'
-
-
 def _evidence(entry: Mapping[str, Any]) -> str:
     return f"{entry['log10_capital']:.1f}, at most {entry['log10_most']:.1f}"
 
 
 def _verdict(entry: Mapping[str, Any]) -> str:
-    return _Html(f'<span class="bad">{verdict(entry)}</span>') if entry["alarm"] else verdict(entry)
+    return Html(f'<span class="bad">{verdict(entry)}</span>') if entry["alarm"] else verdict(entry)
 
 
 def _drawn(entry: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""The way to a device: a TUF repository in a plain folder, and what is ordered in it."""
+"""The way to a device and back: a TUF repository, what is ordered in it, and reports."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
-from edgeclf.fleet.orders import ALL
+from edgeclf.publishing.report_command import REPORTS, add_words, proof_of
+from edgeclf.publishing.staging_command import add_stage, told
+from edgeclf.publishing.staging_command import add_words as add_staging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments: a word for each thing that a publisher does."""
     words = parser.add_subparsers(required=True, metavar="WHAT", dest="what")
 
-    def add(name: str, text: str, act: Callable[[argparse.Namespace], int]) -> Any:
+    def add_plain(name: str, text: str, act: Callable[[argparse.Namespace], int]) -> Any:
         made = words.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        made.add_argument("folder", help="of the fleet")
         made.set_defaults(act=act)
+        return made
+
+    def add(name: str, text: str, act: Callable[[argparse.Namespace], int]) -> Any:
+        made = add_plain(name, text, act)
+        made.add_argument("folder", help="of the fleet")
         return made
 
     made = add("init", "make a fleet's repository and its keys", _init)
@@ -31,27 +35,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--order", type=int, metavar="N", help="its counter (default: the newest)")
     _add_share(made)
     made.add_argument("--if-good", metavar="GROUP", help="only where the reports of a group show "
-                      "that it was committed there, and was bad on no device")  # fmt: skip
-    made.add_argument("--reports", metavar="DIR", help="the devices' report.json files")
+                      "that it was committed there, was bad on no device, and silenced "
+                      "none")  # fmt: skip
+    made.add_argument("--reports", metavar="DIR|DB", help=REPORTS)
     made.add_argument("--devices", type=int, default=1, metavar="N",
                       help="of that group that must have committed it (default: 1)")  # fmt: skip
+    made.add_argument("--signed", action="store_true", help="count only those whose signature a "
+                      "collector has compared")  # fmt: skip
     made = add("rollback", "order a group to return to a file that it had", _rollback)
     made.add_argument("name", help="of the model")
     made.add_argument("--group", required=True)
     made.add_argument("--to", type=int, metavar="N", help="the order to return to (default: the "
                       "one before the newest)")  # fmt: skip
     made.add_argument("--reason", default="", help="for those who read it later")
+    add_stage(made)
     made = add("key", "change who signs a role", _key)
     made.add_argument("role", help="root, targets, snapshot or timestamp")
     made.add_argument("--new", action="store_true", help="make an Ed25519 key in a file")
     made.add_argument("--uri", help="a key that is kept elsewhere: file2:, hsm:, gcpkms:, ...")
-    made.add_argument("--public", metavar="FILE", help="its public half, PEM")
+    made.add_argument("--public", metavar="FILE", help="its public half, PEM; alone, of a key on "
+                      "another machine, which signs what is staged")  # fmt: skip
     made.add_argument("--remove", metavar="ID", help="the beginning of a key's id")
     made.add_argument("--threshold", type=int, metavar="N", help="signatures that are needed")
+    add_stage(made)
     add("renew", "sign again what is there, before it expires", _renew)
-    made = add("status", "tell what is ordered, and until when it is signed", _status)
-    made.add_argument("--reports", metavar="DIR", help="the devices' report.json files")
-    made.add_argument("--json", action="store_true", help="print one JSON document")
+    add_words(add, add_plain)
+    add_staging(add, add_plain)
 
 
 def _add_publish(parser: Any) -> None:
@@ -84,6 +93,7 @@ def _add_publish(parser: Any) -> None:
 def _add_share(parser: Any) -> None:
     parser.add_argument("--share", type=float, default=1.0, metavar="SHARE",
                         help="of the group, drawn by the devices' names (default: 1)")  # fmt: skip
+    add_stage(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,46 +118,54 @@ def _publish(args: argparse.Namespace) -> int:
 
     terms = Terms(args.max_p99_ms, args.max_memory_mb, args.min_agreement, args.minutes,
                   args.starts, args.confirm)  # fmt: skip
-    done = Fleet(args.folder).publish(
+    done = Fleet(args.folder, stage=args.stage).publish(
         args.file, name=args.name, group=args.group, share=args.share,
         asked=Asked(args.data, args.tolerance, None, args.runtime), terms=terms,
         tracking_uri=args.tracking_uri,
     )  # fmt: skip
     print(done.text())
+    told(args.folder, stage=args.stage)
     return 0
 
 
 def _promote(args: argparse.Namespace) -> int:
     from edgeclf.errors import OptionError
-    from edgeclf.publishing.fleet import Fleet, Proof
+    from edgeclf.publishing.fleet import Fleet
 
     if (args.if_good is None) != (args.reports is None):
-        raise OptionError("--if-good GROUP and --reports DIR belong together.")
-    proof = Proof(args.reports, args.if_good, args.devices) if args.if_good else None
-    done = Fleet(args.folder).promote(
+        raise OptionError("--if-good GROUP and --reports DIR|DB belong together.")
+    proof = None
+    if args.if_good:
+        proof = proof_of(args.reports, args.if_good, args.devices, args.signed)
+    done = Fleet(args.folder, stage=args.stage).promote(
         args.name, to=args.to, counter=args.order, share=args.share, proof=proof
     )
     print(done.text())
+    told(args.folder, stage=args.stage)
     return 0
 
 
 def _rollback(args: argparse.Namespace) -> int:
     from edgeclf.publishing.fleet import Fleet
 
-    done = Fleet(args.folder).rollback(args.name, group=args.group, to=args.to, reason=args.reason)
+    done = Fleet(args.folder, stage=args.stage).rollback(
+        args.name, group=args.group, to=args.to, reason=args.reason
+    )
     print(done.text())
+    told(args.folder, stage=args.stage)
     return 0
 
 
 def _key(args: argparse.Namespace) -> int:
     from edgeclf.publishing.fleet import Fleet
 
-    found = Fleet(args.folder).key(
+    found = Fleet(args.folder, stage=args.stage).key(
         args.role, uri=args.uri, public=args.public, remove=args.remove, threshold=args.threshold,
         new=args.new,
     )  # fmt: skip
     keys = ", ".join(keyid[:8] for keyid in found["keys"])
     print(f"{found['role']}: {found['threshold']} of {keys}")
+    told(args.folder, stage=args.stage)
     return 0
 
 
@@ -159,42 +177,3 @@ def _renew(args: argparse.Namespace) -> int:
         repository.renew()
     print(f"Signed until {repository.expiries()['timestamp']:%Y-%m-%d %H:%M} UTC.")
     return 0
-
-
-def _status(args: argparse.Namespace) -> int:
-    from edgeclf.publishing.repository import Repository
-
-    repository = Repository(args.folder)
-    orders, expiries = repository.orders(), repository.expiries()
-    reports = None if args.reports is None else _read(args.reports)
-    if args.json:
-        document = {
-            "orders": [{"sha256": order.sha256, "size_bytes": order.size_bytes, **order.custom()}
-                       for order in orders.values()],
-            "expires": {role: at.isoformat() for role, at in expiries.items()},
-            "devices": reports and [asdict(report) for report in reports],
-        }  # fmt: skip
-        print(json.dumps(document))
-        return 0
-    for order in orders.values():
-        groups = ", ".join(f"{group} {share / ALL:.2%}" for group, share in order.groups.items())
-        back = f"  (back to {order.rollback['to']})" if order.rollback else ""
-        print(f"{order.counter:>5}  {order.name:<16} {order.sha256[:12]}  {groups}{back}")
-    for role, at in expiries.items():
-        print(f"{role:<10} signed until {at:%Y-%m-%d %H:%M} UTC")
-    if reports is not None:
-        from edgeclf.publishing.reports import as_text
-
-        print(as_text(reports, orders))
-    return 0
-
-
-def _read(folder: str) -> Any:
-    """The reports in a folder; says which files are strange."""
-    from edgeclf.publishing.reports import read_reports
-    from edgeclf.system.progress import log
-
-    reports, strange = read_reports(folder)
-    for line in strange:
-        log(f"edgeclf: no report: {line}")
-    return reports

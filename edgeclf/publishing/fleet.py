@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from edgeclf.artifact import Artifact, load_artifact
 from edgeclf.errors import FleetError, OptionError, QualityGateError, VerificationError
 from edgeclf.fleet.orders import ALL, NAME, Order
 from edgeclf.publishing.keys import ROLES
-from edgeclf.publishing.reports import read_reports, seen_of
+from edgeclf.publishing.overview import seen_of
+from edgeclf.publishing.reports import Report
 from edgeclf.publishing.repository import Repository
 from edgeclf.registry.address import parse_address, tracking_uri_of
 from edgeclf.registry.gates import Asked, Gate, judge
@@ -68,24 +69,31 @@ class Proof:
     """What a group's reports must show before an order goes further.
 
     Attributes:
-        reports: The folder that they are in.
+        reports: The newest one of each device, see `edgeclf.publishing.reports`.
         group: Which group's.
-        devices: How many of them must have committed it; not one may have found it bad.
+        devices: How many of them must have committed it. Not one may have found it bad, or have
+            fallen silent for a day while it was on trial there.
+        signed: Whether only devices whose signature was compared count among them.
     """
 
-    reports: str | os.PathLike[str]
+    reports: Sequence[Report]
     group: str
     devices: int = 1
+    signed: bool = False
 
     def check(self, order: Order) -> None:
         """Raises a `QualityGateError` where it is not shown."""
-        seen = seen_of(order, self.group, read_reports(self.reports)[0])
-        if seen.bad or seen.running < self.devices:
+        seen = seen_of(order, self.group, self.reports)
+        believed = [each for each in self.reports if each.signed or not self.signed]
+        running = seen_of(order, self.group, believed).running
+        if seen.bad or seen.lost or running < self.devices:
             bad = "".join(f" {device}: {why}" for device, why in list(seen.bad.items())[:3])
+            lost = f" Silent on trial: {', '.join(sorted(seen.lost)[:3])}." if seen.lost else ""
             raise QualityGateError(
                 f"Order {order.counter} goes no further: of {seen.devices} devices of "
-                f"{self.group!r} that reported, {seen.running} have committed it (asked: "
-                f"{self.devices}) and {len(seen.bad)} found it bad.{bad}"
+                f"{self.group!r} that reported, {running} have committed it (asked: "
+                f"{self.devices}{' that sign' * self.signed}), {len(seen.bad)} found it bad and "
+                f"{len(seen.lost)} fell silent on trial.{bad}{lost}"
             )
 
 
@@ -119,6 +127,7 @@ class Fleet:
 
     Args:
         folder: Where its repository is.
+        stage: Whether what is ordered waits for the signatures of other machines.
 
     Examples:
         ```python
@@ -128,8 +137,8 @@ class Fleet:
         ```
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.repository = Repository(folder)
+    def __init__(self, folder: str | os.PathLike[str], *, stage: bool = False) -> None:
+        self.repository = Repository(folder, stage=stage)
 
     def publish(
         self,
@@ -281,8 +290,9 @@ class Fleet:
 
         Args:
             role: ``root``, ``targets``, ``snapshot`` or ``timestamp``.
-            uri: A key that is kept elsewhere, as securesystemslib writes it.
-            public: Its public half, a PEM file.
+            uri: A key that is kept elsewhere, as securesystemslib writes it; none for a key on
+                another machine, which signs what is staged.
+            public: The public half of either, a PEM file.
             remove: A key's id, or its beginning, which no longer counts.
             threshold: How many signatures the role needs.
             new: Whether to make a new Ed25519 key.
@@ -298,9 +308,9 @@ class Fleet:
 
         def change(root: Any) -> dict[str, str]:
             wanted, added = root.roles[role], {}
-            if new or uri is not None:
+            if new or uri is not None or public is not None:
                 made = self.repository
-                key, place = made.new_key(role) if uri is None else made.key_at(uri, public)
+                key, place = made.new_key(role) if new else made.key_at(uri, public)
                 root.add_key(key, role)
                 added[key.keyid] = place
             if remove is not None:
@@ -320,8 +330,7 @@ class Fleet:
             return added
 
         with self.repository.changing():
-            self.repository.change_keys(role, change)
-        wanted = self.repository.root().signed.roles[role]
+            wanted = self.repository.change_keys(role, change).signed.roles[role]
         return {"role": role, "keys": list(wanted.keyids), "threshold": wanted.threshold}
 
     def _order(self, name: str, counter: int | None) -> Order:

@@ -12,6 +12,7 @@ from edgeclf.system.files import replacing
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 _FILE = "file2:"  # securesystemslib's scheme for a private key in a file
+ELSEWHERE = "elsewhere:"  # the private key is on another machine, which signs what is staged
 _PRIVATE = 0o600
 
 
@@ -48,11 +49,56 @@ def new_key(folder: Path, role: str) -> tuple[Any, str]:
     return signer.public_key, f"{_FILE}{file}"
 
 
-def key_at(uri: str, public: str | os.PathLike[str] | None) -> tuple[Any, str]:
+def new_key_file(path: str | os.PathLike[str]) -> Path:
+    """Makes an Ed25519 key on a machine that only signs.
+
+    Args:
+        path: Where the private half goes; it must not be there.
+
+    Returns:
+        The file of the public half, which the publisher needs: ``FILE.pub``.
+
+    Raises:
+        OptionError: There is such a file.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from securesystemslib.signer import CryptoSigner
+
+    private, public = Path(path), Path(f"{os.fspath(path)}.pub")
+    if private.exists() or public.exists():
+        raise OptionError(f"{private} or {public} is there already, and stays as it is.")
+    signer = CryptoSigner.generate_ed25519()
+    with replacing(private, mode=_PRIVATE) as temporary:
+        temporary.write_bytes(signer.private_bytes)
+    key = serialization.load_pem_private_key(signer.private_bytes, None).public_key()
+    public.write_bytes(key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ))  # fmt: skip
+    return public
+
+
+def signer_in(path: str | os.PathLike[str]) -> Any:
+    """What signs with a private key in a PEM file.
+
+    Raises:
+        OptionError: It is none.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    try:
+        return CryptoSigner(load_pem_private_key(Path(path).read_bytes(), None))
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise OptionError(f"Cannot read the private key {os.fspath(path)!r}: {exc}") from exc
+
+
+def key_at(uri: str | None, public: str | os.PathLike[str] | None) -> tuple[Any, str]:
     """A key that is kept elsewhere: in a file, an HSM, a cloud's key service...
 
     Args:
-        uri: As securesystemslib writes it, such as ``hsm:2`` or ``gcpkms:projects/...``.
+        uri: As securesystemslib writes it, such as ``hsm:2`` or ``gcpkms:projects/...``; None for
+            one on a machine of its own.
         public: A file with the public half, PEM.
 
     Raises:
@@ -62,8 +108,9 @@ def key_at(uri: str, public: str | os.PathLike[str] | None) -> tuple[Any, str]:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, SSlibKey
 
+    uri = uri or ELSEWHERE
     scheme = uri.partition(":")[0]
-    if scheme not in SIGNER_FOR_URI_SCHEME:
+    if scheme not in SIGNER_FOR_URI_SCHEME and uri != ELSEWHERE:
         raise OptionError(
             f"No signer is known by {uri!r}; expected one of "
             f"{', '.join(sorted(SIGNER_FOR_URI_SCHEME))}, as in 'file2:/media/usb/root.pem'."
@@ -85,6 +132,8 @@ def signer_of(folder: Path, uri: str, key: Any) -> Any:
     """
     from securesystemslib.signer import Signer
 
+    if uri == ELSEWHERE:
+        raise FleetError(f"The private key {key.keyid[:8]} is on another machine.", "no-key")
     if uri.startswith(_FILE) and not Path(uri.removeprefix(_FILE)).is_absolute():
         uri = f"{_FILE}{(folder / uri.removeprefix(_FILE)).resolve()}"
     try:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from edgeclf.errors import FleetError, OptionError
 from edgeclf.fleet.disk import locked, put, put_json
 from edgeclf.fleet.orders import SIGNED_AT, Order, read_order
 from edgeclf.fleet.repository import place_of
-from edgeclf.publishing.keys import ROLES, check_packages, key_at, new_key, signer_of
+from edgeclf.publishing.keys import (
+    ELSEWHERE,
+    ROLES,
+    check_packages,
+    key_at,
+    new_key,
+    signer_of,
+)
+from edgeclf.publishing.staging import FILE, Staged, merge, read_staged
 
 EXPIRY_DAYS = {"root": 730, "targets": 365, "snapshot": 365, "timestamp": 28}
 _COUNTER = "edgeclf_counter"  # of the targets: the last one that was given
@@ -35,15 +43,18 @@ class Repository:
 
     Args:
         folder: Where it is.
+        stage: Whether changes are put aside to be signed on several machines, see
+            `edgeclf.publishing.staging`, and published by `merge`.
 
     Raises:
         FleetError: There is none.
         MissingDependencyError: What signs is not installed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, stage: bool = False) -> None:
         check_packages()
         self.path = Path(folder)
+        self._staging = stage
         self.public = self.path / "public"
         self._metadata = self.public / "metadata"
         try:
@@ -171,7 +182,10 @@ class Repository:
             targets.signed.targets[order.path] = target
             fields = targets.signed.unrecognized_fields
             fields[_COUNTER] = max(int(fields.get(_COUNTER, 0)), order.counter)
-        self._write(targets, self.load("snapshot"), self.load("timestamp"))
+        if self._staging:
+            self._stage({"targets": targets}, {})
+        else:
+            self._write(targets, self.load("snapshot"), self.load("timestamp"))
 
     def renew(self) -> None:
         """Signs again what is there, so that it does not expire; inside of `changing`."""
@@ -190,7 +204,7 @@ class Repository:
         else:
             self._write_timestamp(loaded[2])
 
-    def change_keys(self, role: str, change: Callable[[Any], dict[str, str]]) -> None:
+    def change_keys(self, role: str, change: Callable[[Any], dict[str, str]]) -> Any:
         """Changes whose keys count for a role, inside of `changing`.
 
         The new root is signed by the old keys and by the new ones, so that every device follows;
@@ -199,27 +213,109 @@ class Repository:
         Args:
             role: Whose.
             change: Changes the root, and gives the URIs of keys that it added.
+
+        Returns:
+            The new root, as tuf has it.
         """
         root = self.root()
+        if self._staging:
+            added = change(root.signed)
+            again = {} if role == "root" else {"targets": self.load("targets")}
+            self._stage({"root": root, **again}, added)
+            return root
         before = self._signers("root", root.signed)
-        self._settings["signers"].update(change(root.signed))
+        known = {**self._settings["signers"], **change(root.signed)}
+        for each in ROLES:  # or nothing is changed: devices would follow to where nobody can sign
+            self._signers(each, root.signed, known)
+        self._settings["signers"] = known
         put_json(self.path / "fleet.json", self._settings)
         self._write_root(root, before)
         if role != "root":
             self._write(*(self.load(each) for each in ROLES[1:]))
+        return root
+
+    def _stage(self, metadata: dict[str, Any], signers: dict[str, str]) -> None:
+        """Signs what the keys here can, and puts it aside for the others."""
+        if (self.path / FILE).exists():
+            raise FleetError(
+                f"{self.path / FILE} waits for signatures already. Merge or drop it: edgeclf fleet "
+                f"merge {self.path} [--drop]",
+                "staged",
+            )
+        staged = Staged(self.root(), metadata, signers)
+        for role, each in metadata.items():
+            self._begin(role, each)
+            keys = {**staged.trusted.signed.keys, **staged.root.signed.keys}
+            known = {**self._settings["signers"], **signers}
+            for keyid in {k for root in (staged.trusted, staged.root)
+                          for k in root.signed.roles[role].keyids}:  # fmt: skip
+                with suppress(FleetError):  # it is on another machine
+                    each.sign(signer_of(self.path, known.get(keyid, ELSEWHERE), keys[keyid]),
+                              append=True)  # fmt: skip
+        staged.write(self.path / FILE)
+
+    def merge(self, files: Iterable[str | os.PathLike[str]] = ()) -> Staged:
+        """Takes over what others have signed, and publishes it if nothing is missing.
+
+        Args:
+            files: What came back; with none, what is staged is looked at.
+
+        Raises:
+            FleetError: Nothing is staged, a file is about something else, or something else was
+                published meanwhile.
+        """
+        path = self.path / FILE
+        staged = read_staged(path)
+        merge(staged, files)
+        staged.write(path)
+        if not staged.complete():
+            return staged
+        self._check_next(staged)
+        root, targets = staged.metadata.get("root"), staged.metadata.get("targets")
+        if root is not None:
+            self._settings["signers"].update(staged.signers)
+            put_json(self.path / "fleet.json", self._settings)
+            put(self._metadata / f"{root.signed.version}.root.json", root.to_bytes())
+        if targets is not None:
+            self._show(targets.signed.version, targets.to_bytes(), self.load("snapshot"),
+                       self.load("timestamp"))  # fmt: skip
+        path.unlink()
+        return staged
+
+    def _check_next(self, staged: Staged) -> None:
+        """Nobody may have published since: what is staged would take that back."""
+        now = {"root": self.root(), "targets": self.load("targets")}
+        for role, metadata in staged.metadata.items():
+            # A run that was cut off may have written the root already.
+            same = now[role].signed_bytes == metadata.signed_bytes
+            if metadata.signed.version != now[role].signed.version + 1 and not same:
+                raise FleetError(
+                    f"Version {metadata.signed.version} of {role} is staged, and version "
+                    f"{now[role].signed.version} was published meanwhile. Drop what is staged, and "
+                    "stage it again: edgeclf fleet merge --drop",
+                    "mixed",
+                )
+
+    def drop(self) -> bool:
+        """Drops what is staged; whether anything was."""
+        try:
+            (self.path / FILE).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def new_key(self, role: str) -> tuple[Any, str]:
         """See `edgeclf.publishing.keys.new_key`."""
         return new_key(self.path, role)
 
-    def key_at(self, uri: str, public: str | os.PathLike[str] | None) -> tuple[Any, str]:
+    def key_at(self, uri: str | None, public: str | os.PathLike[str] | None) -> tuple[Any, str]:
         """See `edgeclf.publishing.keys.key_at`."""
         return key_at(uri, public)
 
     def _days(self, role: str) -> int:
         return int(self._settings["expiry_days"][role])
 
-    def _signers(self, role: str, root: Any) -> list[Any]:
+    def _signers(self, role: str, root: Any, known: Mapping[str, str] | None = None) -> list[Any]:
         """What signs a role: one for each of its keys that is needed.
 
         Raises:
@@ -227,7 +323,7 @@ class Repository:
         """
         wanted, found, missing = root.roles[role], [], []
         for keyid in wanted.keyids:
-            uri = self._settings["signers"].get(keyid)
+            uri = (known or self._settings["signers"]).get(keyid)
             try:
                 if uri is None:
                     raise FleetError(
@@ -239,35 +335,41 @@ class Repository:
         if len(found) < wanted.threshold:
             raise FleetError(
                 f"{role!r} needs {wanted.threshold} signatures, and {len(found)} of its keys can "
-                f"be used here. {' '.join(missing)}",
+                f"be used here. {' '.join(missing)} Signatures of other machines are collected "
+                "with --stage.",
                 "no-key",
             )
         return found
 
     def _sign(self, role: str, metadata: Any, *more: Any) -> bytes:
         """Gives metadata its next version and date, signs it, and gives its bytes."""
-        metadata.signed.version += 1
-        expires = datetime.now(timezone.utc) + timedelta(days=self._days(role))
-        metadata.signed.expires = expires.replace(microsecond=0)
+        self._begin(role, metadata)
         root = metadata.signed if role == "root" else self.root().signed
-        metadata.signatures.clear()
         for signer in {each.public_key.keyid: each for each in (*self._signers(role, root), *more)
                        }.values():  # fmt: skip
             metadata.sign(signer, append=True)
         return bytes(metadata.to_bytes())
+
+    def _begin(self, role: str, metadata: Any) -> None:
+        metadata.signed.version += 1
+        expires = datetime.now(timezone.utc) + timedelta(days=self._days(role))
+        metadata.signed.expires = expires.replace(microsecond=0)
+        metadata.signatures.clear()
 
     def _write_root(self, root: Any, before: list[Any]) -> None:
         content = self._sign("root", root, *before)
         put(self._metadata / f"{root.signed.version}.root.json", content)
 
     def _write(self, targets: Any, snapshot: Any, timestamp: Any) -> None:
+        content = self._sign("targets", targets)
+        self._show(targets.signed.version, content, snapshot, timestamp)
+
+    def _show(self, version: int, content: bytes, snapshot: Any, timestamp: Any) -> None:
+        """Makes signed targets the newest."""
         from tuf.api.metadata import MetaFile
 
-        content = self._sign("targets", targets)
-        put(self._metadata / f"{targets.signed.version}.targets.json", content)
-        snapshot.signed.meta["targets.json"] = MetaFile.from_data(
-            targets.signed.version, content, ["sha256"]
-        )
+        put(self._metadata / f"{version}.targets.json", content)
+        snapshot.signed.meta["targets.json"] = MetaFile.from_data(version, content, ["sha256"])
         content = self._sign("snapshot", snapshot)
         put(self._metadata / f"{snapshot.signed.version}.snapshot.json", content)
         timestamp.signed.snapshot_meta = MetaFile.from_data(

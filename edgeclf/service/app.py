@@ -12,6 +12,7 @@ from edgeclf.service.admin import admin_routes
 from edgeclf.service.asgi import Application, Receive, Scope, Send
 from edgeclf.service.classify_route import ClassifyRoute
 from edgeclf.service.docs_routes import DocsRoutes
+from edgeclf.service.fleet_routes import FleetRoutes
 from edgeclf.service.front import Front
 from edgeclf.service.gallery import Gallery
 from edgeclf.service.health import HealthRoutes
@@ -35,6 +36,7 @@ def build_app(service: Service) -> Application:
     predict = PredictRoutes(service)
     classify, health, page = ClassifyRoute(service), HealthRoutes(service), PageRoutes(service)
     docs, gallery = DocsRoutes(service, page), Gallery(service.config.gallery)
+    fleet = FleetRoutes(service)
     routes = [
         _route("/classify", classify, "POST"),
         *_at_version(_MODEL, "/classify", classify, "POST"),
@@ -67,6 +69,9 @@ def build_app(service: Service) -> Application:
         _route("/docs/docs.css", docs.style),
         _route("/docs/docs.js", docs.script),
         _route("/admin/registry/refresh", RegistryRoutes(service).refresh, "POST"),
+        _route("/fleet", fleet.page),
+        _route("/fleet/report", fleet.report, "POST"),
+        _route("/fleet/status", fleet.status),
         *(_route(path, endpoint, *methods)
           for path, endpoint, methods in (*admin_routes(service), *stress_routes(service))),
     ]  # fmt: skip

@@ -80,6 +80,9 @@ class ServiceConfig:
         poll_s: Between two looks at what the alias names.
         registry_cache: The folder that keeps files of the registry; None for the user's cache.
         registry_secret: A file with the secret that the registry signs its webhooks with.
+        fleet: Where the reports of devices that update themselves are kept: a file for SQLite, or
+            an address that SQLAlchemy knows; None takes none.
+        fleet_open: Whether devices that nobody has enrolled may report.
 
     Raises:
         OptionError: A number is out of its range, the threads are more than the CPUs, or so few
@@ -133,6 +136,8 @@ class ServiceConfig:
     poll_s: float = 5.0
     registry_cache: str | None = None
     registry_secret: str | None = None
+    fleet: str | None = None
+    fleet_open: bool = False
 
     def __post_init__(self) -> None:
         least = {"port": 0, "queue": 0, "drain_s": 0, "replay_minutes": 0.01, "watch_s": 0,
@@ -155,6 +160,8 @@ class ServiceConfig:
         for name in ("shadow", "canary", "agreement"):
             if getattr(self, name) > 1:
                 raise OptionError(f"{name} is {getattr(self, name)}, a share; expected at most 1.")
+        if self.fleet_open and self.fleet is None:
+            raise OptionError("fleet_open has no effect without fleet, which keeps the reports.")
         if self.shadow:
             self._check_shadow()
         cpus = available_cpus()

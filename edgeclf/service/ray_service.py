@@ -36,7 +36,8 @@ _TRIES = 3  # to start a replica; what fails to verify does so each time
 # What each replica would do on its own, or for itself, where one service does it once.
 _ALONE = (
     "models", "watch_s", "shadow", "canary", "memory_mb", "registry", "tracking_uri", "poll_s",
-    "registry_cache", "registry_secret", "monitor_state", "log", "sample_to", "otel", "device",
+    "registry_cache", "registry_secret", "monitor_state", "log", "sample_to", "fleet", "otel",
+    "device",
 )  # fmt: skip
 _FLAGS = {"watch_s": "--watch", "poll_s": "--poll"}
 

@@ -14,6 +14,7 @@ from edgeclf.monitoring.metrics import Metrics
 from edgeclf.monitoring.monitoring import Monitoring, Watched
 from edgeclf.monitoring.request_log import RequestLog
 from edgeclf.monitoring.samples import Samples
+from edgeclf.publishing.collector import Collector
 from edgeclf.registry.source import default_cache
 from edgeclf.service.access import Access
 from edgeclf.service.asgi import Gone, Receive
@@ -40,7 +41,9 @@ class Service:
     Raises:
         ServiceError: Its file of keys cannot be read.
         OptionError: What is to be served of a registry is no address.
-        MissingDependencyError: OpenTelemetry is wanted, and not installed.
+        FleetError: The database of a fleet's reports cannot be used.
+        MissingDependencyError: OpenTelemetry, or what talks to that database, is wanted and not
+            installed.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -64,6 +67,9 @@ class Service:
         self.registry = None if config.registry is None else RegistrySource(
             self.versions, config.registry, config.tracking_uri,
             config.registry_cache or default_cache(),
+        )  # fmt: skip
+        self.fleet = None if config.fleet is None else Collector(
+            config.fleet, open_enrolment=config.fleet_open
         )  # fmt: skip
         self.draining = False
         self.stress = None if not config.ui else StressRuns(
@@ -91,6 +97,8 @@ class Service:
             if each is not None:
                 await asyncio.to_thread(each.close)
         await self.versions.close()
+        if self.fleet is not None:
+            await asyncio.to_thread(self.fleet.close)
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
 

@@ -107,19 +107,27 @@ class Story:
                  "canary", "--minutes", "0", "--runtime", self.runtime, code=code)  # fmt: skip
 
     def promote(self) -> None:
+        self.collect()
         self.say("fleet", "promote", self.folder / "fleet", NAME, "--to", "stable", "--if-good",
-                 "canary", "--reports", self.folder / "devices")  # fmt: skip
+                 "canary", "--reports", self.folder / "reports.db", "--signed")  # fmt: skip
+
+    def collect(self) -> None:
+        """As a service would that devices post to; the first report of each says its key."""
+        self.say("fleet", "collect", self.folder / "reports.db", self.folder / "reports",
+                 "--open")  # fmt: skip
 
     def play(self) -> None:
         print("-- A repository, and the first release on three devices")
         self.say("fleet", "init", self.folder / "fleet")
         self.publish(self.release("1"))
-        public = self.folder / "fleet" / "public"
+        public, reports = self.folder / "fleet" / "public", self.folder / "reports"
+        reports.mkdir()
         with shown(public) as url:
             for name, group in DEVICES.items():
                 words = ["update", self.folder / "devices" / name, "--url", url, "--root",
                          public / "metadata" / "1.root.json", "--name", NAME, "--group", group,
-                         "--device", name, "--runtime", self.runtime]  # fmt: skip
+                         "--device", name, "--runtime", self.runtime, "--report", reports,
+                         "--sign"]  # fmt: skip
                 self.say(*words)
             self.promote()
             self.update("garden", "attic")
@@ -147,8 +155,9 @@ class Story:
                          "1", "--reason", "owls are called cats")  # fmt: skip
             self.update()
             self.runs(kitchen="1", garden="1", attic="1")
+            self.collect()
             self.say("fleet", "status", self.folder / "fleet", "--reports",
-                     self.folder / "devices")  # fmt: skip
+                     self.folder / "reports.db", "--html", self.folder / "fleet.html")  # fmt: skip
 
     def sign_past_all_checks(self, bad: Artifact) -> None:
         """What somebody could do who has the publisher's keys."""

@@ -29,6 +29,8 @@ def test_the_story_goes_as_it_is_told(tmp_path: Path) -> None:
     lines = [" ".join(line.split()[:8]) for line in done.stdout.splitlines()]
     assert "1 of canary run birds order 4" in " ".join(lines)
     assert "2 of stable run birds order 5" in " ".join(lines)
+    page = (out / "fleet.html").read_text()
+    assert "3 devices reported" in page and "3 of them signed" in page
     kitchen = Folder(out / "devices" / "kitchen").current()
     assert kitchen is not None and kitchen.name.startswith("4.")
     again = start(model, "--runtime", "fake", "--out", out)

@@ -334,6 +334,13 @@ def test_a_server_that_is_away(
     assert error.reason == "away" and "the next run tries again" in str(error)
 
 
+@pytest.mark.parametrize("role", ["timestamp", "3.snapshot", "3.targets"])
+def test_metadata_that_is_cut_off_on_the_way(scene: Scene, device: Device, role: str) -> None:
+    scene.web.cut[f"metadata/{role}.json"] = 100
+    assert refusal(device).reason == "away"
+    assert device.update().kind == "committed"
+
+
 def test_a_server_that_drips(scene: Scene, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_PATIENCE_S", 0.0)
     monkeypatch.setattr(http, "_SLOWEST_BYTES_PER_S", 1e12)

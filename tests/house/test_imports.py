@@ -21,7 +21,7 @@ ORDER = (
     "errors", "system", "image", "artifact", "runtimes", "inference", "datasets", "metrics",
     "trust", "explanation", "testing", "measurement", "fleet",
     "options", "networks", "comparison", "converters", "reporting", "training",
-    "registry", "publishing", "monitoring", "tables", "service", "web", "verbs",
+    "registry", "monitoring", "publishing", "tables", "service", "web", "verbs",
 )  # fmt: skip
 CORE = ORDER[: ORDER.index("inference") + 1]
 CALLERS = {"__init__", "__main__", "cli", "verbs"}  # of the verbs, in their room
@@ -107,7 +107,7 @@ def test_a_cycle_is_found() -> None:
     assert cycle({"a": ["b"], "b": ["c"], "c": ["d"], "d": ["b"]}) == ["b", "c", "d"]
 
 
-def test_each_wheel_imports_itself_and_the_devices_alone() -> None:
+def test_each_wheel_imports_itself_the_devices_and_what_it_needs_alone() -> None:
     def wheel(module: str) -> str:
         inside = Path(*module.split(".")[1:2])
         path = PACKAGE / inside
@@ -119,7 +119,7 @@ def test_each_wheel_imports_itself_and_the_devices_alone() -> None:
         f"{name} imports {each}"
         for name in MODULES.keys() - {"edgeclf"}
         for each in imports_of(name, PACKAGE)
-        if wheel(each) not in {wheel(name), "device"}
+        if wheel(each) not in {wheel(name), "device", *wheels.NEEDS.get(wheel(name), ())}
     ] == []
 
 
@@ -138,6 +138,20 @@ def test_a_verbs_extra_brings_its_wheel(verb: str) -> None:
         inner = [each[8:-1] for each in extras[name] if each.startswith("edgeclf[")]
         waiting += [each for names in inner for each in names.split(",")]
     assert extra is None or wheel in brought
+
+
+@pytest.mark.parametrize("wheel", wheels.FOLDERS)
+def test_a_wheel_asks_for_those_that_it_imports(wheel: str) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    needed = [f"edgeclf-{each}" for each in wheels.NEEDS.get(wheel, ())]
+    own = tomllib.loads((REPOSITORY / wheel / "pyproject.toml").read_text())["project"]
+    assert own["dependencies"] == ["edgeclf", *needed]
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for brought in extras.values():  # from a checkout, which has no index to ask for them
+        names = [each.partition(" @")[0] for each in brought]
+        assert f"edgeclf-{wheel}" not in names or set(needed) <= set(names)
 
 
 def copy_of(names: Iterable[str], target: Path) -> None:

@@ -39,6 +39,7 @@ def test_all_is_sorted_and_every_name_exists() -> None:
         except MissingDependencyError as exc:  # only the device's wheel is installed
             assert not workstation and exc.extra in {
                 "train",
+                "fleet",
                 "convert",
                 "report",
                 "serve",
@@ -126,6 +127,13 @@ def test_a_device_says_which_extra_brings_the_other_verbs(
         home = (VERBS[name].module or name).partition(".")[0]
         assert f"'edgeclf {name}' needs the package 'edgeclf.{home}'" in line
         assert f"pip install 'edgeclf[{extra}]'" in line
+
+
+def test_a_public_room_says_which_extra_brings_it(
+    on_device: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = on_device("-c", "import edgeclf; edgeclf.fleet")
+    assert "pip install 'edgeclf[fleet]'" in done.stderr
 
 
 def test_a_device_holds_all_that_its_own_verbs_import(

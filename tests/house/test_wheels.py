@@ -11,6 +11,7 @@ from support import REPOSITORY, wheels
 
 PROJECTS = {
     "device": REPOSITORY,
+    "fleet": REPOSITORY / "fleet",
     "workstation": REPOSITORY / "workstation",
     "server": REPOSITORY / "server",
     "web": REPOSITORY / "web",
@@ -59,6 +60,7 @@ def test_an_editable_install_brings_no_second_copy(wheel: str, tmp_path: Path) -
         assert "Requires-Dist: keras" in requirements  # the extras are still there
         with build(wheel, "standard", tmp_path) as archive:
             standard = archive.read(metadata)
+        assert b"Requires-Dist: edgeclf-fleet" in standard
         assert b"Requires-Dist: edgeclf-workstation" in standard
         assert b"Requires-Dist: edgeclf-server" in standard
         assert b"Requires-Dist: edgeclf-web" in standard
@@ -70,6 +72,8 @@ def test_an_editable_install_brings_no_second_copy(wheel: str, tmp_path: Path) -
         ("import edgeclf.inference.classifier", "device"),
         ("def run():\n    from edgeclf.training import fit", "workstation"),
         ("from edgeclf.service.app import app", "server"),
+        ("import edgeclf.fleet.folder", "fleet"),
+        ("import edgeclf.fleet.folder, edgeclf.service.app", "server"),  # which needs the fleet's
         ("from edgeclf.train import train", "workstation"),  # a verb that calls a verb
         ("if TYPE_CHECKING:\n    from edgeclf.training import fit", "device"),
     ],
@@ -90,6 +94,7 @@ def make_package(folder: Path, verb: str) -> Path:
     for name, text in {
         "__init__.py": "", "verb.py": verb, "train.py": "import edgeclf.training.fit",
         "inference/classifier.py": "", "training/fit.py": "", "service/app.py": "",
+        "fleet/folder.py": "",
     }.items():  # fmt: skip
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)

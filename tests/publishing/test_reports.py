@@ -12,12 +12,17 @@ import pytest
 from edgeclf.cli import main
 from edgeclf.errors import EdgeclfError, OptionError, QualityGateError, VerificationError
 from edgeclf.publishing.fleet import Proof, Terms
-from edgeclf.publishing.reports import as_text, read_reports
+from edgeclf.publishing.overview import as_text, overview
+from edgeclf.publishing.reports import Report, read_reports
 from support.fleets import NAME, Device, Scene
 
 
 def broken(*_: Any) -> dict[str, Any]:
     raise VerificationError("other kernels here")
+
+
+def reports_of(scene: Scene) -> list[Report]:
+    return read_reports(scene.folder)[0]
 
 
 def after(device: Device, *words: Any) -> None:
@@ -41,7 +46,7 @@ def three(scene: Scene) -> list[Device]:
 def test_it_says_what_runs_and_not_what_was_ordered(scene: Scene, three: list[Device]) -> None:
     reports, strange = read_reports(scene.folder)
     assert strange == []
-    text = as_text(reports, scene.fleet.repository.orders())
+    text = as_text(overview(reports))
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert any(line.startswith("1 of canary run shades order 1") for line in lines)
     assert any(line.startswith("2 of canary run shades order 2") for line in lines)
@@ -52,21 +57,21 @@ def test_it_says_what_runs_and_not_what_was_ordered(scene: Scene, three: list[De
 def test_who_says_nothing_for_a_day_is_named(scene: Scene, three: list[Device]) -> None:
     reports, _ = read_reports(scene.folder)
     later = max(report.at for report in reports) + 90_000
-    assert "3 silent for a day: d1, d2, d3" in as_text(reports, {}, later)
+    assert "3 silent for a day: d1, d2, d3" in as_text(overview(reports, now=later))
 
 
 def test_an_order_goes_further_only_where_it_was_good(scene: Scene, three: list[Device]) -> None:
     with pytest.raises(
-        QualityGateError, match=r"2 have committed it .* 1 found it bad\. d3: other"
+        QualityGateError, match=r"2 have committed it .* 1 found it bad .* d3: other"
     ):
-        scene.fleet.promote(NAME, to="stable", proof=Proof(scene.folder, "canary"))
+        scene.fleet.promote(NAME, to="stable", proof=Proof(reports_of(scene), "canary"))
     scene.publish("3")
     for device in three:
         device.update()
-    proof = Proof(scene.folder, "canary", devices=4)
+    proof = Proof(reports_of(scene), "canary", devices=4)
     with pytest.raises(QualityGateError, match=r"3 have committed it \(asked: 4\)"):
         scene.fleet.promote(NAME, to="stable", proof=proof)
-    scene.fleet.promote(NAME, to="stable", proof=Proof(scene.folder, "canary", devices=3))
+    scene.fleet.promote(NAME, to="stable", proof=Proof(reports_of(scene), "canary", devices=3))
 
 
 def test_a_trial_is_no_success_yet(scene: Scene) -> None:
@@ -74,7 +79,7 @@ def test_a_trial_is_no_success_yet(scene: Scene) -> None:
     scene.publish("1", terms=Terms(probation_minutes=10))
     device.update()
     with pytest.raises(QualityGateError, match="0 have committed it"):
-        scene.fleet.promote(NAME, to="stable", proof=Proof(scene.folder, "canary"))
+        scene.fleet.promote(NAME, to="stable", proof=Proof(reports_of(scene), "canary"))
 
 
 def test_strange_files_are_named_and_do_no_harm(
@@ -89,11 +94,11 @@ def test_strange_files_are_named_and_do_no_harm(
         "other": {"schema": "else"},
         "short": {"schema": good["schema"]},
         "wrong": {**good, "sha256": 3},
-        "words": {**good, "device": "\x1b[31mred", "at": good["at"] + 9},
+        "words": {**good, "device": "\x1b[31mred", "counter": good["counter"] + 9},
     }.items():
         (place / f"{name}.json").write_text(json.dumps(document))
     (place / "half.json").write_text('{"schema"')
-    (place / "huge.json").write_bytes(b" " * (1 << 20) + b"{}")
+    (place / "huge.json").write_bytes(b" " * (1 << 16) + b"{}")
     reports, strange = read_reports(place)
     assert {report.device for report in reports} == {"d1", "\x1b[31mred"}
     assert [Path(line.partition(":")[0]).stem for line in strange] == [
@@ -104,7 +109,7 @@ def test_strange_files_are_named_and_do_no_harm(
     said = capsys.readouterr()
     assert "no report: " in said.err and "\x1b" not in said.out
     assert main([*words, str(place), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["devices"]) == 2
+    assert json.loads(capsys.readouterr().out)["reports"]["devices"] == 2
     with pytest.raises(OptionError, match="is no folder"):
         read_reports(place / "nowhere")
 
