@@ -4,8 +4,9 @@
 
 In a checkout the extras name the folders `fleet/`, `workstation/`, `server/` and `web/`, so that
 installing from it needs no index. A release names the version instead; everything is built from a
-copy of the sources in which those lines are changed. The browser's engines are no sources: the wheel of the web
-gets those that tools/fetch_web.py has put into the checkout, and none if it has not.
+copy of the sources in which those lines are changed. The browser's engines are no sources: the
+wheel of the web gets those that tools/fetch_web.py has put into the checkout, and none if it has
+not.
 """
 
 from __future__ import annotations

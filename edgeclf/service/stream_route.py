@@ -40,9 +40,15 @@ class Streams:
         try:
             place = self._admit(scope)
             wanted = read_wanted(scope["query_string"])
+            if wanted.explain_passes is not None:
+                raise Problem(
+                    400, "bad_option",
+                    "explain_passes is for single pictures: a frame's map takes one pass. Leave it "
+                    "out, or post the picture to /classify.",
+                )  # fmt: skip
             version = self._service.catalog.find(*place)
             if wanted.explain:
-                check_explainable(version)
+                check_explainable(version, wanted)
         except Problem as problem:
             self._service.metrics.refused.labels(problem.code).inc()
             await _deny(send, problem)

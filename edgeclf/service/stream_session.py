@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic, perf_counter
 
 from edgeclf.errors import EdgeclfError
@@ -219,9 +220,13 @@ class Session:
             rest_s = min(limit_s - age_s, wanted.timeout_s or limit_s)
             wanted = dataclasses.replace(wanted, timeout_s=max(rest_s, 0.001))
         service.access.admit(self._scope)  # each frame is a request to whoever counts them
-        extra = explanation_entry if wanted.explain else None
+        explaining = partial(explanation_entry, label=wanted.explain_label)
         version, (answered,) = await service.answer(
-            *self._place, [frame.content], wanted, self._until_gone, extra
+            *self._place,
+            [frame.content],
+            wanted,
+            self._until_gone,
+            explaining if wanted.explain else None,
         )
         entry = answer_entry(answered, wanted)
         if limit_s is not None:

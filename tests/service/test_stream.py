@@ -309,6 +309,7 @@ def test_who_may_not_stream_is_refused_as_any_request_is(
     assert refusal(service.port, "/v1/stream") == (404, "no_route")
     assert refusal(service.port, MODEL + "?tops=1") == (400, "bad_option")
     assert refusal(service.port, MODEL + "?explain=true") == (400, "no_explanation")
+    assert refusal(service.port, MODEL + "?explain=true&explain_passes=64") == (400, "bad_option")
     elsewhere = refusal(service.port, Origin="http://a.site.example")
     assert elsewhere == refusal(service.port, Origin="null") == (403, "other_origin")
     own = {"Origin": f"http://127.0.0.1:{service.port}"}
