@@ -93,7 +93,7 @@ def take_samples(browser: browsers.Chromium) -> None:
             "[...document.querySelectorAll('.sample')]"
             f".find((each) => each.innerText === '{name}').click()"
         )
-        pages.until(browser, f"document.querySelector('figcaption')?.innerText === '{name}'")
+        pages.until(browser, f"document.querySelector('#cards figcaption')?.innerText === '{name}'")
     pages.until(browser, f"document.querySelectorAll('.verdict.good').length === {len(SAMPLES)}")
 
 

@@ -1,10 +1,15 @@
-"""The files of the page: which there are, under which addresses, and how they are sent."""
+"""The files of the page: which there are, under which addresses, and how they are sent.
+
+Its modules are sent without the lines that are comments; the types that stand there are for
+`tsc`, and whoever reads them has the sources.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +46,10 @@ _SAFE: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]  # fmt: skip
+# Lines of a module that are comments alone: a quarter of what would go over the wire.
+_COMMENTS = re.compile(
+    rb"^[ \t]*(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)[ \t]*\n", re.DOTALL | re.MULTILINE
+)
 _FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")  # its address has its hash
 _ASK_AGAIN = (b"cache-control", b"no-cache")
 
@@ -131,6 +140,8 @@ def _hash(files: dict[str, bytes]) -> str:
 
 
 def _held(name: str, content: bytes, lasting: bool = True) -> PageFile:
+    if name.endswith(".js"):
+        content = _COMMENTS.sub(b"", content)
     packed: dict[bytes, bytes | Path] = {b"gzip": gzip.compress(content, mtime=0)}
     return PageFile(_KINDS[Path(name).suffix], None, content, packed, lasting)
 

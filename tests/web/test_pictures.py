@@ -71,7 +71,7 @@ def test_sample_pictures_are_shown_and_taken_one_or_all(chromium: Chromium) -> N
     until(chromium, f"{BESIDE} === 1")
     chromium.evaluate("document.getElementById('gallery-all').click()")
     until(chromium, f"{BESIDE} === 3")
-    assert sorted(texts(chromium, "figcaption")) == sorted([*names, names[1]])
+    assert sorted(texts(chromium, "#cards figcaption")) == sorted([*names, names[1]])
     for width in (360, 1280):
         chromium.resize(width, 900, dark=width == 360)
         assert chromium.evaluate("document.documentElement.scrollWidth") <= width
