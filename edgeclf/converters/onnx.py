@@ -24,7 +24,7 @@ from edgeclf.artifact import Format, Precision
 from edgeclf.converters import onnx_graph, onnx_import
 from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
-from edgeclf.converters.gptq import Layer
+from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.tensorflow_graph import flat_function
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
@@ -118,22 +118,8 @@ class _OnnxEngine:
     def activations(
         self, model: Any, images: Iterable[Float32Array], wanted: Sequence[str] | None
     ) -> Iterator[dict[str, Any]]:
-        import onnx
-
-        exposed = copy.deepcopy(model)
-        for info in list(exposed.graph.output):
-            exposed.graph.output.remove(info)
-        typed = onnx.shape_inference.infer_shapes(exposed).graph.value_info
-        floats = {info.name for info in typed
-                  if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # fmt: skip
-        floats.add(onnx_graph.OUTPUT)
-        computed = [n for node in exposed.graph.node for n in node.output if n in floats]
-        # What a quantised tensor stands for is what comes out of its pair.
-        all_names = {n.removesuffix(_DEQUANTIZED): n for n in sorted(computed, key=len)}
-        names = {name: n for name, n in all_names.items() if wanted is None or name in wanted}
-        exposed.graph.output.extend(
-            onnx.helper.make_empty_tensor_value_info(name) for name in names.values()
-        )
+        names = _exposable(model, wanted)
+        exposed = onnx_graph.up_to(model, list(names.values()))
         session = open_session(exposed.SerializeToString())
         for image in images:
             inputs = {onnx_graph.FLOAT_INPUT: image[np.newaxis]}
@@ -174,6 +160,25 @@ class _OnnxEngine:
 
     def with_added_bias(self, quantized: Any, layer: str, amount: Any) -> Any:
         return onnx_graph.with_added_bias(quantized, self._biases[layer], amount)
+
+
+def _exposable(model: Any, wanted: Sequence[str] | None) -> dict[str, str]:
+    """The float graph's names of tensors to what holds them in a model, in float.
+
+    What a quantised tensor stands for is what comes out of its pair.
+    """
+    import onnx
+
+    produced = {name for node in model.graph.node for name in node.output}
+    if wanted is None:
+        typed = onnx.shape_inference.infer_shapes(model).graph.value_info
+        floats = {info.name for info in typed
+                  if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}  # fmt: skip
+        found = [name for name in produced if name in {*floats, onnx_graph.OUTPUT}]
+        return {name.removesuffix(_DEQUANTIZED): name for name in sorted(found, key=len)}
+    paired = {name: f"{name}{_DEQUANTIZED}" for name in wanted}
+    held = {name: pair if pair in produced else name for name, pair in paired.items()}
+    return {name: other for name, other in held.items() if other in produced}
 
 
 def _import(module: str) -> Any:

@@ -20,7 +20,8 @@ from edgeclf.converters.calibration import (
     relative_error,
     spread,
 )
-from edgeclf.converters.gptq import Layer, round_layers
+from edgeclf.converters.gptq import Factor, factors_of, round_weights
+from edgeclf.converters.layer_inputs import Layer
 from edgeclf.errors import ConversionError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Float32Array
@@ -90,6 +91,7 @@ class StaticInt8(Generic[Model]):
     def __init__(self, engine: Engine[Model], float_graph: Model, source: Source) -> None:
         self._engine, self._float_graph, self._source = engine, float_graph, source
         self._ranges: dict[CalibrationMethod, Ranges] = {}
+        self._factors: dict[str, Factor] | None = None
         self._rounded: dict[tuple[int, ...], Model] = {}
         self._worst: list[LayerError] = []
 
@@ -131,16 +133,16 @@ class StaticInt8(Generic[Model]):
         method = recipe.calibration
         assert method is not None
         if method not in self._ranges:
-            observations = Observations(method)
+            observations = Observations(percentiles=method == "percentile")
             for tensors in self._activations(self._float_graph, self._images()):
                 observations.add(tensors)
-            ranges = observations.ranges()
             # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
             extremes = np.array([[0] * 3, [255] * 3], np.uint8)
             values = self._source.metadata.normalization.apply(extremes)
             name = self._engine.input_name(self._float_graph)
-            ranges[name] = (float(values.min()), float(values.max()))
-            self._ranges[method] = ranges
+            for found, ranges in observations.ranges().items():
+                ranges[name] = (float(values.min()), float(values.max()))
+                self._ranges[found] = ranges
         return self._ranges[method]
 
     def _layers_for_float(self, recipe: Recipe) -> list[str]:
@@ -156,12 +158,26 @@ class StaticInt8(Generic[Model]):
         levels = {layer.name: self._engine.levels(layer, recipe) for layer in layers}
         key = tuple(levels.values())
         if key not in self._rounded:
-            given = [layer.given for layer in layers]
-            seen = self._activations(self._float_graph, self._images(_ROUNDING_IMAGES), given)
-            shared = [layer.name for layer in layers if self._engine.is_per_tensor(layer)]
-            rounded = round_layers(layers, _without_batch(seen), levels, shared)
+            factors = self._rounding_factors(layers)
+            rounded = {
+                layer.name: round_weights(
+                    layer.weights,
+                    factors[layer.name],
+                    levels[layer.name],
+                    per_tensor=self._engine.is_per_tensor(layer),
+                )
+                for layer in layers
+                if layer.name in factors
+            }
             self._rounded[key] = self._engine.with_weights(self._float_graph, rounded)
         return self._rounded[key]
+
+    def _rounding_factors(self, layers: Sequence[Layer]) -> dict[str, Factor]:
+        if self._factors is None:
+            given = [layer.given for layer in layers]
+            seen = self._activations(self._float_graph, self._images(_ROUNDING_IMAGES), given)
+            self._factors = factors_of(layers, _without_batch(seen))
+        return self._factors
 
     def _correct_biases(self, quantized: Model) -> Model:
         """Takes the mean error of each linear layer's channels out of its bias, front to back.

@@ -25,7 +25,7 @@ from edgeclf.converters import flatbuffer, tflite_weights
 from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.channels import count_of
-from edgeclf.converters.gptq import Layer
+from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.readers.tflite import shapes_at
 from edgeclf.converters.tensorflow_graph import flat_function
@@ -142,25 +142,21 @@ class _TFLiteEngine:
     ) -> Iterator[dict[str, Any]]:
         from ai_edge_litert.interpreter import Interpreter
 
+        name = flatbuffer.input_name(model)
+        exposed, names = flatbuffer.up_to(model, wanted)
         with _quiet():
-            interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
+            interpreter = Interpreter(model_content=exposed)  # with the kernels that devices have
             interpreter.allocate_tensors()
         (given,) = interpreter.get_input_details()
-        constants = flatbuffer.constant_tensors(model)
-        details = [d for d in interpreter.get_tensor_details()
-                   if d["name"] and d["index"] not in constants
-                   and (wanted is None or d["name"] in wanted)]  # fmt: skip
+        details = {names[d["index"]]: d for d in interpreter.get_output_details()}
         for image in images:
             interpreter.set_tensor(given["index"], _as_type(image[np.newaxis], given))
             interpreter.invoke()
-            tensors: dict[str, Any] = {}
-            for detail in details:
-                try:
-                    values = interpreter.get_tensor(detail["index"])
-                except ValueError:  # scratch memory of a kernel
-                    continue
-                if values.size and detail["dtype"] in (np.float32, np.int8, np.int16):
-                    tensors[detail["name"]] = _as_float(values, detail)
+            tensors = {name: image[np.newaxis]} if wanted is None or name in wanted else {}
+            for tensor, detail in details.items():
+                values = interpreter.get_tensor(detail["index"])
+                if values.size:
+                    tensors[tensor] = _as_float(values, detail)
             yield tensors
 
     def weight_layers(self, float_graph: bytes) -> list[Layer]:

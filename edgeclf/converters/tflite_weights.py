@@ -17,7 +17,7 @@ from edgeclf.converters.flatbuffer.tree import (
     text,
     unpack_graph,
 )
-from edgeclf.converters.gptq import Layer
+from edgeclf.converters.layer_inputs import Layer
 
 EIGHT_BITS, SEVEN_BITS = 127, 64  # positive levels; ONNX Runtime's reduce_range has as many
 _BIAS_LIMIT = 2**30  # an int32 bias with a bit to spare

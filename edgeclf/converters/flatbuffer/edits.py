@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,35 @@ def with_metadata(model: bytes, name: str, content: bytes) -> bytes:
     others = [e for e in tree.metadata or [] if text(e.name) != name]
     tree.metadata = [*others, entry]
     return pack(tree)
+
+
+def up_to(model: bytes, names: Collection[str] | None) -> tuple[bytes, dict[int, str]]:
+    """A model that answers other tensors, without what they are not computed of.
+
+    Args:
+        model: A flatbuffer with one graph.
+        names: Of the tensors; None for all that operators compute.
+
+    Returns:
+        The model, and each output's index to its name: those that are floats, or stand for some.
+    """
+    tree, graph = unpack_graph(model)
+    kinds = schema().TensorType
+    outputs = {
+        index: name
+        for operator in graph.operators
+        for index in operator.outputs
+        if (name := text(graph.tensors[index].name)) and (names is None or name in names)
+        and graph.tensors[index].type in (kinds.FLOAT32, kinds.INT8, kinds.INT16)
+    }  # fmt: skip
+    needed, operators = set(outputs), []
+    for operator in reversed(graph.operators):
+        if needed.intersection(operator.outputs):
+            operators.append(operator)
+            needed.update(operator.inputs)
+    graph.operators, graph.outputs = operators[::-1], list(outputs)
+    tree.signatureDefs = None  # which names the output that was
+    return pack(tree), outputs
 
 
 def _scale(tensor: Any) -> tuple[float, int]:

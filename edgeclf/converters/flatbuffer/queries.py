@@ -27,13 +27,6 @@ def tensor_ranks(model: bytes) -> dict[str, int]:
     return {text(tensor.name): len(tensor.shape) for tensor in graph.tensors}
 
 
-def constant_tensors(model: bytes) -> set[int]:
-    """Indices of the tensors whose values are stored in the file."""
-    tree, graph = unpack_graph(model)
-    return {index for index, tensor in enumerate(graph.tensors)
-            if tree.buffers[tensor.buffer].data is not None}  # fmt: skip
-
-
 def operator_outputs(model: bytes) -> dict[str, str]:
     """Name of each operator's first output to the operator's name, in the order they run."""
     tree, graph = unpack_graph(model)
