@@ -62,7 +62,7 @@ def test_a_layer_too_wide_for_its_moments_is_left_alone() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 200), (6, 1, 9)])
 def test_moments_and_their_factor_are_those_of_float64(shape: tuple[int, int, int]) -> None:
-    """Summed up in float32 and factored without the inverse, as its definition has it in doubles."""
+    """Summed up in float32, and factored without the inverse that its definition has."""
     _, given = layer(*shape)
     found = factor(given)
     exact = np.take_along_axis(given.astype(np.float64), found.order[:, None, :], axis=2)
