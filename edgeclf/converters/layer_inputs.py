@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 _POSITIONS = 128  # of a convolution, in each image
 
+_ALIKE = 1e-3  # relative to a layer's largest weight
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A layer whose weights can be rounded.
 
@@ -36,6 +38,17 @@ class Layer:
     def is_depthwise(self) -> bool:
         """Whether each channel has weights of its own."""
         return len(self.weights) > 1
+
+    def has_weights_of(self, other: Layer) -> bool:
+        """Whether both are the same layer, as two exporters wrote it, where both are given alike.
+
+        They fold a normalisation into the weights each in its own way, in float32.
+        """
+        alike = (self.weights.shape, self.kernel, self.stride)
+        if alike != (other.weights.shape, other.kernel, other.stride):
+            return False
+        allowed = _ALIKE * float(np.abs(self.weights).max(initial=0))
+        return bool(np.abs(self.weights - other.weights).max(initial=0) <= allowed)
 
     def sample(
         self, values: npt.NDArray[np.float32], rng: np.random.Generator
