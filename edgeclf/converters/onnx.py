@@ -26,7 +26,7 @@ from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
-from edgeclf.converters.tensorflow_graph import flat_function
+from edgeclf.converters.tensorflow_graph import flat_function, input_signature
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session
@@ -195,8 +195,8 @@ def _import(module: str) -> Any:
 
 
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Any:
-    tf, tf2onnx = _import("tensorflow"), _import("tf2onnx")
-    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    _import("tensorflow")
+    tf2onnx = _import("tf2onnx")
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # an optimiser that gives up is logged with its traceback
@@ -204,7 +204,7 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> A
         with mapped(ConversionError, "tf2onnx cannot convert this model"), _keeping_transposes():
             proto, _ = tf2onnx.convert.from_function(
                 flat_function(graph, shape),
-                signature,
+                input_signature(shape),
                 opset=_OPSET,
                 custom_op_handlers={"Erfc": (_as_erf, [])},
             )

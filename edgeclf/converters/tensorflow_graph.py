@@ -27,7 +27,7 @@ def flat_function(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Call
     """
     import tensorflow as tf
 
-    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    signature = input_signature(shape)
     traced = tf.function(graph.function, input_signature=signature).get_concrete_function()
     definition = _without_marks(traced.graph.as_graph_def())
     given = {tensor.op.name for tensor in traced.inputs}  # with what is captured
@@ -51,6 +51,13 @@ def flat_function(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Call
 
     flat: Callable[..., Any] = tf.function(imported, input_signature=signature)
     return flat
+
+
+def input_signature(shape: tuple[int | None, ...]) -> list[Any]:
+    """What such a function takes: one tensor, whose name is none of those that are added later."""
+    import tensorflow as tf
+
+    return [tf.TensorSpec(shape, tf.float32, name="normalized")]
 
 
 def _without_marks(definition: Any) -> Any:

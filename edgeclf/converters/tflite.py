@@ -142,17 +142,21 @@ class _TFLiteEngine:
     ) -> Iterator[dict[str, Any]]:
         from ai_edge_litert.interpreter import Interpreter
 
-        name = flatbuffer.input_name(model)
-        exposed, names = flatbuffer.up_to(model, wanted)
+        if wanted is not None and len(wanted) == 1:
+            exposed = flatbuffer.cut_at(model, wanted[0])
+        else:
+            exposed = flatbuffer.up_to(model, wanted)
         with _quiet():
             interpreter = Interpreter(model_content=exposed)  # with the kernels that devices have
             interpreter.allocate_tensors()
         (given,) = interpreter.get_input_details()
-        details = {names[d["index"]]: d for d in interpreter.get_output_details()}
+        details = {d["name"]: d for d in interpreter.get_output_details()}
         for image in images:
             interpreter.set_tensor(given["index"], _as_type(image[np.newaxis], given))
             interpreter.invoke()
-            tensors = {name: image[np.newaxis]} if wanted is None or name in wanted else {}
+            tensors: dict[str, Any] = {}
+            if wanted is None or given["name"] in wanted:
+                tensors[given["name"]] = image[np.newaxis]
             for tensor, detail in details.items():
                 values = interpreter.get_tensor(detail["index"])
                 if values.size:
@@ -233,12 +237,13 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         module.function = flat_function(graph, shape)
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+        # Else it writes a SavedModel and reads it again, for three times the time.
+        converter.experimental_lower_to_saved_model = False
         return bytes(converter.convert())
 
 
 def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
-    rows, columns = image.height, image.width
-    depth = count_of(graph.channels)
+    rows, columns, depth = image.height, image.width, count_of(graph.channels)
     wanted = (1, depth, rows, columns) if graph.channels_first else (1, rows, columns, depth)
     with mapped(ConversionError, f"The TFLite model cannot be given one image, {wanted}"):
         content = flatbuffer.with_one_image(graph.content)
