@@ -206,8 +206,7 @@ def _reduced_range(recipe: Recipe) -> str:
     """Which weights have seven bits, in words."""
     if recipe.precision == "dynamic":
         return "a dense layer that takes the image"
-    integers = recipe.calibration is not None and _has_seven_bits(recipe)
-    return "all but depthwise" if integers else "none"
+    return "all but depthwise" if recipe.calibration and _has_seven_bits(recipe) else "none"
 
 
 def _can_resize(model: bytes) -> bool:

@@ -5,7 +5,7 @@ back to back beside a process that is busy on every CPU. CPU time is that of the
 between calls. Of these, edgeclf's runtime `onnxruntime` is sleeping, with an arena that is given
 back by the first call that is much smaller; `onnxruntime-spinning` spins within a call.
 
-    python benchmarks/waiting.py
+    python benchmarks/idle_threads.py
 """
 
 from __future__ import annotations
