@@ -9,7 +9,8 @@ nearest level leaves several times the error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.converters.layer_inputs import Layer
+from edgeclf.errors import MissingDependencyError
 
 _MOST_INPUTS = 8192  # of an output: their moments are a square, of doubles while they are factored
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
@@ -146,6 +148,21 @@ def round_weights(
     np.put_along_axis(unsorted, order[:, None, :], rounded.transpose(0, 2, 1), axis=2)
     result: npt.NDArray[np.float32] = (unsorted * scales).astype(np.float32)
     return result
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keeps NumPy's BLAS to one thread: between matrices of this size, others wait by spinning.
+
+    Raises:
+        MissingDependencyError: What can tell BLAS so is not installed.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        raise MissingDependencyError("threadpoolctl", "convert", "Rounding weights") from None
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 def factors_of(

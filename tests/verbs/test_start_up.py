@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf.artifact import save_artifact
-from edgeclf.runtimes.fake import fake_artifact
 from edgeclf.verbs import VERBS
 
 PROGRAM = """
@@ -63,9 +61,4 @@ def test_an_onnx_file_becomes_artifacts_without_tensorflow(tmp_path: Path) -> No
     assert (tmp_path / "out" / "m.int8.onnx").exists()
     run("verify", tmp_path / "out" / "m.int8.onnx")
     run("inspect", tmp_path / "out" / "m.fp32.onnx")
-
-
-def test_a_photo_is_classified_without_tensorflow(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8), "white").save(tmp_path / "white.png")
-    save_artifact(fake_artifact(["dark", "bright"]), tmp_path / "fake.tflite")
-    run("classify", tmp_path / "fake.tflite", tmp_path / "white.png", "--runtime", "fake")
+    run("classify", tmp_path / "out" / "m.int8.onnx", tmp_path / "evaluation" / "0.png")
