@@ -26,7 +26,7 @@ from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
-from edgeclf.converters.tensorflow_graph import flat_function, input_signature
+from edgeclf.converters.tensorflow_graph import exporting, flat_function, input_signature
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session
@@ -194,6 +194,7 @@ def _import(module: str) -> Any:
         raise MissingDependencyError(missing, extra, "Converting to ONNX") from None
 
 
+@exporting()
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Any:
     _import("tensorflow")
     tf2onnx = _import("tf2onnx")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeclf.converters.base import TensorFlowGraph
@@ -58,6 +60,18 @@ def input_signature(shape: tuple[int | None, ...]) -> list[Any]:
     import tensorflow as tf
 
     return [tf.TensorSpec(shape, tf.float32, name="normalized")]
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """Decorates an exporter: frees the graphs it leaves behind, which refer to themselves.
+
+    Python finds such by itself, but only after the next exporter has taken as much again.
+    """
+    try:
+        yield
+    finally:
+        gc.collect()
 
 
 def _without_marks(definition: Any) -> Any:

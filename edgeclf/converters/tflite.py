@@ -28,7 +28,7 @@ from edgeclf.converters.channels import count_of
 from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.readers.tflite import shapes_at
-from edgeclf.converters.tensorflow_graph import flat_function
+from edgeclf.converters.tensorflow_graph import exporting, flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.image import ImageSpec
@@ -157,10 +157,8 @@ class _TFLiteEngine:
             tensors: dict[str, Any] = {}
             if wanted is None or given["name"] in wanted:
                 tensors[given["name"]] = image[np.newaxis]
-            for tensor, detail in details.items():
-                values = interpreter.get_tensor(detail["index"])
-                if values.size:
-                    tensors[tensor] = _as_float(values, detail)
+            found = {name: interpreter.get_tensor(d["index"]) for name, d in details.items()}
+            tensors |= {name: _as_float(v, details[name]) for name, v in found.items() if v.size}
             yield tensors
 
     def weight_layers(self, float_graph: bytes) -> list[Layer]:
@@ -225,6 +223,7 @@ def _can_resize(model: bytes) -> bool:
         return len(interpreter.get_tensor(answer["index"])) == 2
 
 
+@exporting()
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
     try:
         import tensorflow as tf
@@ -377,8 +376,8 @@ def _as_type(values: Any, detail: Mapping[str, Any]) -> Any:
         return values
     scale, zero_point = detail["quantization"]
     limits = np.iinfo(detail["dtype"])
-    quantized = np.rint(values / scale) + zero_point
-    return np.clip(quantized, limits.min, limits.max).astype(detail["dtype"])
+    steps = (np.rint(values / scale) + zero_point).clip(limits.min, limits.max)
+    return steps.astype(detail["dtype"])
 
 
 def _as_float(values: Any, detail: Mapping[str, Any]) -> Any:
