@@ -24,7 +24,6 @@ _MOST_INPUTS = 8192  # of an output: their moments are a square, of doubles whil
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
 _WAITING = 2**19  # values of a layer that are multiplied at once
 _BLOCK = 64  # weights of an output that are rounded before the others hear of it
-_EVERY = 4  # image is enough for a depthwise layer, whose outputs have few inputs
 _SMALL = 64  # rows of a triangle that LAPACK inverts by itself
 
 
@@ -182,9 +181,7 @@ def factors_of(
     layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
     rng = np.random.default_rng(0)
     moments = {layer.name: Moments(len(layer.weights), layer.weights.shape[2]) for layer in layers}
-    for index, tensors in enumerate(activations):
+    for tensors in activations:
         for layer in layers:
-            if layer.is_depthwise and index % _EVERY:
-                continue
             moments[layer.name].add(layer.sample(tensors[layer.given], rng))
     return {layer.name: Factor.of(moments.pop(layer.name).mean()) for layer in layers}
