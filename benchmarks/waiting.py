@@ -1,133 +1,144 @@
-"""What ONNX Runtime's threads cost while they wait, and what its arena keeps of a large batch.
+"""How long `edgeclf convert` keeps an engineer waiting, beside the build before.
 
-Each way in a fresh process, in turns: calls back to back, calls at a pace of 20 a second, and calls
-back to back beside a process that is busy on every CPU. CPU time is that of the whole process, also
-between calls. Of these, edgeclf's runtime `onnxruntime` is sleeping, with an arena that is given
-back by the first call that is much smaller; `onnxruntime-spinning` spins within a call.
+Each conversion is a fresh process, in turns with the same one by a checkout of the build before, on
+the same photos: CPU seconds, wall time and peak memory, and how often the artifacts answer like
+their source. On a machine with other work, believe the CPU seconds.
 
-    python benchmarks/waiting.py
+    git worktree add ../before 7d51560
+    python benchmarks/waiting.py --before ../before --write
+
+The checkout's own dependencies must be among those installed here. Needs `edgeclf[all]` and the
+demo's teacher, `mugs-teacher.keras`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from device_memory import pss_mb
-from shared import Figure, finish, parse
+from conversion_time import IMAGES, SIDE, write_images
+from shared import ROOT, Figure, finish, parse
 
-from edgeclf.artifact import load_artifact
-from edgeclf.measurement.workloads.open_loop import measure_open_loop
-from edgeclf.runtimes import load_runtime
-from edgeclf.runtimes.onnxruntime import open_session, session_options
-from edgeclf.system.cpu import available_cpus
-
-PACE = 20.0
-BATCH = 64
-# spins, stops with the call, has an arena, gives back what it has of it
-WAYS: dict[str, tuple[bool, bool, bool, bool]] = {
-    "spinning, arena (ONNX Runtime's own)": (True, False, True, False),
-    "spinning within a call, arena": (True, True, True, False),
-    "sleeping, arena": (False, False, True, False),
-    "sleeping, arena given back by every call": (False, False, True, True),
-    "sleeping, no arena": (False, False, False, False),
+MUGS = ROOT / "examples" / "mugs"
+# Of the build before, at most: CPU seconds, peak memory (None where none was asked for).
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "EfficientNet-Lite0, 160 px, to the four default targets": (0.25, 0.3),
+    f"MobileNetV2, {SIDE} px, to int8 TFLite": (0.35, None),
 }
-RUNTIMES = {"edgeclf's onnxruntime": "onnxruntime", "edgeclf's litert": "litert"}
+LOST = 0.002  # of the agreement, at most
+PROGRAM = """
+import json, re, sys, time
+start = time.monotonic()
+from edgeclf.cli import main
+code = main(sys.argv[1:])
+peak = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+print(json.dumps({"code": code, "CPU": time.process_time(), "wall": time.monotonic() - start,
+                  "peak": int(peak) / 1e3}))
+"""
+MODEL = """
+import sys
+from edgeclf.networks.backend import keras
+keras.utils.set_random_seed(0)
+side = int(sys.argv[1])
+keras.applications.MobileNetV2(input_shape=(side, side, 3), weights=None).save(sys.argv[2])
+"""
 
 
-def opened(way: str, model: str, threads: int) -> Callable[[Any], object]:
-    if way in RUNTIMES:
-        return load_runtime(RUNTIMES[way], load_artifact(model), threads=threads).run
-    import onnxruntime
-
-    spins, stops, arena, gives_back = WAYS[way]
-    options = session_options(threads, spins=spins)
-    options.enable_cpu_mem_arena = arena
-    if not stops:
-        options.add_session_config_entry("session.force_spinning_stop", "0")
-    session = open_session(load_artifact(model).content, options)
-    run_options = onnxruntime.RunOptions()
-    if gives_back:
-        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images}, run_options)
-
-
-def child(job: dict[str, Any]) -> dict[str, float]:
-    """The figures of one way, in this process."""
-    spec = load_artifact(job["model"]).metadata.image
-    shape = (BATCH, spec.height, spec.width, 3)
-    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    run = opened(job["way"], job["model"], job["threads"])
-
-    def call() -> object:
-        return run(batch[:1])
-
-    found = {"back to back": back_to_back_ms(call, job["seconds"])}
-    paced = measure_open_loop(call, PACE, duration_s=3 * job["seconds"])
-    found |= {"paced": paced.service_ms.p50, "CPU": paced.cpu_ms}
-    command = [sys.executable, "-c", "while True: pass"]
-    busy = [subprocess.Popen(command) for _ in range(available_cpus())]
-    time.sleep(0.2)  # until they run
-    found["beside others"] = back_to_back_ms(call, job["seconds"])
-    for process in busy:
-        process.kill()
-        process.wait()
-    before = pss_mb()
-    run(batch)
-    found["batch"] = back_to_back_ms(lambda: run(batch), job["seconds"]) / BATCH
-    call()
-    return {**found, "kept": pss_mb() - before}
+def convert(checkout: Path, words: list[object], out: Path) -> dict[str, Any]:
+    """One conversion by the code of a checkout, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-c", PROGRAM, "convert", *words, "--out", out]
+    done = subprocess.run([*map(str, command)], env=environment, cwd=checkout, capture_output=True,
+                          text=True)  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{checkout} cannot convert: {done.stderr.strip()[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if found["code"]:
+        raise SystemExit(f"{checkout}: a result did not pass the gate: {done.stderr[-2000:]}")
+    (report,) = out.glob("*.conversion.json")
+    results = json.loads(report.read_text(encoding="utf-8"))["results"]
+    found["agreement"] = {
+        name.partition(".")[2]: result["attempts"][-1]["top1_agreement"]
+        for name, result in results.items()
+    }
+    return found
 
 
-def back_to_back_ms(call: Callable[[], object], seconds: float) -> float:
-    """The mean of a call: what others take in between counts."""
-    start = now = time.perf_counter()
-    count = 0
-    while now < start + seconds:
-        call()
-        count += 1
-        now = time.perf_counter()
-    return (now - start) * 1e3 / count
+def jobs(teacher: Path, folder: Path) -> dict[str, list[object]]:
+    """What is converted, by its name in `LIMITS`: the words behind `edgeclf convert`."""
+    for name, seed in (("calibration", 1), ("evaluation", 2)):
+        write_images(folder / name, seed)
+    (folder / "labels.txt").write_text("".join(f"class {i}\n" for i in range(1000)))
+    model = folder / "mobilenet.keras"
+    subprocess.run([sys.executable, "-c", MODEL, str(SIDE), str(model)], check=True)
+    words: tuple[list[object], list[object]] = (
+        [teacher, "--calibration", MUGS / "train", "--evaluation", MUGS / "eval"],
+        [model, "--calibration", folder / "calibration", "--evaluation", folder / "evaluation",
+         "--labels", folder / "labels.txt", "--input-range", -127 / 128, 1, "--tolerance", 1,
+         "--to", "int8.tflite"],
+    )  # fmt: skip
+    return dict(zip(LIMITS, words, strict=True))
+
+
+def figures_of(
+    job: str, found: dict[str, list[dict[str, Any]]], limits: tuple[float, float | None]
+) -> list[Figure]:
+    """The figures of one conversion, medians over the rounds."""
+
+    def median(build: str, what: str) -> float:
+        return statistics.median(each[what] for each in found[build])
+
+    figures = []
+    for what, unit, limit in (("CPU", "s", limits[0]), ("wall", "s", None),
+                              ("peak", "MB", limits[1])):  # fmt: skip
+        before, now = median("before", what), median("now", what)
+        figures += [
+            Figure(f"{job}: {what}, before", before, unit),
+            Figure(f"{job}: {what}", now, unit),
+            Figure(f"{job}: {what}, of before", now / before, at_most=limit),
+        ]
+    if job.startswith("EfficientNet"):  # the other's weights are random: it answers nothing
+        for target, share in found["now"][0]["agreement"].items():
+            lost = found["before"][0]["agreement"][target] - share
+            what = f"{job}: agreement of {target} lost"
+            figures.append(Figure(what, lost, at_most=LOST))
+    return figures
 
 
 def main() -> int:
-    if "--child" in sys.argv:
-        print(json.dumps(child(json.loads(sys.argv[-1]))))
-        return 0
-    args = parse(__doc__, rounds=(5, "processes of each way"), model=("mugs", "name of the model"),
-                 seconds=(1.0, "of calls back to back"))  # fmt: skip
-    threads = available_cpus()
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in (*WAYS, *RUNTIMES)}
-    for turn in range(args.rounds):
-        for way in found if turn % 2 else reversed(found):
-            suffix = "tflite" if RUNTIMES.get(way) == "litert" else "onnx"
-            model = str(args.artifacts / f"{args.model}.int8.{suffix}")
-            job = {"way": way, "model": model, "threads": threads, "seconds": args.seconds}
-            command = [sys.executable, __file__, "--child", json.dumps(job)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[way].append(json.loads(done.stdout.splitlines()[-1]))
-    names = {
-        "back to back": ("ms", "a call, back to back"),
-        "paced": ("ms", f"a call, {PACE:g} a second"),
-        "CPU": ("ms", f"CPU time of a picture, {PACE:g} a second"),
-        "beside others": ("ms", "a call, back to back beside a busy process for each CPU"),
-        "batch": ("ms", f"a picture in a batch of {BATCH}"),
-        "kept": ("MB", f"kept after a batch of {BATCH}"),
-    }
-    figures = [
-        Figure(f"{way}: {what}", statistics.median(each[key] for each in found[way]), unit)
-        for key, (unit, what) in names.items()
-        for way in found
-    ]
-    method = f"{args.model}.int8, {args.rounds} fresh processes a way, in turns, {threads} threads"
-    return finish(__file__, figures, method, args.write)
+    args = parse(__doc__, before=("", "checkout of the build before"),
+                 rounds=(3, "conversions of each"))  # fmt: skip
+    before = Path(args.before).resolve()
+    if not (before / "edgeclf").is_dir():
+        raise SystemExit(f"--before is {args.before!r}; expected a checkout of the build before.")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=before, check=True,
+                            capture_output=True, text=True).stdout.strip()  # fmt: skip
+    builds = {"before": before, "now": ROOT}
+    figures, rows = [], []
+    with tempfile.TemporaryDirectory() as name:
+        for job, words in jobs(
+            (args.artifacts / "mugs-teacher.keras").resolve(), Path(name)
+        ).items():
+            found: dict[str, list[dict[str, Any]]] = {build: [] for build in builds}
+            for turn in range(args.rounds):
+                for build in builds if turn % 2 == 0 else reversed(builds):
+                    out = Path(name) / f"{time.monotonic_ns()}"
+                    found[build].append(convert(builds[build], words, out))
+                    rows.append({"job": job, "build": build, **found[build][-1]})
+                    print(json.dumps(rows[-1]), flush=True)
+            figures += figures_of(job, found, LIMITS[job])
+    method = (
+        f"{args.rounds} fresh processes of each build, in turns, medians; before is {commit}; "
+        f"640 photos to calibrate from and 240 to judge on, MobileNetV2 {IMAGES} and {IMAGES}"
+    )
+    return finish(__file__, figures, method, args.write, rows=rows)
 
 
 if __name__ == "__main__":

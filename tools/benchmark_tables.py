@@ -142,10 +142,10 @@ def servers(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-def waiting(folder: Path) -> str:
+def idle_threads(folder: Path) -> str:
     """What each way of waiting costs: a row a way, a column a figure."""
     parts = []
-    for document in _documents(folder, "waiting"):
+    for document in _documents(folder, "idle_threads"):
         cells: dict[str, dict[str, str]] = {}
         for figure in document["figures"]:
             way, what = figure["what"].split(": ")

@@ -132,7 +132,7 @@ def main() -> int:
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
         fill(CONVERSION, "precisions", benchmark_tables.precisions(source))
-        fill(RUNTIMES, "waiting", benchmark_tables.waiting(source))
+        fill(RUNTIMES, "idle-threads", benchmark_tables.idle_threads(source))
         fill(TRUST, "beyond", benchmark_tables.beyond(source))
         fill(BENCHMARKS, "scale-out", scale_out(source, plot=True))
         fill(SCALING, "scale-out", scale_out(source, plot=False))

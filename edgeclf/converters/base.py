@@ -157,11 +157,13 @@ class Source:
         graph: The network.
         metadata: What the artifacts will know about themselves, but for what conversion adds.
         calibration: uint8 [N, H, W, 3], what int8 measures its ranges on.
+        measured: What converters have found out on those, for others of the same source.
     """
 
     graph: Graph
     metadata: Metadata
     calibration: UInt8Array | None = None
+    measured: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def quantized(self) -> Quantized | None:

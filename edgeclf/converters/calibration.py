@@ -6,6 +6,7 @@ Both int8 converters share this, so that TFLite and ONNX quantise by the same fi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,28 +20,20 @@ Ranges: TypeAlias = dict[str, tuple[float, float]]
 CALIBRATION_IMAGES = 200
 _PERCENTILE = 99.99
 _SEARCH_SAMPLE = 1024  # values of one tensor and image that a range is searched on
-_SEARCH_FACTORS = tuple(np.linspace(1.0, 0.3, 15))
+_SEARCH_FACTORS = tuple(np.linspace(1.0, 0.3, 15).tolist())
 _SEARCH_ROUNDS = 2
 _SAMPLE = 65_536  # values of one tensor that a percentile is taken of
 
 
 class Observations:
-    """Collects the extremes of every tensor, one image at a time.
+    """Collects what every tensor's range is chosen by, one image at a time.
 
     Args:
-        method: How the images' extremes become one range:
-            ``min-max`` takes the outermost of all images; nothing is clipped, and one odd photo
-            widens every step.
-            ``average`` takes the mean over the images, what a moving average estimates without
-            depending on their order.
-            ``percentile`` takes the mean of each image's 0.01st and 99.99th percentile, of an
-            even sample of large tensors.
-            ``mse`` narrows the outermost range as long as that lowers the mean squared error of
-            8-bit rounding and clipping together, on a sample of all images' values.
+        percentiles: Whether to sort for percentiles, which no other method needs.
     """
 
-    def __init__(self, method: CalibrationMethod) -> None:
-        self._method = method
+    def __init__(self, *, percentiles: bool = False) -> None:
+        self._percentiles = percentiles
         self._lows: dict[str, list[float]] = {}
         self._highs: dict[str, list[float]] = {}
         self._samples: dict[str, list[npt.NDArray[np.float32]]] = {}
@@ -51,45 +44,71 @@ class Observations:
             low, high = self._extremes(values)
             self._lows.setdefault(name, []).append(low)
             self._highs.setdefault(name, []).append(high)
-            if self._method == "mse":
-                flat = values.reshape(-1)
-                step = max(1, flat.size // _SEARCH_SAMPLE)
-                self._samples.setdefault(name, []).append(flat[::step].astype(np.float32))
+            if not self._percentiles:
+                picked = _evenly(values, _SEARCH_SAMPLE).astype(np.float32)
+                self._samples.setdefault(name, []).append(picked)
 
     def _extremes(self, values: npt.NDArray[Any]) -> tuple[float, float]:
-        if self._method != "percentile":
+        if not self._percentiles:
             return float(values.min()), float(values.max())
-        flat = values.reshape(-1)
-        low, high = np.percentile(
-            flat[:: max(1, flat.size // _SAMPLE)], (100 - _PERCENTILE, _PERCENTILE)
-        )
+        low, high = np.percentile(_evenly(values, _SAMPLE), (100 - _PERCENTILE, _PERCENTILE))
         return float(low), float(high)
 
-    def ranges(self) -> Ranges:
-        """The range of each tensor; zero lies in all of them, because padding is zero."""
-        ranges: Ranges = {}
-        for name, lows in self._lows.items():
-            highs = self._highs[name]
-            if self._method in ("min-max", "mse"):
-                low, high = min(lows), max(highs)
-            else:
-                low, high = float(np.mean(lows)), float(np.mean(highs))
-            ranges[name] = (min(low, 0.0), max(high, 0.0))
-            if self._method == "mse":
-                ranges[name] = _narrowed(np.concatenate(self._samples.pop(name)), *ranges[name])
-        return ranges
+    def ranges(self) -> dict[CalibrationMethod, Ranges]:
+        """The range of each tensor by each method; zero lies in all, because padding is zero.
+
+        ``min-max`` takes the outermost of all images; nothing is clipped, and one odd photo widens
+        every step. ``average`` takes the mean over the images, what a moving average estimates
+        without depending on their order. ``mse`` narrows the outermost range as long as that lowers
+        the mean squared error of 8-bit rounding and clipping together, on a sample of all images'
+        values. ``percentile``, which is found alone, takes the mean of each image's 0.01st and
+        99.99th percentile, of an even sample of large tensors.
+        """
+        both = {name: (lows, self._highs[name]) for name, lows in self._lows.items()}
+        average = {
+            n: _with_zero(np.mean(lows), np.mean(highs)) for n, (lows, highs) in both.items()
+        }
+        if self._percentiles:
+            return {"percentile": average}
+        outermost = {n: _with_zero(min(lows), max(highs)) for n, (lows, highs) in both.items()}
+        narrowed = {
+            name: _narrowed(np.concatenate(self._samples.pop(name)), *span)
+            for name, span in outermost.items()
+        }
+        return {"min-max": outermost, "average": average, "mse": narrowed}
+
+
+def _with_zero(low: Any, high: Any) -> tuple[float, float]:
+    return min(float(low), 0.0), max(float(high), 0.0)
+
+
+def _evenly(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """About `count` of the values, in one row; a turned array is not copied for them."""
+    step = max(1, values.size // count)
+    if values.flags.c_contiguous:
+        return values.reshape(-1)[::step]
+    picked: npt.NDArray[Any] = values[
+        np.unravel_index(np.arange(0, values.size, step), values.shape)
+    ]
+    return picked
 
 
 def _narrowed(values: npt.NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
     """The range with the least squared error among narrower ones, one end after the other."""
+    steps = np.empty_like(values)
 
+    @cache  # an end that is zero stays so, whatever it is multiplied by
     def error(low: float, high: float) -> float:
         scale = (high - low) / 255
         if scale <= 0:
             return 0.0
         zero_point = round(-low / scale)
-        steps = np.clip(np.rint(values / scale) + zero_point, 0, 255)
-        return float(np.mean(np.square((steps - zero_point) * scale - values)))
+        np.divide(values, scale, out=steps)
+        np.rint(steps, out=steps)
+        np.clip(steps, -zero_point, 255 - zero_point, out=steps)
+        np.multiply(steps, scale, out=steps)
+        np.subtract(steps, values, out=steps)
+        return float(np.mean(np.square(steps, out=steps)))
 
     for _ in range(_SEARCH_ROUNDS):
         high = min((high * factor for factor in _SEARCH_FACTORS), key=lambda h: error(low, h))

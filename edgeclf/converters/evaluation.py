@@ -19,10 +19,13 @@ from edgeclf.datasets.photos import Photos, find_photos, find_unlabelled
 from edgeclf.datasets.validation import check_contents
 from edgeclf.errors import DataError
 from edgeclf.image import ImageSpec, UInt8Array
+from edgeclf.inference.classifier import Classifier
+from edgeclf.runtimes.base import Float32Array
 from edgeclf.system.files import sha256_of
 from edgeclf.system.progress import log
 
 _GENERATED = 64
+_AT_ONCE = 8  # images that an artifact is asked
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ def open_evaluation(
     if photos.labels:
         return Evaluation("labelled", images, photos.targets, photos, photos.sha256)
     return Evaluation("unlabelled", images, None, photos, photos.sha256)
+
+
+def answers_to(images: UInt8Array, classifier: Classifier) -> Float32Array:
+    """An artifact's probabilities float32 [N, classes], a few images at a time.
+
+    ONNX Runtime keeps as much memory as its largest batch took: a gigabyte for 64 of 160 pixels in
+    EfficientNet-Lite0, where eight are as fast.
+    """
+    parts = range(0, len(images), _AT_ONCE)
+    return np.concatenate([classifier.probabilities(images[i : i + _AT_ONCE]) for i in parts])
 
 
 def find_any_photos(

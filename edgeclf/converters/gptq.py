@@ -9,31 +9,110 @@ nearest level leaves several times the error.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_POSITIONS = 128  # of a convolution, in each image
-_MOST_INPUTS = 8192  # of an output: their moments are a square of doubles, five of them at a time
+from edgeclf.converters.layer_inputs import Layer
+from edgeclf.errors import MissingDependencyError
+
+_MOST_INPUTS = 8192  # of an output: their moments are a square, of doubles while they are factored
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
+_WAITING = 2**19  # values of a layer that are multiplied at once
+_BLOCK = 64  # weights of an output that are rounded before the others hear of it
+_SMALL = 64  # rows of a triangle that LAPACK inverts by itself
+
+
+class Moments:
+    """Second moments of what a layer is given, summed up as it comes.
+
+    Args:
+        groups: How many the layer has.
+        inputs: How many an output has.
+    """
+
+    def __init__(self, groups: int, inputs: int) -> None:
+        self._sums = np.zeros((groups, inputs, inputs), np.float32)
+        self._waiting: list[npt.NDArray[np.float32]] = []
+        self._values = self._count = 0
+
+    def add(self, samples: npt.NDArray[np.float32]) -> None:
+        """Adds float32 [groups, samples, inputs]."""
+        self._waiting.append(np.ascontiguousarray(samples))
+        self._values += samples.size
+        if self._values >= _WAITING:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        if self._waiting:
+            seen = np.concatenate(self._waiting, axis=1)
+            self._sums += seen.transpose(0, 2, 1) @ seen  # NumPy computes half of it, as BLAS can
+            self._count += seen.shape[1]
+        self._waiting, self._values = [], 0
+
+    def mean(self) -> npt.NDArray[np.float32]:
+        """float32 [groups, inputs, inputs]; nothing can be added any more."""
+        self._multiply()
+        self._sums /= max(1, self._count)
+        return self._sums
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What GPTQ goes by: which input is rounded when, and who makes up for its error.
+
+    Attributes:
+        upper: float32 [groups, inputs, inputs], the upper Cholesky factor of the inverse of the
+            inputs' moments, in the order of rounding.
+        order: int64 [groups, inputs], the strongest input first.
+    """
+
+    upper: npt.NDArray[np.float32] = field(repr=False)
+    order: npt.NDArray[np.intp] = field(repr=False)
+
+    @classmethod
+    def of(cls, moments: npt.NDArray[np.float32]) -> Factor:
+        """The factor of second moments float32 [groups, inputs, inputs]."""
+        diagonal = np.einsum("gii->gi", moments)
+        order = np.argsort(-diagonal, axis=1, kind="stable")
+        backwards = order[:, ::-1]
+        turned = np.take_along_axis(
+            np.take_along_axis(moments, backwards[:, :, None], axis=1),
+            backwards[:, None, :],
+            axis=2,
+        ).astype(np.float64)
+        damping = _DAMPING * np.maximum(diagonal.mean(axis=1, dtype=np.float64), 1e-12)
+        np.einsum("gii->gi", turned)[...] += damping[:, None]
+        # H = R R' with R upper, so H^-1 = (R^-1)' R^-1: no inverse of the whole is needed.
+        upper = np.ascontiguousarray(np.linalg.cholesky(turned)[:, ::-1, ::-1])  # as BLAS wants it
+        return cls(_inverted(upper).astype(np.float32), order)
+
+
+def _inverted(upper: Any) -> Any:
+    """The inverse of upper triangles, float64 [groups, n, n], by halves."""
+    size = upper.shape[-1]
+    if size <= _SMALL:
+        return np.linalg.inv(upper)
+    half = size // 2
+    result = np.zeros_like(upper)
+    first, last = (_inverted(upper[:, part, part]) for part in (slice(half), slice(half, None)))
+    result[:, :half, :half], result[:, half:, half:] = first, last
+    result[:, :half, half:] = -(first @ upper[:, :half, half:]) @ last
+    return result
 
 
 def round_weights(
-    weights: npt.NDArray[np.float32],
-    inputs: npt.NDArray[np.float32],
-    levels: int,
-    *,
-    per_tensor: bool = False,
+    weights: npt.NDArray[np.float32], factor: Factor, levels: int, *, per_tensor: bool = False
 ) -> npt.NDArray[np.float32]:
     """Rounds weights to multiples of each output's largest weight over `levels`.
 
     Args:
-        weights: float32 [groups, outputs, inputs]; a depthwise layer has a group for each channel,
-            others have one.
-        inputs: float32 [groups, samples, inputs], what the layer is given.
+        weights: float32 [groups, outputs, inputs], see `Layer.weights`.
+        factor: Of what the layer is given.
         levels: Positive levels of the grid, 127 for int8.
         per_tensor: Whether all outputs share one grid, that of the largest weight of all.
 
@@ -43,155 +122,66 @@ def round_weights(
     """
     scales = np.abs(weights).max(axis=None if per_tensor else 2, keepdims=True) / levels
     scales[scales == 0] = 1
-    factor, order = _factor(inputs)
-    remaining = np.take_along_axis(weights / scales, order[:, None, :], axis=2)
-    largest = np.abs(remaining).argmax(axis=2)
-    extremes = np.rint(np.take_along_axis(remaining, largest[:, :, None], axis=2))[:, :, 0]
-    rounded = np.empty_like(remaining)
-    for step in range(remaining.shape[2]):
-        values = remaining[:, :, step]
-        nearest = np.clip(np.rint(values), -levels, levels)
-        nearest = np.where(largest == step, extremes, nearest)
-        rounded[:, :, step] = nearest
-        error = (values - nearest) / factor[:, step, step, None]
-        remaining[:, :, step + 1 :] -= error[:, :, None] * factor[:, None, step, step + 1 :]
-    unsorted = np.empty_like(rounded)
-    np.put_along_axis(unsorted, order[:, None, :], rounded, axis=2)
+    upper, order = factor.upper, factor.order
+    # [groups, inputs, outputs]: what one step changes lies together
+    remaining = np.ascontiguousarray(
+        np.take_along_axis(weights / scales, order[:, None, :], axis=2).transpose(0, 2, 1)
+    )
+    largest = np.abs(remaining).argmax(axis=1)
+    extremes = np.rint(np.take_along_axis(remaining, largest[:, None, :], axis=1))[:, 0]
+    rounded, errors = np.empty_like(remaining), np.empty_like(remaining)
+    for start in range(0, remaining.shape[1], _BLOCK):
+        end = min(start + _BLOCK, remaining.shape[1])
+        for step in range(start, end):
+            values = remaining[:, step]
+            nearest = np.minimum(np.maximum(np.rint(values), -levels), levels)
+            nearest = np.where(largest == step, extremes, nearest)
+            rounded[:, step] = nearest
+            error = (values - nearest) / upper[:, step, step, None]
+            errors[:, step] = error
+            row = upper[:, step, step + 1 : end, None]
+            remaining[:, step + 1 : end] -= row * error[:, None]
+        rows = upper[:, start:end, end:].transpose(0, 2, 1)
+        remaining[:, end:] -= rows @ errors[:, start:end]
+    unsorted = np.empty_like(weights)
+    np.put_along_axis(unsorted, order[:, None, :], rounded.transpose(0, 2, 1), axis=2)
     result: npt.NDArray[np.float32] = (unsorted * scales).astype(np.float32)
     return result
 
 
-def _factor(inputs: npt.NDArray[np.float32]) -> tuple[Any, npt.NDArray[np.intp]]:
-    """The upper Cholesky factor of the inputs' inverse second moments, strongest input first."""
-    moments = (inputs.transpose(0, 2, 1) @ inputs).astype(np.float64) / inputs.shape[1]
-    diagonal = np.einsum("gii->gi", moments)  # a view
-    order = np.argsort(-diagonal, axis=1, kind="stable")
-    diagonal += _DAMPING * np.maximum(diagonal.mean(axis=1, keepdims=True), 1e-12)
-    by_row = np.take_along_axis(moments, order[:, :, None], axis=1)
-    inverse = np.linalg.inv(np.take_along_axis(by_row, order[:, None, :], axis=2))
-    upper = np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
-    return upper.astype(np.float32), order
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keeps NumPy's BLAS to one thread: between matrices of this size, others wait by spinning.
 
-
-def patches(
-    image: npt.NDArray[np.float32],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[tuple[int, int], tuple[int, int]],
-    count: int,
-    rng: np.random.Generator,
-) -> npt.NDArray[np.float32]:
-    """What a convolution sees at some of its positions.
-
-    Args:
-        image: float32 [H, W, C].
-        kernel: Rows and columns.
-        stride: Likewise.
-        padding: Zeros before and after the rows, and before and after the columns.
-        count: How many positions at most.
-        rng: Draws them.
-
-    Returns:
-        float32 [positions, rows, columns, C].
+    Raises:
+        MissingDependencyError: What can tell BLAS so is not installed.
     """
-    padded = np.pad(image, (*padding, (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(0, 1))
-    windows = windows[:: stride[0], :: stride[1]]  # [positions, positions, C, rows, columns]
-    total = windows.shape[0] * windows.shape[1]
-    picked = rng.choice(total, min(count, total), replace=False)
-    chosen = windows[picked // windows.shape[1], picked % windows.shape[1]]
-    found: npt.NDArray[np.float32] = chosen.transpose(0, 2, 3, 1)
-    return found
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        raise MissingDependencyError("threadpoolctl", "convert", "Rounding weights") from None
+    with threadpool_limits(1, "blas"):
+        yield
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer whose weights can be rounded.
-
-    Attributes:
-        name: Whatever its converter finds the weights by.
-        given: Name of the tensor that it is given.
-        weights: float32 [groups, outputs, inputs], as for `round_weights`; of a convolution the
-            inputs are in the order rows, columns, channels.
-        kernel: Rows and columns; None for a dense layer.
-        stride: Likewise.
-        padding: Zeros before and after the rows, and before and after the columns; None where as
-            many rows and columns as the stride allows are kept, with the odd zero behind ("same").
-    """
-
-    name: str
-    given: str
-    weights: npt.NDArray[np.float32]
-    kernel: tuple[int, int] | None = None
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[tuple[int, int], tuple[int, int]] | None = ((0, 0), (0, 0))
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether each channel has weights of its own."""
-        return len(self.weights) > 1
-
-    def sample(
-        self, values: npt.NDArray[np.float32], rng: np.random.Generator
-    ) -> npt.NDArray[np.float32]:
-        """What the layer sees of one image, float32 [groups, samples, inputs].
-
-        Args:
-            values: float32 [H, W, C] for a convolution, any shape ending in [inputs] for others.
-            rng: Draws the positions.
-        """
-        if self.kernel is None:
-            return values.reshape(1, -1, values.shape[-1])
-        padding = self.padding or (
-            _same_padding(values.shape[0], self.kernel[0], self.stride[0]),
-            _same_padding(values.shape[1], self.kernel[1], self.stride[1]),
-        )
-        count = _POSITIONS // 4 if self.is_depthwise else _POSITIONS  # few inputs need few samples
-        seen = patches(values, self.kernel, self.stride, padding, count, rng)
-        if not self.is_depthwise:
-            return seen.reshape(1, len(seen), -1)
-        of_channels: npt.NDArray[np.float32] = seen.reshape(len(seen), -1, seen.shape[-1])
-        return np.moveaxis(of_channels, 2, 0)
-
-
-def round_layers(
-    layers: Sequence[Layer],
-    activations: Iterable[Mapping[str, npt.NDArray[Any]]],
-    levels: Mapping[str, int],
-    per_tensor: Collection[str] = (),
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Rounds the weights of all layers.
+def factors_of(
+    layers: Sequence[Layer], activations: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> dict[str, Factor]:
+    """What the layers' weights are rounded by.
 
     Args:
         layers: What to round.
         activations: For each image, what each layer is given, by the tensor's name; see
             `Layer.sample` for the shapes.
-        levels: For each layer's name the positive levels of its grid.
-        per_tensor: Names of the layers whose outputs share one grid.
 
     Returns:
-        For each layer's name its rounded weights, in the shape they were given in. Layers with more
-        than 8192 inputs an output are left to the quantiser, which takes the nearest level.
+        For each layer's name its factor. Layers with more than 8192 inputs an output have none:
+        they are left to the quantiser, which takes the nearest level.
     """
     layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
     rng = np.random.default_rng(0)
-    samples: dict[str, list[npt.NDArray[np.float32]]] = {layer.name: [] for layer in layers}
+    moments = {layer.name: Moments(len(layer.weights), layer.weights.shape[2]) for layer in layers}
     for tensors in activations:
         for layer in layers:
-            samples[layer.name].append(
-                np.ascontiguousarray(layer.sample(tensors[layer.given], rng))
-            )
-    return {
-        layer.name: round_weights(
-            layer.weights,
-            np.concatenate(samples.pop(layer.name), axis=1),
-            levels[layer.name],
-            per_tensor=layer.name in per_tensor,
-        )
-        for layer in layers
-    }
-
-
-def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
+            moments[layer.name].add(layer.sample(tensors[layer.given], rng))
+    return {layer.name: Factor.of(moments.pop(layer.name).mean()) for layer in layers}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from edgeclf.artifact import Normalization
 from edgeclf.converters import onnx_import
 from edgeclf.converters.base import FileGraph
 from edgeclf.converters.channels import count_of
-from edgeclf.converters.gptq import Layer
+from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.onnx_edges import add_head, take_rgb
 from edgeclf.converters.onnx_import import rename
 from edgeclf.converters.source_spec import Channels
@@ -261,6 +261,41 @@ def weight_layers(model: Any) -> list[Layer]:
             )
         )
     return layers
+
+
+def up_to(model: Any, names: Sequence[str]) -> Any:
+    """A copy that answers other tensors, without what they are not computed of.
+
+    Args:
+        model: From one of the functions here, or from a quantiser.
+        names: The tensors, which nodes of the model compute.
+    """
+    import onnx
+
+    needed, nodes = set(names), []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(_read_by(node))
+    graph = onnx.helper.make_graph(
+        nodes[::-1],
+        model.graph.name,
+        list(model.graph.input),
+        [onnx.helper.make_empty_tensor_value_info(name) for name in names],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    return onnx.helper.make_model(
+        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version
+    )
+
+
+def _read_by(node: Any) -> Iterator[str]:
+    """What a node takes, the graphs inside of it included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _read_by(inner)
 
 
 def logits_tail(model: Any) -> list[str]:

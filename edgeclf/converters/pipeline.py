@@ -17,7 +17,7 @@ from edgeclf.converters.base import CALIBRATED, Converter, Recipe, Source, Targe
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
 from edgeclf.converters.config import ConversionConfig, own_targets
 from edgeclf.converters.endings import find_features
-from edgeclf.converters.evaluation import Evaluation, find_any_photos, open_evaluation
+from edgeclf.converters.evaluation import Evaluation, answers_to, find_any_photos, open_evaluation
 from edgeclf.converters.firmware import measured_arena_bytes, write_c_source
 from edgeclf.converters.gate import AnswerComparison, compare, remedy
 from edgeclf.converters.outputs import check_outputs, file_name
@@ -263,7 +263,7 @@ class Conversion:
             features = find_features(converter.format, converted.content, metadata)
             metadata = dataclasses.replace(metadata, features=features)
             with Classifier(seal_artifact(converted.content, metadata)) as classifier:
-                answers = classifier.probabilities(self._evaluation.images)
+                answers = answers_to(self._evaluation.images, classifier)
                 record["p50_ms"] = _median_ms(classifier, self._evaluation.images)
             if converter.format == "tflite":
                 record["parts"] = xnnpack_parts(converted.content)

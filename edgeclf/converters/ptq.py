@@ -20,7 +20,9 @@ from edgeclf.converters.calibration import (
     relative_error,
     spread,
 )
-from edgeclf.converters.gptq import Layer, round_layers
+from edgeclf.converters.gptq import Factor, factors_of, one_blas_thread, round_weights
+from edgeclf.converters.layer_inputs import Layer
+from edgeclf.converters.same_tensors import same_tensors
 from edgeclf.errors import ConversionError, mapped
 from edgeclf.image import UInt8Array
 from edgeclf.runtimes.base import Float32Array
@@ -30,6 +32,7 @@ _FLOAT_LAYERS = (2, 8)  # how many of the worst layers are left in float, one at
 _ROUNDING_IMAGES = 128  # that the layers' inputs are taken from
 _CORRECTION_IMAGES = 64  # that a bias is corrected by
 _ERROR_IMAGES = 8  # that a layer's error is measured on
+_MATCHING_IMAGES = 3  # that tell which tensors two formats share
 
 Model = TypeVar("Model")
 Activations = Iterator[dict[str, npt.NDArray[Any]]]
@@ -90,8 +93,11 @@ class StaticInt8(Generic[Model]):
     def __init__(self, engine: Engine[Model], float_graph: Model, source: Source) -> None:
         self._engine, self._float_graph, self._source = engine, float_graph, source
         self._ranges: dict[CalibrationMethod, Ranges] = {}
+        self._factors: dict[str, Factor] | None = None
         self._rounded: dict[tuple[int, ...], Model] = {}
         self._worst: list[LayerError] = []
+        self._before: StaticInt8[Any] | None = None  # another format's, which has measured already
+        self._same: dict[str, str | None] | None = None  # our tensors to those of that one
 
     def quantize(self, recipe: Recipe) -> tuple[Model, tuple[LayerError, ...], list[str]]:
         """Quantises by one recipe.
@@ -99,14 +105,19 @@ class StaticInt8(Generic[Model]):
         Returns:
             The quantised model, each layer's error, and the outputs of the layers left in float.
         """
+        measured = self._source.measured
+        if self not in measured:
+            self._before = next(iter(measured), None)
         in_float = self._layers_for_float(recipe)
-        quantized = self._engine.quantize(
-            self._round(recipe), self._calibrate(recipe), recipe, in_float
-        )
+        with one_blas_thread():
+            rounded = self._round(recipe)
+        quantized = self._engine.quantize(rounded, self._calibrate(recipe), recipe, in_float)
         quantized = self._correct_biases(quantized)
         errors = self._layer_errors(quantized)
         if not self._worst:  # of the first, plain attempt: what a fallback goes by
             self._worst = sorted(errors, key=lambda e: -e.error)
+        if self not in measured:
+            measured.append(self)
         return quantized, tuple(errors), in_float
 
     def _activations(
@@ -131,17 +142,43 @@ class StaticInt8(Generic[Model]):
         method = recipe.calibration
         assert method is not None
         if method not in self._ranges:
-            observations = Observations(method)
-            for tensors in self._activations(self._float_graph, self._images()):
-                observations.add(tensors)
-            ranges = observations.ranges()
+            found = self._observe(method) if self._before is None else self._take_over(method)
             # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
             extremes = np.array([[0] * 3, [255] * 3], np.uint8)
             values = self._source.metadata.normalization.apply(extremes)
             name = self._engine.input_name(self._float_graph)
-            ranges[name] = (float(values.min()), float(values.max()))
-            self._ranges[method] = ranges
+            for each, ranges in found.items():
+                ranges[name] = (float(values.min()), float(values.max()))
+                self._ranges[each] = ranges
         return self._ranges[method]
+
+    def _observe(
+        self, method: CalibrationMethod, wanted: Sequence[str] | None = None
+    ) -> dict[CalibrationMethod, Ranges]:
+        """The ranges by a method, and by those that need no other look at the photos."""
+        observations = Observations(percentiles=method == "percentile")
+        for tensors in self._activations(self._float_graph, self._images(), wanted):
+            observations.add(tensors)
+        return observations.ranges()
+
+    def _take_over(self, method: CalibrationMethod) -> dict[CalibrationMethod, Ranges]:
+        """The ranges of another format's graph of the same network; ours of what that lacks."""
+        assert self._before is not None
+        theirs, same = self._before._calibrate(Recipe("int8", method)), self._same_tensors()
+        known = {name: theirs[other] for name, other in same.items() if other in theirs}
+        missing = [name for name in same if name not in known]
+        found = self._observe(method, missing)[method] if missing else {}
+        return {method: {**found, **known}}
+
+    def _same_tensors(self) -> dict[str, str | None]:
+        if self._same is None:
+            assert self._before is not None
+            images = self._images(_MATCHING_IMAGES)
+            self._same = same_tensors(
+                self._activations(self._float_graph, images),
+                self._before._activations(self._before._float_graph, images),
+            )
+        return self._same
 
     def _layers_for_float(self, recipe: Recipe) -> list[str]:
         if recipe.float_layers and not self._worst:
@@ -156,12 +193,43 @@ class StaticInt8(Generic[Model]):
         levels = {layer.name: self._engine.levels(layer, recipe) for layer in layers}
         key = tuple(levels.values())
         if key not in self._rounded:
-            given = [layer.given for layer in layers]
-            seen = self._activations(self._float_graph, self._images(_ROUNDING_IMAGES), given)
-            shared = [layer.name for layer in layers if self._engine.is_per_tensor(layer)]
-            rounded = round_layers(layers, _without_batch(seen), levels, shared)
+            factors = self._rounding_factors(layers)
+            rounded = {
+                layer.name: round_weights(
+                    layer.weights,
+                    factors[layer.name],
+                    levels[layer.name],
+                    per_tensor=self._engine.is_per_tensor(layer),
+                )
+                for layer in layers
+                if layer.name in factors
+            }
             self._rounded[key] = self._engine.with_weights(self._float_graph, rounded)
         return self._rounded[key]
+
+    def _rounding_factors(self, layers: Sequence[Layer]) -> dict[str, Factor]:
+        if self._factors is None:
+            self._factors = {} if self._before is None else self._factors_of_before(layers)
+            missing = [layer for layer in layers if layer.name not in self._factors]
+            if missing:
+                given = [layer.given for layer in missing]
+                seen = self._activations(self._float_graph, self._images(_ROUNDING_IMAGES), given)
+                self._factors |= factors_of(missing, _without_batch(seen))
+        return self._factors
+
+    def _factors_of_before(self, layers: Sequence[Layer]) -> dict[str, Factor]:
+        """Those of another format's layers that have our weights and are given our tensors."""
+        before, same = self._before, self._same_tensors()
+        assert before is not None
+        theirs = before._engine.weight_layers(before._float_graph)
+        factors, found = before._rounding_factors(theirs), {}
+        for layer in layers:
+            for other in theirs:
+                if same.get(layer.given) == other.given and layer.has_weights_of(other):
+                    if other.name in factors:
+                        found[layer.name] = factors[other.name]
+                    break
+        return found
 
     def _correct_biases(self, quantized: Model) -> Model:
         """Takes the mean error of each linear layer's channels out of its bias, front to back.

@@ -101,12 +101,12 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
         )
     from edgeclf.converters.keras_source import graph_of
     from edgeclf.networks.builder import part
-    from edgeclf.networks.keras_model import load_model, predict_probabilities
+    from edgeclf.networks.keras_model import answers_of, load_model
 
     model = load_model(artifact)
     return SourceModel(
         Source(graph_of(part(model, "normalize", "probabilities")), artifact.metadata),
-        lambda images: predict_probabilities(model, images),
+        answers_of(model),
         artifact.format,
         artifact.sha256,
         artifact.size_bytes,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeclf.converters.base import TensorFlowGraph
@@ -27,7 +29,7 @@ def flat_function(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Call
     """
     import tensorflow as tf
 
-    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    signature = input_signature(shape)
     traced = tf.function(graph.function, input_signature=signature).get_concrete_function()
     definition = _without_marks(traced.graph.as_graph_def())
     given = {tensor.op.name for tensor in traced.inputs}  # with what is captured
@@ -51,6 +53,25 @@ def flat_function(graph: TensorFlowGraph, shape: tuple[int | None, ...]) -> Call
 
     flat: Callable[..., Any] = tf.function(imported, input_signature=signature)
     return flat
+
+
+def input_signature(shape: tuple[int | None, ...]) -> list[Any]:
+    """What such a function takes: one tensor, whose name is none of those that are added later."""
+    import tensorflow as tf
+
+    return [tf.TensorSpec(shape, tf.float32, name="normalized")]
+
+
+@contextlib.contextmanager
+def exporting() -> Iterator[None]:
+    """Decorates an exporter: frees the graphs it leaves behind, which refer to themselves.
+
+    Python finds such by itself, but only after the next exporter has taken as much again.
+    """
+    try:
+        yield
+    finally:
+        gc.collect()
 
 
 def _without_marks(definition: Any) -> Any:

@@ -25,10 +25,10 @@ from edgeclf.converters import flatbuffer, tflite_weights
 from edgeclf.converters.base import Converted, FileGraph, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.channels import count_of
-from edgeclf.converters.gptq import Layer
+from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.readers.tflite import shapes_at
-from edgeclf.converters.tensorflow_graph import flat_function
+from edgeclf.converters.tensorflow_graph import exporting, flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.image import ImageSpec
@@ -142,25 +142,23 @@ class _TFLiteEngine:
     ) -> Iterator[dict[str, Any]]:
         from ai_edge_litert.interpreter import Interpreter
 
+        if wanted is not None and len(wanted) == 1:
+            exposed = flatbuffer.cut_at(model, wanted[0])
+        else:
+            exposed = flatbuffer.up_to(model, wanted)
         with _quiet():
-            interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
+            interpreter = Interpreter(model_content=exposed)  # with the kernels that devices have
             interpreter.allocate_tensors()
         (given,) = interpreter.get_input_details()
-        constants = flatbuffer.constant_tensors(model)
-        details = [d for d in interpreter.get_tensor_details()
-                   if d["name"] and d["index"] not in constants
-                   and (wanted is None or d["name"] in wanted)]  # fmt: skip
+        details = {d["name"]: d for d in interpreter.get_output_details()}
         for image in images:
             interpreter.set_tensor(given["index"], _as_type(image[np.newaxis], given))
             interpreter.invoke()
             tensors: dict[str, Any] = {}
-            for detail in details:
-                try:
-                    values = interpreter.get_tensor(detail["index"])
-                except ValueError:  # scratch memory of a kernel
-                    continue
-                if values.size and detail["dtype"] in (np.float32, np.int8, np.int16):
-                    tensors[detail["name"]] = _as_float(values, detail)
+            if wanted is None or given["name"] in wanted:
+                tensors[given["name"]] = image[np.newaxis]
+            found = {name: interpreter.get_tensor(d["index"]) for name, d in details.items()}
+            tensors |= {name: _as_float(v, details[name]) for name, v in found.items() if v.size}
             yield tensors
 
     def weight_layers(self, float_graph: bytes) -> list[Layer]:
@@ -206,8 +204,7 @@ def _reduced_range(recipe: Recipe) -> str:
     """Which weights have seven bits, in words."""
     if recipe.precision == "dynamic":
         return "a dense layer that takes the image"
-    integers = recipe.calibration is not None and _has_seven_bits(recipe)
-    return "all but depthwise" if integers else "none"
+    return "all but depthwise" if recipe.calibration and _has_seven_bits(recipe) else "none"
 
 
 def _can_resize(model: bytes) -> bool:
@@ -226,6 +223,7 @@ def _can_resize(model: bytes) -> bool:
         return len(interpreter.get_tensor(answer["index"])) == 2
 
 
+@exporting()
 def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
     try:
         import tensorflow as tf
@@ -237,12 +235,13 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         module.function = flat_function(graph, shape)
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+        # Else it writes a SavedModel and reads it again, for three times the time.
+        converter.experimental_lower_to_saved_model = False
         return bytes(converter.convert())
 
 
 def _from_file(graph: FileGraph, image: ImageSpec) -> bytes:
-    rows, columns = image.height, image.width
-    depth = count_of(graph.channels)
+    rows, columns, depth = image.height, image.width, count_of(graph.channels)
     wanted = (1, depth, rows, columns) if graph.channels_first else (1, rows, columns, depth)
     with mapped(ConversionError, f"The TFLite model cannot be given one image, {wanted}"):
         content = flatbuffer.with_one_image(graph.content)
@@ -377,8 +376,8 @@ def _as_type(values: Any, detail: Mapping[str, Any]) -> Any:
         return values
     scale, zero_point = detail["quantization"]
     limits = np.iinfo(detail["dtype"])
-    quantized = np.rint(values / scale) + zero_point
-    return np.clip(quantized, limits.min, limits.max).astype(detail["dtype"])
+    steps = (np.rint(values / scale) + zero_point).clip(limits.min, limits.max)
+    return steps.astype(detail["dtype"])
 
 
 def _as_float(values: Any, detail: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from edgeclf.converters.flatbuffer.tree import (
     text,
     unpack_graph,
 )
-from edgeclf.converters.gptq import Layer
+from edgeclf.converters.layer_inputs import Layer
 
 EIGHT_BITS, SEVEN_BITS = 127, 64  # positive levels; ONNX Runtime's reduce_range has as many
 _BIAS_LIMIT = 2**30  # an int32 bias with a bit to spare
@@ -91,17 +91,22 @@ def with_added_bias(model: bytes, layer: str, amount: Any) -> bytes:
         layer: Name of the layer's output, from `linear_layers`.
         amount: float [channels], in the layer's own units.
     """
-    tree, graph = unpack_graph(model)
-    (operator,) = (o for o in graph.operators if text(graph.tensors[o.outputs[0]].name) == layer)
-    bias = graph.tensors[operator.inputs[2]]
-    dtype = "<i4" if bias.type == schema().TensorType.INT32 else "<i8"  # int64 under int16
-    buffer = tree.buffers[bias.buffer]
-    stored = np.frombuffer(np.asarray(buffer.data).tobytes(), dtype)
-    steps = np.rint(amount / np.asarray(bias.quantization.scale, np.float64))
+    changed = bytearray(
+        model
+    )  # unpacked and packed as a tree, it would take a hundred times as long
+    packed = schema().Model.GetRootAs(changed)
+    graph = packed.Subgraphs(0)
+    (bias,) = (
+        graph.Tensors(operator.Inputs(2))
+        for operator in map(graph.Operators, range(graph.OperatorsLength()))
+        if text(graph.Tensors(operator.Outputs(0)).Name()) == layer
+    )
+    dtype = "<i4" if bias.Type() == schema().TensorType.INT32 else "<i8"  # int64 under int16
+    stored = packed.Buffers(bias.Buffer()).DataAsNumpy().view(dtype)
+    steps = np.rint(amount / bias.Quantization().ScaleAsNumpy().astype(np.float64))
     limits = np.iinfo(dtype)
-    added = np.clip(stored + steps, limits.min, limits.max).astype(dtype)
-    buffer.data = np.frombuffer(added.tobytes(), np.uint8)
-    return pack(tree)
+    stored[:] = np.clip(stored + steps, limits.min, limits.max)
+    return bytes(changed)
 
 
 def with_seven_bits(model: bytes, layers: Container[str] | None = None) -> bytes:

@@ -165,8 +165,8 @@ class OnnxRuntime:
     def _memory_rule(self, count: int) -> Any:
         """For a call of `count` pictures: gives back what a much larger one took, or None.
 
-        ONNX Runtime keeps as much as it ever needed: 45 MB after a batch of 64. Given back after
-        every call, a batch takes 1.7 times as long (benchmarks/waiting.py).
+        It keeps as much as it ever needed: 45 MB after a batch of 64. Given back after
+        every call, a batch takes 1.7 times as long (benchmarks/idle_threads.py).
         """
         if self._device != "cpu" or count * _MUCH_LARGER > self._batch:
             self._batch = max(self._batch, count)

