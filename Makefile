@@ -9,6 +9,9 @@ UV ?=
 install = $(if $(UV),$(UV) pip install --python $(1)/bin/python,$(1)/bin/python -m pip install)
 upgrade_pip = $(if $(UV),true,$(1)/bin/python -m pip install --quiet --upgrade pip)
 
+# What `make page` serves: networks of the zoo by name, or files.
+FILES ?=
+
 # Any word: the tests count the lines they reach, for a third more of CPU time.
 COVERAGE ?=
 
@@ -24,7 +27,7 @@ DEPLOY := $(VENV)-deploy
 WHEELS := $(filter %.whl,$(wildcard $(EDGECLF)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-device test-web lint typecheck docs check-deploy bench findings legacy clean
+.PHONY: help demo page test test-device test-web lint typecheck docs check-deploy bench findings legacy clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -39,6 +42,10 @@ $(READY): pyproject.toml $(WHEELS)
 
 demo: $(READY)  ## mugs example from photos to report: train, distil, convert, calibrate, measure
 	$(BIN)/edgeclf demo
+
+page: $(READY)  ## the page, with three networks or FILES="..." to choose from
+	$(BIN)/python tools/fetch_web.py
+	$(BIN)/python examples/web_app/web_app.py $(FILES)
 
 test: $(READY)  ## run the tests; COVERAGE=yes counts the lines they reach
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --durations 20 \
