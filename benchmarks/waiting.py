@@ -65,7 +65,7 @@ def convert(checkout: Path, words: list[object], out: Path) -> dict[str, Any]:
     (report,) = out.glob("*.conversion.json")
     results = json.loads(report.read_text(encoding="utf-8"))["results"]
     found["agreement"] = {
-        name.partition(".")[2]: result["attempts"][-1]["top1_agreement"]
+        name.partition(".")[2]: result["comparison"]["top1_agreement"]
         for name, result in results.items()
     }
     return found
