@@ -15,6 +15,9 @@ from edgeclf.errors import ArtifactError
 Layout = Literal["nhwc", "nchw"]
 
 
+_STORED = {"int8": "i1", "float16": "<f2", "float32": "<f4"}  # others, by ml_dtypes, are refused
+
+
 @dataclass(frozen=True)
 class Features:
     """The member `Metadata.features`, read: what is averaged over rows and columns at the end.
@@ -77,7 +80,7 @@ def _weights(
     if kind == "dense":
         stored = np.frombuffer(base64.b64decode(head["weights"], validate=True), "i1")
     elif kind == "stored":
-        stored = np.frombuffer(content, head["type"], channels * classes, head["position"])
+        stored = np.frombuffer(content, _STORED[head["type"]], channels * classes, head["position"])
     else:
         raise ValueError(f"head is {kind!r}")
     scale = np.frombuffer(base64.b64decode(head["scale"], validate=True), "<f4")

@@ -84,7 +84,8 @@ def test_a_file_without_features_says_so() -> None:
         {"head": {**STORED, "position": 10}},
         {"head": {**STORED, "position": -1}},
         {"head": {**STORED, "position": "4"}},
-        {"head": {**STORED, "type": "int4"}},
+        {"head": {**STORED, "type": "int4"}},  # a type of numpy's where ml_dtypes is imported
+        {"head": {**STORED, "type": "int16"}},
         {"head": "dense"},
     ],
 )

@@ -26,6 +26,7 @@ from edgeclf.service.front import Front
 from edgeclf.service.intake import parse_json
 from edgeclf.service.problem import Problem
 from edgeclf.service.server import allow_connections
+from edgeclf.service.stream_route import Streams
 from support.pictures import save
 from support.services import Listening, artifact, listening, received, shade, write
 
@@ -302,7 +303,8 @@ def test_a_request_that_the_end_of_the_service_cuts_off_is_told(served: Listenin
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    served.wait(Front(cut_off, served.service)(scope, cut_off, send))  # type: ignore[arg-type]
+    front = Front(cut_off, served.service, Streams(served.service))  # type: ignore[arg-type]
+    served.wait(front(scope, cut_off, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 503 and b'"ended"' in sent[1]["body"]
 
 

