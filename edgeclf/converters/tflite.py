@@ -235,8 +235,9 @@ def _from_tensorflow(graph: TensorFlowGraph, shape: tuple[int, ...]) -> bytes:
         module.function = flat_function(graph, shape)
         concrete = module.function.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
-        # Else it writes a SavedModel and reads it again, for three times the time.
-        converter.experimental_lower_to_saved_model = False
+        # Else it writes a SavedModel and reads it again; a loaded one it would print advice about.
+        own = all(isinstance(kept, tf.Variable) for kept in graph.variables)
+        converter.experimental_lower_to_saved_model = not own
         return bytes(converter.convert())
 
 
