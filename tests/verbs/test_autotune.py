@@ -18,7 +18,8 @@ def test_the_runtime_file_machine_and_tuning_agree_on(model_folder: Path, tmp_pa
     path = tmp_path / "mugs.int8.onnx"
     path.write_bytes((model_folder / path.name).read_bytes())
     tuning = edgeclf.autotune(path, threads=[1])
-    assert tuning.runtime == "onnxruntime" and tuning.threads == 1
+    # Spinning or not is the same with one thread: chance, or the machine, tells which is faster.
+    assert tuning.runtime in ("onnxruntime", "onnxruntime-spinning") and tuning.threads == 1
     assert tuning.path == tmp_path / "mugs.int8.onnx.tuning.json"
     assert tuning.candidates[0].p50_ms is not None and tuning.candidates[0].p50_ms > 0
     with Classifier(path) as classifier:
