@@ -69,7 +69,7 @@ def main() -> int:
 @contextmanager
 def opened(artifacts: Sequence[Path], *words: str) -> Iterator[browsers.Chromium]:
     """The page, set to ask both sides."""
-    named = [f"{path.name.replace('.', '-', 1).rpartition('.')[0]}={path}" for path in artifacts]
+    named = [f"{path.name.replace('.', '-')}={path}" for path in artifacts]
     with (
         serving("--ui", *named, *words) as service,
         tempfile.TemporaryDirectory() as folder,
