@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from edgeclf.explanation.cam import enlarged
 from edgeclf.explanation.methods import explain_input
 from support import REPOSITORY, page_references, pages
 from support.browsers import Chromium, Firefox
-from support.pages import REPLAYED, needs_chromium, needs_engines
+from support.pages import REPLAYED, needs_chromium, needs_engines, until
 from support.services import Running, serving
 
 PHOTO = REPOSITORY / "examples" / "mugs" / "eval" / "blue" / "003.jpg"
@@ -90,17 +89,6 @@ def page(window: Chromium, explained: Running) -> Chromium:
     until(window, f"document.querySelectorAll('#models .choice').length === {len(REPLAYED + OWN)}")
     window.console.clear()
     return window
-
-
-def until(browser: Chromium, condition: str) -> Any:
-    """The value of a condition once it holds."""
-    end = time.monotonic() + WAIT_S
-    while not (found := browser.evaluate(condition)):
-        if time.monotonic() > end:
-            text = browser.evaluate("document.body.innerText")
-            raise AssertionError(f"{condition} does not come true: {text}\n{browser.console}")
-        time.sleep(0.05)
-    return found
 
 
 def in_browser(browser: Chromium | Firefox, name: str, target: int, passes: int) -> dict[str, Any]:
