@@ -22,7 +22,6 @@ from support.pages import REPLAYED, needs_chromium, needs_engines, until
 from support.services import Running, serving
 
 PHOTO = REPOSITORY / "examples" / "mugs" / "eval" / "blue" / "003.jpg"
-WAIT_S = 30
 HEADLESS, TRUSTED, CHANGED = "headless.tflite", "trusted.onnx", "changed.tflite"
 OWN = (HEADLESS, TRUSTED, CHANGED)
 # Of a map's value, 0..1. Where it was written, no class activation map was further off than 1e-6;
