@@ -9,7 +9,7 @@ nearest level leaves several times the error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -164,24 +164,31 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def factors_of(
-    layers: Sequence[Layer], activations: Iterable[Mapping[str, npt.NDArray[Any]]]
-) -> dict[str, Factor]:
-    """What the layers' weights are rounded by.
+class RoundingInputs:
+    """Collects what layers are given, and tells what their weights are rounded by.
 
     Args:
-        layers: What to round.
-        activations: For each image, what each layer is given, by the tensor's name; see
-            `Layer.sample` for the shapes.
-
-    Returns:
-        For each layer's name its factor. Layers with more than 8192 inputs an output have none:
-        they are left to the quantiser, which takes the nearest level.
+        layers: What to round. Those with more than 8192 inputs an output are left to the
+            quantiser, which takes the nearest level.
     """
-    layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
-    rng = np.random.default_rng(0)
-    moments = {layer.name: Moments(len(layer.weights), layer.weights.shape[2]) for layer in layers}
-    for tensors in activations:
-        for layer in layers:
-            moments[layer.name].add(layer.sample(tensors[layer.given], rng))
-    return {layer.name: Factor.of(moments.pop(layer.name).mean()) for layer in layers}
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
+        self._rng = np.random.default_rng(0)
+        self._moments = {layer.name: Moments(len(layer.weights), layer.weights.shape[2])
+                         for layer in self._layers}  # fmt: skip
+
+    def add(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Draws from what each layer is given of one image, by the tensor's name.
+
+        See `Layer.sample` for the shapes; images may be [1, H, W, C] too.
+        """
+        for layer in self._layers:
+            given = tensors[layer.given]
+            image = given[0] if given.ndim == 4 else given
+            self._moments[layer.name].add(layer.sample(image, self._rng))
+
+    def factors(self) -> dict[str, Factor]:
+        """For each layer's name its factor; nothing can be added any more."""
+        return {layer.name: Factor.of(self._moments.pop(layer.name).mean())
+                for layer in self._layers}  # fmt: skip
