@@ -22,7 +22,7 @@ from edgeclf.errors import MissingDependencyError
 
 _MOST_INPUTS = 8192  # of an output: their moments are a square, of doubles while they are factored
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
-_WAITING = 2**19  # values of a layer that are multiplied at once
+_WAITING = 2**18  # values of a layer that are multiplied at once; more where a square is larger
 _BLOCK = 64  # weights of an output that are rounded before the others hear of it
 _SMALL = 64  # rows of a triangle that LAPACK inverts by itself
 
@@ -39,12 +39,13 @@ class Moments:
         self._sums = np.zeros((groups, inputs, inputs), np.float32)
         self._waiting: list[npt.NDArray[np.float32]] = []
         self._values = self._count = 0
+        self._at_once = max(_WAITING, inputs**2)
 
     def add(self, samples: npt.NDArray[np.float32]) -> None:
         """Adds float32 [groups, samples, inputs]."""
         self._waiting.append(np.ascontiguousarray(samples))
         self._values += samples.size
-        if self._values >= _WAITING:
+        if self._values >= self._at_once:
             self._multiply()
 
     def _multiply(self) -> None:

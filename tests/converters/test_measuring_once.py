@@ -197,7 +197,6 @@ def test_a_bias_that_is_changed_where_it_lies_is_the_one_in_the_tree(
 
 def test_onnx_takes_over_what_tflite_measured(source: Source, tflite: tuple[Any, int]) -> None:
     pytest.importorskip("tf2onnx", reason="needs edgeclf[convert]")
-    from edgeclf.converters import onnx_graph
     from edgeclf.converters.onnx import OnnxConverter
 
     ours, alone = OnnxConverter(source), OnnxConverter(dataclasses.replace(source, measured=[]))
