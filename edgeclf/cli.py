@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
-from edgeclf.system.optional import running_a_verb
+from edgeclf.system.lean import running_a_verb
 from edgeclf.system.progress import log, print_every_letter
 from edgeclf.verbs import VERBS, import_verb
 
