@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeclf.errors import EdgeclfError, QualityGateError, VerificationError
+from edgeclf.system.lean import running_a_verb
 from edgeclf.system.progress import log, print_every_letter
 from edgeclf.verbs import VERBS, import_verb
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from edgeclf.system.files import check_out  # not for `--help`, which it would slow
 
             check_out(args.out)
-        code = int(args.run(args))
+        with running_a_verb():
+            code = int(args.run(args))
         _flush()
         return code
     except EdgeclfError as exc:

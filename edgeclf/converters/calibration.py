@@ -12,8 +12,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.image import UInt8Array
-
 CalibrationMethod = Literal["min-max", "average", "percentile", "mse"]
 Ranges: TypeAlias = dict[str, tuple[float, float]]
 
@@ -123,9 +121,6 @@ def relative_error(reference: npt.NDArray[Any], other: npt.NDArray[Any]) -> floa
     return error / scale if scale else float(error > 0)
 
 
-def spread(images: UInt8Array, count: int) -> UInt8Array:
-    """Up to `count` images from all over the array, which is sorted by class."""
-    picked: UInt8Array = images[
-        np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-    ]
-    return picked
+def spread_indices(images: int, count: int) -> npt.NDArray[np.intp]:
+    """Where up to `count` of so many images lie, all over the array, which is sorted by class."""
+    return np.linspace(0, images - 1, min(count, images)).astype(np.intp)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from edgeclf.system.progress import log
 
 _GENERATED = 64
 _AT_ONCE = 8  # images that an artifact is asked
+_PIXELS_AT_ONCE = 300_000  # that a source is asked
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ def answers_to(images: UInt8Array, classifier: Classifier) -> Float32Array:
     """
     parts = range(0, len(images), _AT_ONCE)
     return np.concatenate([classifier.probabilities(images[i : i + _AT_ONCE]) for i in parts])
+
+
+def in_parts(images: UInt8Array) -> Iterator[UInt8Array]:
+    """Images [N, H, W, 3], a few at a time: engines keep what their largest batch took."""
+    count = max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
+    for start in range(0, len(images), count):
+        yield images[start : start + count]
 
 
 def find_any_photos(

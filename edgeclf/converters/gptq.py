@@ -9,7 +9,7 @@ nearest level leaves several times the error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from edgeclf.errors import MissingDependencyError
 
 _MOST_INPUTS = 8192  # of an output: their moments are a square, of doubles while they are factored
 _DAMPING = 0.01  # relative to the mean of the diagonal, as in the paper
-_WAITING = 2**19  # values of a layer that are multiplied at once
+_WAITING = 2**18  # values of a layer that are multiplied at once; more where a square is larger
 _BLOCK = 64  # weights of an output that are rounded before the others hear of it
 _SMALL = 64  # rows of a triangle that LAPACK inverts by itself
 
@@ -39,12 +39,13 @@ class Moments:
         self._sums = np.zeros((groups, inputs, inputs), np.float32)
         self._waiting: list[npt.NDArray[np.float32]] = []
         self._values = self._count = 0
+        self._at_once = max(_WAITING, inputs**2)
 
     def add(self, samples: npt.NDArray[np.float32]) -> None:
         """Adds float32 [groups, samples, inputs]."""
         self._waiting.append(np.ascontiguousarray(samples))
         self._values += samples.size
-        if self._values >= _WAITING:
+        if self._values >= self._at_once:
             self._multiply()
 
     def _multiply(self) -> None:
@@ -164,24 +165,31 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def factors_of(
-    layers: Sequence[Layer], activations: Iterable[Mapping[str, npt.NDArray[Any]]]
-) -> dict[str, Factor]:
-    """What the layers' weights are rounded by.
+class RoundingInputs:
+    """Collects what layers are given, and tells what their weights are rounded by.
 
     Args:
-        layers: What to round.
-        activations: For each image, what each layer is given, by the tensor's name; see
-            `Layer.sample` for the shapes.
-
-    Returns:
-        For each layer's name its factor. Layers with more than 8192 inputs an output have none:
-        they are left to the quantiser, which takes the nearest level.
+        layers: What to round. Those with more than 8192 inputs an output are left to the
+            quantiser, which takes the nearest level.
     """
-    layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
-    rng = np.random.default_rng(0)
-    moments = {layer.name: Moments(len(layer.weights), layer.weights.shape[2]) for layer in layers}
-    for tensors in activations:
-        for layer in layers:
-            moments[layer.name].add(layer.sample(tensors[layer.given], rng))
-    return {layer.name: Factor.of(moments.pop(layer.name).mean()) for layer in layers}
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = [layer for layer in layers if layer.weights.shape[2] <= _MOST_INPUTS]
+        self._rng = np.random.default_rng(0)
+        self._moments = {layer.name: Moments(len(layer.weights), layer.weights.shape[2])
+                         for layer in self._layers}  # fmt: skip
+
+    def add(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Draws from what each layer is given of one image, by the tensor's name.
+
+        See `Layer.sample` for the shapes; images may be [1, H, W, C] too.
+        """
+        for layer in self._layers:
+            given = tensors[layer.given]
+            image = given[0] if given.ndim == 4 else given
+            self._moments[layer.name].add(layer.sample(image, self._rng))
+
+    def factors(self) -> dict[str, Factor]:
+        """For each layer's name its factor; nothing can be added any more."""
+        return {layer.name: Factor.of(self._moments.pop(layer.name).mean())
+                for layer in self._layers}  # fmt: skip

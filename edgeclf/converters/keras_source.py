@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,28 @@ def graph_of(model: keras.Model, output: int = 0) -> TensorFlowGraph:
 def answer_of(model: keras.Model, images: Any, output: int) -> Any:
     """One of the tensors that a model answers, in whatever structure it answers them."""
     return keras.tree.flatten(model(images, training=False))[output]
+
+
+def traced(model: keras.Model, output: int = 0) -> Callable[[Any], Any]:
+    """`answer_of`, traced once for batches of any size: half the time of a call layer by layer.
+
+    What cannot be traced for any size answers as `answer_of` does.
+    """
+    (given,) = model.inputs
+    call = tf.function(lambda images: answer_of(model, images, output))
+    found: dict[tuple[int, ...], Callable[[Any], Any]] = {}
+
+    def answers(images: Any) -> Any:
+        shape = tuple(images.shape[1:])
+        if shape not in found:
+            try:
+                spec = tf.TensorSpec((None, *shape), given.dtype)
+                found[shape] = call.get_concrete_function(spec)
+            except Exception:  # a layer's own code may raise anything
+                found[shape] = lambda batch: answer_of(model, batch, output)
+        return found[shape](tf.constant(images))
+
+    return answers
 
 
 def outputs_of(model: keras.Model) -> list[Output]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgeclf.artifact import Metadata
 from edgeclf.converters.channels import from_rgb
-from edgeclf.converters.evaluation import generated_pictures
+from edgeclf.converters.evaluation import generated_pictures, in_parts
 from edgeclf.converters.scores import Head
 from edgeclf.converters.source_spec import Channels, SourceSpec
 from edgeclf.errors import OptionError
@@ -26,7 +26,6 @@ from edgeclf.system.progress import log
 
 Predict: TypeAlias = Callable[[Any], Any]
 
-_BATCH = 32
 _PROBES = 8
 # What models are usually trained on: torchvision's, and Caffe's of the networks Keras calls so.
 _IMAGENET = {"input_range": (0.0, 1.0), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -54,8 +53,8 @@ def scores_of(predict: Predict, images: UInt8Array, source_spec: SourceSpec) -> 
     """
     scheme = source_spec.normalization()
     rows = []
-    for start in range(0, len(images), _BATCH):
-        values = from_rgb(scheme.apply(images[start : start + _BATCH]), source_spec.channels)
+    for part in in_parts(images):
+        values = from_rgb(scheme.apply(part), source_spec.channels)
         if source_spec.layout == "nchw":
             values = values.transpose(0, 3, 1, 2)
         rows.append(np.asarray(predict(np.ascontiguousarray(values)), np.float32))

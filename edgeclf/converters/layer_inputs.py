@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-_POSITIONS = 128  # of a convolution, in each image
+_POSITIONS = 64  # of a convolution, in each image
+_DEPTHWISE = 16  # of a depthwise one, whose outputs have few inputs
 
 _ALIKE = 1e-3  # relative to a layer's largest weight
 
@@ -65,7 +66,7 @@ class Layer:
             _same_padding(values.shape[0], self.kernel[0], self.stride[0]),
             _same_padding(values.shape[1], self.kernel[1], self.stride[1]),
         )
-        count = _POSITIONS // 4 if self.is_depthwise else _POSITIONS  # few inputs need few samples
+        count = _DEPTHWISE if self.is_depthwise else _POSITIONS
         seen = patches(values, self.kernel, self.stride, padding, count, rng)
         if not self.is_depthwise:
             return seen.reshape(1, len(seen), -1)
@@ -100,6 +101,9 @@ def patches(
         for size, zeros, taps, step in zip((height, width), padding, kernel, stride, strict=True)
     )
     picked = rng.choice(down * across, min(count, down * across), replace=False)
+    if kernel == stride == (1, 1) and padding == ((0, 0), (0, 0)):
+        pixels: npt.NDArray[np.float32] = image.reshape(down * across, 1, 1, -1)[picked]
+        return pixels
     rows = (picked // across * stride[0] - padding[0][0])[:, None] + np.arange(kernel[0])
     columns = (picked % across * stride[1] - padding[1][0])[:, None] + np.arange(kernel[1])
     rows, columns = rows[:, :, None], columns[:, None, :]

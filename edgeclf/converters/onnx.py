@@ -25,6 +25,7 @@ from edgeclf.converters import onnx_graph, onnx_import
 from edgeclf.converters.base import Converted, Recipe, Source, TensorFlowGraph
 from edgeclf.converters.calibration import Ranges
 from edgeclf.converters.layer_inputs import Layer
+from edgeclf.converters.onnx_stretches import QuantizedOnnx
 from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.tensorflow_graph import exporting, flat_function, input_signature
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
@@ -34,7 +35,6 @@ from edgeclf.runtimes.onnxruntime import OnnxRuntime, open_session
 _OPSET = 18
 _OPSET_INT16 = 21  # the first whose QuantizeLinear knows 16 bits
 _DEQUANTIZED = "_DequantizeLinear_Output"  # what the quantiser calls a tensor behind its pair
-_QUANTIZED = "_quantized"  # what it calls stored values
 _LEVELS, _LEVELS_REDUCED = 127, 64  # of int8, and of what reduce_range leaves of it
 
 
@@ -106,9 +106,6 @@ class OnnxConverter:
 class _OnnxEngine:
     """See `edgeclf.converters.ptq.Engine`; a model is a ModelProto."""
 
-    def __init__(self) -> None:
-        self._biases: dict[str, str] = {}  # the quantiser renames tensors; by the layer's output
-
     def input_name(self, float_graph: Any) -> str:
         return onnx_graph.FLOAT_INPUT
 
@@ -123,11 +120,12 @@ class _OnnxEngine:
         session = open_session(exposed.SerializeToString())
         for image in images:
             inputs = {onnx_graph.FLOAT_INPUT: image[np.newaxis]}
-            values = session.run(list(names.values()), inputs)
+            values = session.run(list(names.values()), inputs) if names else []
             yield {
-                name: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v
-                for name, v in zip(names, values, strict=True)
-            }
+                **(inputs if wanted is None or onnx_graph.FLOAT_INPUT in wanted else {}),
+                **{name: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v
+                   for name, v in zip(names, values, strict=True)},
+            }  # fmt: skip
 
     def weight_layers(self, float_graph: Any) -> list[Layer]:
         return onnx_graph.weight_layers(float_graph)
@@ -147,19 +145,14 @@ class _OnnxEngine:
     def is_per_tensor(self, layer: Layer) -> bool:
         return False
 
-    def linear_layers(self, float_graph: Any, quantized: Any) -> list[str]:
-        stored = {tensor.name for tensor in quantized.graph.initializer}
-        produced = {name for node in quantized.graph.node for name in node.output}
-        self._biases = {
-            node.output[0]: f"{node.input[2]}{_QUANTIZED}"
-            for node in onnx_graph.linear_layers(float_graph)
-            if f"{node.input[2]}{_QUANTIZED}" in stored
-            and f"{node.output[0]}{_DEQUANTIZED}" in produced  # else left in float
-        }
-        return list(self._biases)
+    def unactivated(self, float_graph: Any) -> list[str]:
+        return [node.output[0] for node in onnx_graph.linear_layers(float_graph)]
 
-    def with_added_bias(self, quantized: Any, layer: str, amount: Any) -> Any:
-        return onnx_graph.with_added_bias(quantized, self._biases[layer], amount)
+    def alike(self, float_graph: Any) -> dict[str, str]:
+        return onnx_graph.activated_inputs(float_graph)
+
+    def in_stretches(self, float_graph: Any, quantized: Any) -> QuantizedOnnx:
+        return QuantizedOnnx(quantized, onnx_graph.linear_layers(float_graph))
 
 
 def _exposable(model: Any, wanted: Sequence[str] | None) -> dict[str, str]:
@@ -232,16 +225,21 @@ def _optimizing_in_place() -> Iterator[None]:
     """Lets tf2onnx's optimisers work without a copy of graph and weights for each, to go back to.
 
     The copies take a quarter of its time and 300 MB in EfficientNet-Lite0. Where one would be
-    needed, it raises `_GaveUpError`.
+    needed, it raises `_GaveUpError`. Neither does each optimiser write the weights into protobuf
+    messages again, which keep what was in them before until all is over: another 300 MB. They are
+    written when the model is made, and read by none of the optimisers.
     """
-    optimizer = _import("tf2onnx.optimizer")
-    original = optimizer.optimize_graph
+    optimizer, graphs = _import("tf2onnx.optimizer"), _import("tf2onnx.graph").Graph
+    original, written = optimizer.optimize_graph, graphs.update_proto
 
     def optimize(graph: Any, catch_errors: bool, **more: Any) -> Any:
+        graphs.update_proto = lambda self, external_tensor_storage=None: None
         try:
             return original(graph, False, **more)
         except Exception as exc:  # whatever it raises, tf2onnx itself would go on
             raise _GaveUpError from exc
+        finally:
+            graphs.update_proto = written
 
     optimizer.optimize_graph = optimize
     try:

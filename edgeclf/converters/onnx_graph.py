@@ -27,6 +27,7 @@ from edgeclf.runtimes.onnxruntime import open_session, session_options
 
 FLOAT_INPUT, OUTPUT = "image_float", "probabilities"
 DENSE = ("MatMul", "Gemm")
+_ACTIVATIONS = ("Clip", "Relu")
 _HEAD = ("Softmax", "Sigmoid", "Add", "Sub", "Concat")  # what may stand behind the logits
 _INPUT = "image"
 _OURS = frozenset((
@@ -276,7 +277,7 @@ def up_to(model: Any, names: Sequence[str]) -> Any:
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             nodes.append(node)
-            needed.update(_read_by(node))
+            needed.update(read_by(node))
     graph = onnx.helper.make_graph(
         nodes[::-1],
         model.graph.name,
@@ -289,13 +290,13 @@ def up_to(model: Any, names: Sequence[str]) -> Any:
     )
 
 
-def _read_by(node: Any) -> Iterator[str]:
+def read_by(node: Any) -> Iterator[str]:
     """What a node takes, the graphs inside of it included."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _read_by(inner)
+                yield from read_by(inner)
 
 
 def logits_tail(model: Any) -> list[str]:
@@ -334,8 +335,8 @@ def with_weights(model: Any, weights: Mapping[str, Any]) -> Any:
     return changed
 
 
-def with_added_bias(model: Any, name: str, amount: Any) -> Any:
-    """A copy with more in a quantised bias.
+def add_to_bias(model: Any, name: str, amount: Any) -> None:
+    """Adds to a quantised bias, in place.
 
     Args:
         model: From the quantiser.
@@ -344,19 +345,32 @@ def with_added_bias(model: Any, name: str, amount: Any) -> Any:
     """
     from onnx import numpy_helper
 
-    changed = copy.deepcopy(model)
-    stored = {tensor.name: tensor for tensor in changed.graph.initializer}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
     steps = np.rint(amount / numpy_helper.to_array(stored[f"{name}_scale"]))
     limits = np.iinfo(np.int32)
     added = np.clip(numpy_helper.to_array(stored[name]) + steps, limits.min, limits.max)
     stored[name].CopyFrom(numpy_helper.from_array(added.astype(np.int32), name))
-    return changed
 
 
 def linear_layers(model: Any) -> list[Any]:
     """Convolutions with a bias whose output no activation function takes."""
-    activated = {name for node in model.graph.node if node.op_type in ("Clip", "Relu")
+    activated = {name for node in model.graph.node if node.op_type in _ACTIVATIONS
                  for name in node.input}  # fmt: skip
     return [node for node in model.graph.node
             if node.op_type == "Conv" and len(node.input) > 2
             and node.output[0] not in activated]  # fmt: skip
+
+
+def activated_inputs(model: Any) -> dict[str, str]:
+    """What only an activation function takes, to what that makes of it.
+
+    ONNX Runtime's quantiser gives the one the range of the other, whatever was measured.
+    """
+    takers: dict[str, list[Any]] = {value.name: [] for value in model.graph.output}
+    for node in model.graph.node:
+        for name in read_by(node):
+            takers.setdefault(name, []).append(node)
+    answers = {value.name for value in model.graph.output}
+    return {name: nodes[0].output[0] for name, nodes in takers.items()
+            if len(nodes) == 1 and name not in answers
+            and nodes[0].op_type in _ACTIVATIONS and nodes[0].input[0] == name}  # fmt: skip

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact, save_artifact, seal_artifact
-from edgeclf.converters import find_converter
 from edgeclf.converters.advice import advise, xnnpack_parts
 from edgeclf.converters.base import CALIBRATED, Converter, Recipe, Source, Target
 from edgeclf.converters.calibration import CALIBRATION_IMAGES
 from edgeclf.converters.config import ConversionConfig, own_targets
 from edgeclf.converters.endings import find_features
 from edgeclf.converters.evaluation import Evaluation, answers_to, find_any_photos, open_evaluation
+from edgeclf.converters.exports import Exports
 from edgeclf.converters.firmware import measured_arena_bytes, write_c_source
 from edgeclf.converters.gate import AnswerComparison, compare, remedy
 from edgeclf.converters.outputs import check_outputs, file_name
@@ -111,7 +111,7 @@ class Conversion:
         )
         self._answers = self._source_model.answers(self._evaluation.images)
         self._doubt_what_was_said()
-        self._converters: dict[str, Converter] = {}
+        self.exports = Exports(self._source, self._file)
 
     def _check_calibration(self) -> None:
         needs = [str(target) for target in self.targets if target.precision in CALIBRATED]
@@ -192,7 +192,7 @@ class Conversion:
         attempts: list[dict[str, Any]] = []
         taken = last = None
         try:
-            converter = self._converter(target)
+            converter = self.exports.converter_for(target)
             for recipe in converter.recipes(target.precision):
                 attempt = self._attempt(converter, recipe, attempts)
                 last = attempt or last
@@ -214,31 +214,6 @@ class Conversion:
             "arena_bytes": _of_quantization(artifact, "arena_bytes"),
             **(record_attempt(shown, self._answers, self._evaluation) if shown else {}),
         }
-
-    def _converter(self, target: Target) -> Converter:
-        quantized = self._source.quantized
-        if quantized and target.precision != quantized.precision:
-            raise ConversionError(
-                f"{self._file} is quantised already: {quantized.scheme}. It can be taken over as "
-                f"{quantized.precision}; for {target.precision}, convert the float model that it "
-                "was made from."
-            )
-        if target.converter not in self._converters:
-            made_by = find_converter(target.converter)
-            if quantized and not getattr(made_by, "takes_quantized", False):
-                raise ConversionError(
-                    f"{self._file} is quantised already: {quantized.scheme}. The converter "
-                    f"{target.converter} takes only models in float; convert the one that it was "
-                    "made from."
-                )
-            self._converters[target.converter] = made_by(self._source)
-        converter = self._converters[target.converter]
-        if not quantized and target.precision not in converter.precisions:
-            raise ConversionError(
-                f"The converter {target.converter} writes {', '.join(converter.precisions)}, not "
-                f"{target.precision}."
-            )
-        return converter
 
     def _attempt(
         self, converter: Converter, recipe: Recipe, attempts: list[dict[str, Any]]
@@ -353,6 +328,7 @@ def convert_all(
     results: dict[str, Any] = {}
     failures: list[str] = []
     only_errors = True
+    conversion.exports.begin(conversion.targets)
     for target in track(conversion.targets, f"convert {conversion.name}", len(conversion.targets)):
         name = f"{conversion.name}.{target}"
         artifact, results[name] = conversion.run(target)

@@ -13,14 +13,16 @@ import numpy.typing as npt
 
 from edgeclf.artifact import Precision
 from edgeclf.converters.base import LayerError, Recipe, Source
+from edgeclf.converters.bias_correction import QuantizedNetwork, correct_biases
 from edgeclf.converters.calibration import (
     CalibrationMethod,
     Observations,
     Ranges,
     relative_error,
-    spread,
+    spread_indices,
 )
-from edgeclf.converters.gptq import Factor, factors_of, one_blas_thread, round_weights
+from edgeclf.converters.gptq import Factor, RoundingInputs, one_blas_thread, round_weights
+from edgeclf.converters.known import ChannelMeans, Known
 from edgeclf.converters.layer_inputs import Layer
 from edgeclf.converters.same_tensors import same_tensors
 from edgeclf.errors import ConversionError, mapped
@@ -74,11 +76,14 @@ class Engine(Protocol[Model]):
     ) -> Model:
         """Quantises, but for the layers whose outputs are named."""
 
-    def linear_layers(self, float_graph: Model, quantized: Model) -> list[str]:
-        """Outputs of the quantised layers with a bias and no activation function, in order."""
+    def unactivated(self, float_graph: Model) -> list[str]:
+        """Outputs of the layers with a bias and no activation function."""
 
-    def with_added_bias(self, quantized: Model, layer: str, amount: Any) -> Model:
-        """Adds float [channels] to the bias of the layer with that output."""
+    def alike(self, float_graph: Model) -> Mapping[str, str]:
+        """Tensors that the quantiser gives the range of another, whatever theirs is."""
+
+    def in_stretches(self, float_graph: Model, quantized: Model) -> QuantizedNetwork[Model]:
+        """A quantised model, whose biases can be corrected."""
 
 
 class StaticInt8(Generic[Model]):
@@ -92,8 +97,8 @@ class StaticInt8(Generic[Model]):
 
     def __init__(self, engine: Engine[Model], float_graph: Model, source: Source) -> None:
         self._engine, self._float_graph, self._source = engine, float_graph, source
-        self._ranges: dict[CalibrationMethod, Ranges] = {}
-        self._factors: dict[str, Factor] | None = None
+        self._known: Known | None = None
+        self._percentiles: Ranges | None = None
         self._rounded: dict[tuple[int, ...], Model] = {}
         self._worst: list[LayerError] = []
         self._before: StaticInt8[Any] | None = None  # another format's, which has measured already
@@ -124,51 +129,92 @@ class StaticInt8(Generic[Model]):
         self, model: Model, images: UInt8Array, wanted: Sequence[str] | None = None
     ) -> Activations:
         metadata = self._source.metadata
-        normalized = (metadata.normalization.apply(image) for image in images)
         with mapped(
             ConversionError,
             f"The network of {metadata.name} cannot be run on the calibration images, given to its "
             f"input {self._engine.input_name(self._float_graph)!r}",
             "Without int8 in --to, no images are needed; or start from another export of it.",
         ):
-            yield from self._engine.activations(model, normalized, wanted)
+            yield from self._engine.activations(model, self._normalized(images), wanted)
+
+    def _normalized(self, images: UInt8Array) -> Iterator[Float32Array]:
+        return (self._source.metadata.normalization.apply(image) for image in images)
 
     def _images(self, count: int | None = None) -> UInt8Array:
         images = self._source.calibration
         assert images is not None  # the pipeline refuses int8 without
-        return images if count is None else spread(images, count)
+        if count is None:
+            return images
+        picked: UInt8Array = images[spread_indices(len(images), count)]
+        return picked
 
-    def _calibrate(self, recipe: Recipe) -> Ranges:
-        method = recipe.calibration
-        assert method is not None
-        if method not in self._ranges:
-            found = self._observe(method) if self._before is None else self._take_over(method)
-            # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
-            extremes = np.array([[0] * 3, [255] * 3], np.uint8)
-            values = self._source.metadata.normalization.apply(extremes)
-            name = self._engine.input_name(self._float_graph)
-            for each, ranges in found.items():
-                ranges[name] = (float(values.min()), float(values.max()))
-                self._ranges[each] = ranges
-        return self._ranges[method]
+    def known(self) -> Known:
+        """What one look at the photos tells of the float graph; taken over where it is known."""
+        if self._known is None:
+            layers = self._engine.weight_layers(self._float_graph)
+            linear = self._engine.unactivated(self._float_graph)
+            if self._before is None:
+                self._known = self._look(None, layers, linear)
+            else:
+                found = self._taken_over(self._before.known(), layers)
+                missing = self._not_in(found.ranges["mse"])
+                unknown = [layer for layer in layers if layer.name not in found.factors]
+                without_mean = [name for name in linear if name not in found.means]
+                if missing or unknown or without_mean:
+                    found.update(self._look(missing, unknown, without_mean))
+                self._known = found
+        return self._known
 
-    def _observe(
-        self, method: CalibrationMethod, wanted: Sequence[str] | None = None
-    ) -> dict[CalibrationMethod, Ranges]:
-        """The ranges by a method, and by those that need no other look at the photos."""
-        observations = Observations(percentiles=method == "percentile")
-        for tensors in self._activations(self._float_graph, self._images(), wanted):
-            observations.add(tensors)
-        return observations.ranges()
+    def _look(
+        self, ranged: Sequence[str] | None, layers: Sequence[Layer], linear: Sequence[str]
+    ) -> Known:
+        """Runs the float graph on all photos, once.
 
-    def _take_over(self, method: CalibrationMethod) -> dict[CalibrationMethod, Ranges]:
-        """The ranges of another format's graph of the same network; ours of what that lacks."""
-        assert self._before is not None
-        theirs, same = self._before._calibrate(Recipe("int8", method)), self._same_tensors()
-        known = {name: theirs[other] for name, other in same.items() if other in theirs}
-        missing = [name for name in same if name not in known]
-        found = self._observe(method, missing)[method] if missing else {}
-        return {method: {**found, **known}}
+        Args:
+            ranged: Tensors whose ranges are wanted; None for all.
+            layers: Whose weights will be rounded.
+            linear: Tensors whose channels' means are wanted.
+        """
+        images = self._images()
+        for_rounding, for_means = (
+            set(spread_indices(len(images), count))
+            for count in (_ROUNDING_IMAGES, _CORRECTION_IMAGES)
+        )
+        observations, inputs, means = Observations(), RoundingInputs(layers), ChannelMeans(linear)
+        wanted = None
+        if ranged is not None:
+            wanted = list(dict.fromkeys([*ranged, *linear, *(layer.given for layer in layers)]))
+        for number, tensors in enumerate(self._activations(self._float_graph, images, wanted)):
+            names = tensors if ranged is None else ranged
+            observations.add({name: tensors[name] for name in names if name in tensors})
+            if number in for_rounding:
+                inputs.add(tensors)
+            if number in for_means:
+                means.add(tensors)
+        return Known(observations.ranges(), inputs.factors(), means.means())
+
+    def _taken_over(self, theirs: Known, layers: Sequence[Layer]) -> Known:
+        """What another format's look tells of our graph of the same network."""
+        same, alike = self._same_tensors(), self._engine.alike(self._float_graph)
+        ranges = {}
+        for method, known in theirs.ranges.items():
+            found = {name: known[other] for name, other in same.items() if other in known}
+            ranges[method] = found | {name: found[o] for name, o in alike.items() if o in found}
+        means = {n: theirs.means[other] for n, other in same.items() if other in theirs.means}
+        return Known(ranges, self._factors_of(theirs, layers), means)
+
+    def _factors_of(self, theirs: Known, layers: Sequence[Layer]) -> dict[str, Factor]:
+        """Those of another format's layers that have our weights and are given our tensors."""
+        before, same = self._before, self._same_tensors()
+        assert before is not None
+        others, found = before._engine.weight_layers(before._float_graph), {}
+        for layer in layers:
+            for other in others:
+                if same.get(layer.given) == other.given and layer.has_weights_of(other):
+                    if other.name in theirs.factors:
+                        found[layer.name] = theirs.factors[other.name]
+                    break
+        return found
 
     def _same_tensors(self) -> dict[str, str | None]:
         if self._same is None:
@@ -179,6 +225,38 @@ class StaticInt8(Generic[Model]):
                 self._before._activations(self._before._float_graph, images),
             )
         return self._same
+
+    def _not_in(self, known: Ranges) -> list[str]:
+        """Our tensors besides the input that another format's look told nothing of."""
+        given = self._engine.input_name(self._float_graph)
+        return [name for name in self._same_tensors() if name not in (given, *known)]
+
+    def _calibrate(self, recipe: Recipe) -> Ranges:
+        method = recipe.calibration
+        assert method is not None
+        ranges = dict(self.percentiles() if method == "percentile" else self.known().ranges[method])
+        # Not what the photos happened to hold, but what bytes can be: the scale is 1 / std.
+        extremes = np.array([[0] * 3, [255] * 3], np.uint8)
+        values = self._source.metadata.normalization.apply(extremes)
+        name = self._engine.input_name(self._float_graph)
+        ranges[name] = (float(values.min()), float(values.max()))
+        return ranges
+
+    def percentiles(self) -> Ranges:
+        """The ranges of the one method that needs another look at the photos."""
+        if self._percentiles is None:
+            known: Ranges = {}
+            if self._before is not None:
+                theirs, same = self._before.percentiles(), self._same_tensors()
+                known = {name: theirs[other] for name, other in same.items() if other in theirs}
+            wanted = None if self._before is None else self._not_in(known)
+            if wanted is None or wanted:
+                observations = Observations(percentiles=True)
+                for tensors in self._activations(self._float_graph, self._images(), wanted):
+                    observations.add(tensors)
+                known |= observations.ranges()["percentile"]
+            self._percentiles = known
+        return self._percentiles
 
     def _layers_for_float(self, recipe: Recipe) -> list[str]:
         if recipe.float_layers and not self._worst:
@@ -193,7 +271,7 @@ class StaticInt8(Generic[Model]):
         levels = {layer.name: self._engine.levels(layer, recipe) for layer in layers}
         key = tuple(levels.values())
         if key not in self._rounded:
-            factors = self._rounding_factors(layers)
+            factors = self.known().factors
             rounded = {
                 layer.name: round_weights(
                     layer.weights,
@@ -207,56 +285,13 @@ class StaticInt8(Generic[Model]):
             self._rounded[key] = self._engine.with_weights(self._float_graph, rounded)
         return self._rounded[key]
 
-    def _rounding_factors(self, layers: Sequence[Layer]) -> dict[str, Factor]:
-        if self._factors is None:
-            self._factors = {} if self._before is None else self._factors_of_before(layers)
-            missing = [layer for layer in layers if layer.name not in self._factors]
-            if missing:
-                given = [layer.given for layer in missing]
-                seen = self._activations(self._float_graph, self._images(_ROUNDING_IMAGES), given)
-                self._factors |= factors_of(missing, _without_batch(seen))
-        return self._factors
-
-    def _factors_of_before(self, layers: Sequence[Layer]) -> dict[str, Factor]:
-        """Those of another format's layers that have our weights and are given our tensors."""
-        before, same = self._before, self._same_tensors()
-        assert before is not None
-        theirs = before._engine.weight_layers(before._float_graph)
-        factors, found = before._rounding_factors(theirs), {}
-        for layer in layers:
-            for other in theirs:
-                if same.get(layer.given) == other.given and layer.has_weights_of(other):
-                    if other.name in factors:
-                        found[layer.name] = factors[other.name]
-                    break
-        return found
-
     def _correct_biases(self, quantized: Model) -> Model:
-        """Takes the mean error of each linear layer's channels out of its bias, front to back.
-
-        Rounded weights and clipped activations no longer sum to what they did, and images are
-        mostly smooth: so a channel is off by nearly the same everywhere. After Nagel et al.,
-        "Data-Free Quantization through Weight Equalization and Bias Correction" (2019), section
-        4.2, with means measured instead of derived. Layers with a ReLU in them are left alone; the
-        next linear one makes up for it.
-        """
-        layers = self._engine.linear_layers(self._float_graph, quantized)
-        if not layers:
+        network = self._engine.in_stretches(self._float_graph, quantized)
+        if not network.layers:
             return quantized
-        targets = self._channel_means(self._float_graph, layers)
-        for layer in layers:
-            error = targets[layer] - self._channel_means(quantized, [layer])[layer]
-            quantized = self._engine.with_added_bias(quantized, layer, error)
-        return quantized
-
-    def _channel_means(self, model: Model, layers: Sequence[str]) -> dict[str, Any]:
-        images = self._images(_CORRECTION_IMAGES)
-        sums: dict[str, Any] = dict.fromkeys(layers, 0.0)
-        for tensors in self._activations(model, images, layers):
-            for layer in layers:
-                values = tensors[layer]
-                sums[layer] += values.reshape(-1, values.shape[-1]).mean(axis=0)
-        return {layer: total / len(images) for layer, total in sums.items()}
+        images = self._normalized(self._images(_CORRECTION_IMAGES))
+        correct_biases(network, self.known().means, images)
+        return network.model
 
     def _layer_errors(self, quantized: Model) -> list[LayerError]:
         """Each layer's error in the whole network, with the errors of those before it."""
@@ -287,8 +322,3 @@ def fallback_recipes(precision: Precision) -> list[Recipe]:
         Recipe("int8", _METHODS[0], activation_bits=16),
         Recipe("fp16"),
     ]
-
-
-def _without_batch(activations: Activations) -> Iterable[dict[str, npt.NDArray[Any]]]:
-    for tensors in activations:
-        yield {name: v[0] if v.ndim == 4 else v for name, v in tensors.items()}

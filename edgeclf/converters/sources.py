@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import FileGraph, Graph, Source, TensorFlowGraph
 from edgeclf.converters.channels import count_of, from_rgb_in_tensorflow
+from edgeclf.converters.evaluation import in_parts
 from edgeclf.converters.file_kinds import kind_of
 from edgeclf.converters.known_answers import check_known_answers, probe_pictures, scores_of
 from edgeclf.converters.labels import read_labels
@@ -99,14 +102,19 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
             f"{artifact.path} is an artifact already, in {artifact.format}; convert the .keras one "
             "that it was made from."
         )
-    from edgeclf.converters.keras_source import graph_of
+    from edgeclf.converters.keras_source import graph_of, traced
     from edgeclf.networks.builder import part
-    from edgeclf.networks.keras_model import answers_of, load_model
+    from edgeclf.networks.keras_model import load_model
 
     model = load_model(artifact)
+    ask = traced(model)
+
+    def answers(images: UInt8Array) -> Float32Array:
+        return np.concatenate([np.asarray(ask(few)) for few in in_parts(images)])
+
     return SourceModel(
         Source(graph_of(part(model, "normalize", "probabilities")), artifact.metadata),
-        answers_of(model),
+        answers,
         artifact.format,
         artifact.sha256,
         artifact.size_bytes,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from edgeclf.converters.base import TensorFlowGraph
+from edgeclf.system.memory import give_back
 
 # Functions with these are left as calls, which no exporter knows.
 _KEPT_AS_CALLS = ("_XlaMustCompile", "_noinline")
@@ -66,12 +67,15 @@ def input_signature(shape: tuple[int | None, ...]) -> list[Any]:
 def exporting() -> Iterator[None]:
     """Decorates an exporter: frees the graphs it leaves behind, which refer to themselves.
 
-    Python finds such by itself, but only after the next exporter has taken as much again.
+    Python finds such by itself, but only after the next exporter has taken as much again; and the
+    C library keeps what is free in between others' memory.
     """
+    give_back()
     try:
         yield
     finally:
         gc.collect()
+        give_back()
 
 
 def _without_marks(definition: Any) -> Any:

@@ -9,11 +9,8 @@ a multiple of 1/256.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, ClassVar
@@ -30,10 +27,11 @@ from edgeclf.converters.ptq import StaticInt8, fallback_recipes
 from edgeclf.converters.readers.tflite import shapes_at
 from edgeclf.converters.tensorflow_graph import exporting, flat_function
 from edgeclf.converters.tflite_metadata import BUFFER_NAME, tflite_metadata
+from edgeclf.converters.tflite_running import activations, quiet
+from edgeclf.converters.tflite_stretches import QuantizedTFLite
 from edgeclf.errors import ConversionError, MissingDependencyError, mapped
 from edgeclf.image import ImageSpec
 from edgeclf.runtimes.base import Float32Array
-from edgeclf.system.quiet import first_words_of
 
 
 class TFLiteConverter:
@@ -140,26 +138,7 @@ class _TFLiteEngine:
     def activations(
         self, model: bytes, images: Iterable[Float32Array], wanted: Sequence[str] | None
     ) -> Iterator[dict[str, Any]]:
-        from ai_edge_litert.interpreter import Interpreter
-
-        if wanted is not None and len(wanted) == 1:
-            exposed = flatbuffer.cut_at(model, wanted[0])
-        else:
-            exposed = flatbuffer.up_to(model, wanted)
-        with _quiet():
-            interpreter = Interpreter(model_content=exposed)  # with the kernels that devices have
-            interpreter.allocate_tensors()
-        (given,) = interpreter.get_input_details()
-        details = {d["name"]: d for d in interpreter.get_output_details()}
-        for image in images:
-            interpreter.set_tensor(given["index"], _as_type(image[np.newaxis], given))
-            interpreter.invoke()
-            tensors: dict[str, Any] = {}
-            if wanted is None or given["name"] in wanted:
-                tensors[given["name"]] = image[np.newaxis]
-            found = {name: interpreter.get_tensor(d["index"]) for name, d in details.items()}
-            tensors |= {name: _as_float(v, details[name]) for name, v in found.items() if v.size}
-            yield tensors
+        return activations(model, images, wanted)
 
     def weight_layers(self, float_graph: bytes) -> list[Layer]:
         return tflite_weights.weight_layers(float_graph)
@@ -185,11 +164,14 @@ class _TFLiteEngine:
         quantized = _quantize(float_graph, static, ranges)
         return tflite_weights.with_seven_bits(quantized) if _has_seven_bits(recipe) else quantized
 
-    def linear_layers(self, float_graph: bytes, quantized: bytes) -> list[str]:
-        return tflite_weights.linear_layers(quantized)
+    def unactivated(self, float_graph: bytes) -> list[str]:
+        return tflite_weights.linear_layers(float_graph)
 
-    def with_added_bias(self, quantized: bytes, layer: str, amount: Any) -> bytes:
-        return tflite_weights.with_added_bias(quantized, layer, amount)
+    def alike(self, float_graph: bytes) -> dict[str, str]:
+        return {}
+
+    def in_stretches(self, float_graph: bytes, quantized: bytes) -> QuantizedTFLite:
+        return QuantizedTFLite(quantized)
 
 
 def _has_seven_bits(recipe: Recipe) -> bool:
@@ -211,7 +193,7 @@ def _can_resize(model: bytes) -> bool:
     """Whether the graph takes two images at a time once its input is resized."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with _quiet():
+    with quiet():
         interpreter = Interpreter(model_content=model)
         (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
         try:
@@ -366,35 +348,7 @@ def _quantize(float_graph: bytes, add_recipe_to: Any, ranges: Ranges | None = No
                    for key, value in zip(("min", "max"), span, strict=True)}
             for name, span in ranges.items()
         }  # fmt: skip
-    with mapped(ConversionError, "litert-quantizer cannot quantise this model"), _quiet():
+    with mapped(ConversionError, "litert-quantizer cannot quantise this model"), quiet():
         add_recipe_to(engine)
         result = engine.quantize(tensor_ranges, enable_progress_report=False)
     return bytes(result.quantized_model)
-
-
-def _as_type(values: Any, detail: Mapping[str, Any]) -> Any:
-    if detail["dtype"] == np.float32:
-        return values
-    scale, zero_point = detail["quantization"]
-    limits = np.iinfo(detail["dtype"])
-    steps = (np.rint(values / scale) + zero_point).clip(limits.min, limits.max)
-    return steps.astype(detail["dtype"])
-
-
-def _as_float(values: Any, detail: Mapping[str, Any]) -> Any:
-    scale, zero_point = detail["quantization"]
-    if values.dtype == np.float32 or not scale:
-        return values.astype(np.float32)
-    return (values.astype(np.float32) - zero_point) * scale
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the quantiser's progress bars, and its interpreter's advice and debug warnings."""
-    with (
-        first_words_of("ai-edge-litert"),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", UserWarning)
-        yield

@@ -69,18 +69,20 @@ def with_weights(model: bytes, weights: Mapping[str, Any]) -> bytes:
 
 
 def linear_layers(model: bytes) -> list[str]:
-    """Outputs of the quantised layers that have a bias and no activation function in them."""
+    """Outputs of the float layers that have a bias and no activation function in them."""
     tree, graph = unpack_graph(model)
-    integers = (schema().TensorType.INT8, schema().TensorType.INT16)
-    return [
-        text(graph.tensors[operator.outputs[0]].name)
-        for operator in graph.operators
-        if operator_name(tree, operator) in WITH_WEIGHTS
+    return [text(graph.tensors[operator.outputs[0]].name) for operator in graph.operators
+            if is_linear(tree, operator)]  # fmt: skip
+
+
+def is_linear(tree: Any, operator: Any) -> bool:
+    """Whether a layer has a bias and no activation function in it."""
+    return (
+        operator_name(tree, operator) in WITH_WEIGHTS
         and len(operator.inputs) > 2
         and operator.inputs[2] >= 0
-        and graph.tensors[operator.outputs[0]].type in integers
         and operator.builtinOptions.fusedActivationFunction == schema().ActivationFunctionType.NONE
-    ]
+    )
 
 
 def with_added_bias(model: bytes, layer: str, amount: Any) -> bytes:
@@ -88,7 +90,7 @@ def with_added_bias(model: bytes, layer: str, amount: Any) -> bytes:
 
     Args:
         model: A quantised flatbuffer.
-        layer: Name of the layer's output, from `linear_layers`.
+        layer: Name of the layer's output.
         amount: float [channels], in the layer's own units.
     """
     changed = bytearray(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from edgeclf.errors import MissingDependencyError, OptionError
+from edgeclf.system.lean import importing
 from edgeclf.system.quiet import import_quietly
 
 # Both are read when Keras and TensorFlow are first imported; a user's own choice stands.
@@ -16,8 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 try:
-    import_quietly("tensorflow")
-    import_quietly("keras")
+    with importing(without=("cv2", "matplotlib", "pandas", "sklearn")):
+        import_quietly("tensorflow")
+        import_quietly("keras")
     import keras
     import tensorflow as tf  # Keras's error for a missing backend names no pip line
     from keras import layers, ops

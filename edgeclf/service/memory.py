@@ -1,14 +1,9 @@
-"""How much memory the process holds, giving back what is free, and which version may go."""
+"""How much memory the process holds, and which version may go."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import sys
 from collections.abc import Collection, Iterable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from edgeclf.errors import OptionError
 from edgeclf.service.catalog import Version
@@ -30,22 +25,6 @@ def resident_bytes() -> int:
             f"A limit of memory needs Linux's {_STATUS}, which says how much this process holds. "
             "Leave --memory-mb out."
         ) from exc
-
-
-def give_back() -> None:
-    """Returns freed memory to the system, which glibc would keep for later."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Any:
-    if not sys.platform.startswith("linux"):
-        return None
-    with contextlib.suppress(AttributeError):  # another C library
-        return ctypes.CDLL(None).malloc_trim
-    return None
 
 
 def least_used(versions: Iterable[Version], kept: Collection[Version]) -> Version | None:

@@ -17,8 +17,9 @@ from edgeclf.monitoring.metrics import Metrics
 from edgeclf.service.catalog import Catalog, Model, Refusal, Version, order
 from edgeclf.service.config import ServiceConfig
 from edgeclf.service.loading import close_engines, load_engines, prove, read_version
-from edgeclf.service.memory import give_back, least_used, resident_bytes
+from edgeclf.service.memory import least_used, resident_bytes
 from edgeclf.service.rollout import Trial, Trials
+from edgeclf.system.memory import give_back
 from edgeclf.system.progress import log
 
 T = TypeVar("T")

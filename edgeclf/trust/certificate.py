@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -282,7 +283,12 @@ def _pick(source: Float32Array, artifact: Float32Array) -> list[int]:
 
 def _encode(image: UInt8Array) -> bytes:
     """PNG; of an image that would need too much room, one with fewer colours."""
-    picture = Image.fromarray(image)
+    return _encoded(image.tobytes(), image.shape[1], image.shape[0])
+
+
+@lru_cache(maxsize=2 * _MAX_IMAGES)  # the artifacts of one source have mostly the same
+def _encoded(pixels: bytes, width: int, height: int) -> bytes:
+    picture = Image.frombytes("RGB", (width, height), pixels)
     png = _png(picture)
     for colors in _PALETTES:
         if len(png) <= _MAX_PNG_BYTES:

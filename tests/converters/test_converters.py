@@ -239,7 +239,7 @@ def test_a_result_that_answers_differently_is_not_written(
     model_folder: Path, mugs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A converter that swaps the classes' order, the classic silent mistake."""
-    from edgeclf.converters import pipeline
+    from edgeclf.converters import exports
     from edgeclf.converters.tflite import TFLiteConverter
 
     shutil.copy(model_folder / "mugs.keras", tmp_path)
@@ -251,9 +251,9 @@ def test_a_result_that_answers_differently_is_not_written(
             graph = TensorFlowGraph(lambda x: honest(x)[:, ::-1], source.graph.variables)
             super().__init__(dataclasses.replace(source, graph=graph))
 
-    find = pipeline.find_converter
+    find = exports.find_converter
     monkeypatch.setattr(
-        pipeline, "find_converter", lambda name: Swapped if name == "tflite" else find(name)
+        exports, "find_converter", lambda name: Swapped if name == "tflite" else find(name)
     )
     # Without labels, as a model that was barely trained may be right as often with them swapped.
     photos = mugs / "eval" / "blue"

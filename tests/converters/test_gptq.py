@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeclf.converters.gptq import Factor, Moments, factors_of, round_weights
+from edgeclf.converters.gptq import Factor, Moments, RoundingInputs, round_weights
 from edgeclf.converters.layer_inputs import Layer, patches
 
 
@@ -56,8 +56,9 @@ def test_a_layer_too_wide_for_its_moments_is_left_alone() -> None:
     """VGG16's first dense layer has 25,088 inputs; their moments would take 5 GB several times."""
     wide = Layer("wide", "given", np.ones((1, 2, 25_088), np.float32))
     narrow = Layer("narrow", "given", np.ones((1, 2, 8), np.float32))
-    seen = [{"given": np.ones(8, np.float32)}]
-    assert factors_of([wide, narrow], seen).keys() == {"narrow"}
+    inputs = RoundingInputs([wide, narrow])
+    inputs.add({"given": np.ones(8, np.float32)})
+    assert inputs.factors().keys() == {"narrow"}
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 200), (6, 1, 9)])
@@ -71,7 +72,7 @@ def test_moments_and_their_factor_are_those_of_float64(shape: tuple[int, int, in
     assert (np.diff(diagonal, axis=1) <= 1e-6 * diagonal.max()).all(), "not the strongest first"
     diagonal += 0.01 * diagonal.mean(axis=1, keepdims=True)
     expected = np.linalg.cholesky(np.linalg.inv(moments)).transpose(0, 2, 1)
-    assert np.abs(found.upper - expected).max() < 1e-4 * np.abs(expected).max()
+    assert np.abs(found.upper - expected).max() < 3e-4 * np.abs(expected).max()
 
 
 def test_rounding_in_blocks_is_rounding_one_after_the_other() -> None:

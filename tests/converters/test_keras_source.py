@@ -327,3 +327,23 @@ def test_an_input_of_whole_numbers(
     for span in ((0, 1), (-1, 1)):
         with pytest.raises(OptionError, match=rf"takes {dtype}: whole numbers .* --input-range"):
             open_model(tmp_path / "m.keras", SourceSpec(labels=labels, input_range=span))
+
+
+def test_a_layer_that_needs_values_answers_without_being_traced() -> None:
+    traced = keras_source.traced
+
+    class Doubled(keras.layers.Layer):
+        def call(self, values: Any) -> Any:
+            return keras.ops.convert_to_tensor(2 * np.asarray(values))
+
+        def compute_output_spec(self, values: Any) -> Any:
+            return keras.KerasTensor(values.shape, values.dtype)
+
+    image = keras.Input((4, 4, 3))
+    plain = keras.Model(image, keras.layers.Flatten()(image))
+    model = keras.Model(image, Doubled()(plain.output))
+    pictures = np.random.default_rng(0).normal(size=(3, 4, 4, 3)).astype(np.float32)
+    for count in (3, 1):
+        given = pictures[:count]
+        assert np.array_equal(np.asarray(traced(plain)(given)), given.reshape(count, -1))
+        assert np.array_equal(np.asarray(traced(model)(given)), 2 * given.reshape(count, -1))

@@ -13,6 +13,7 @@ import pytest
 from edgeclf.errors import EdgeclfError, ServiceError, VerificationError
 from edgeclf.service import loading, memory, steering, versions
 from edgeclf.service.problem import Problem
+from edgeclf.system.memory import give_back
 from support.services import artifact, client, lying, run_in, shade, write
 
 LABELS = ("dark", "middle", "bright")
@@ -235,7 +236,7 @@ def test_memory_is_what_the_system_says() -> None:
     before = memory.resident_bytes()
     held = b"x" * 50_000_000
     assert memory.resident_bytes() > before + 0.8 * len(held)
-    memory.give_back()
+    give_back()
 
 
 def test_a_short_soak(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ probabilities, float32 [1, H, W, 3] to float32 [1, classes].
 """
 
 from edgeclf.converters.flatbuffer.edits import (
-    cut_at,
     up_to,
     with_bytes_input,
     with_free_batch,
@@ -32,7 +31,6 @@ from edgeclf.converters.flatbuffer.tree import pack, unpack
 
 __all__ = [
     "as_float_graph",
-    "cut_at",
     "head_tensors",
     "image_layers",
     "input_name",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection
 from typing import Any
 
@@ -12,7 +11,6 @@ from edgeclf.artifact import Normalization
 from edgeclf.converters.flatbuffer.editor import Editor
 from edgeclf.converters.flatbuffer.tree import pack, schema, text, unpack, unpack_graph
 
-_OPERATORS = 10  # where a graph's table has them, by TFLite's schema
 _UINT8_OVER_INT8 = 128  # zero points of the same values differ by this
 
 
@@ -109,26 +107,6 @@ def up_to(model: bytes, names: Collection[str] | None) -> bytes:
     graph.operators, graph.outputs = operators[::-1], outputs
     tree.signatureDefs = None  # which names the output that was
     return pack(tree)
-
-
-def cut_at(model: bytes, name: str) -> bytes:
-    """A model that answers one other tensor and ends there.
-
-    The same as `up_to` for a hundredth of its time: the list of operators is made shorter where it
-    lies, and the output's number replaced; no tree is made of the model.
-    """
-    changed = bytearray(model)
-    graph = schema().Model.GetRootAs(changed).Subgraphs(0)
-    index, last = next(
-        (operator.Outputs(place), number)
-        for number, operator in enumerate(map(graph.Operators, range(graph.OperatorsLength())))
-        for place in range(operator.OutputsLength())
-        if text(graph.Tensors(operator.Outputs(place)).Name()) == name
-    )
-    graph.OutputsAsNumpy()[0] = index
-    first = graph._tab.Vector(graph._tab.Offset(_OPERATORS))
-    struct.pack_into("<I", changed, first - 4, last + 1)  # a vector's length is before its first
-    return bytes(changed)
 
 
 def _scale(tensor: Any) -> tuple[float, int]:

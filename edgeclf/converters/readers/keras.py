@@ -30,9 +30,11 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     check_output_type(model.outputs[chosen].dtype, output.name, path)
     check_input_type(given.dtype, given.name, path)
 
+    answers = keras_source.traced(model, chosen)
+
     def predict(images: Any) -> Any:
         values = in_type(images, np.dtype(given.dtype), path)
-        return as_rows(np.asarray(keras_source.answer_of(model, values, chosen)), len(values))
+        return as_rows(np.asarray(answers(values)), len(values))
 
     return ForeignModel(
         keras_source.graph_of(model, chosen),
