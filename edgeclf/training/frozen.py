@@ -13,8 +13,10 @@ not even differ by these, its folder remembers the engine (`RunFolder.engines`).
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +31,7 @@ from edgeclf.system.progress import log
 TOLERANCE = 1e-4  # of the largest number Keras answers, or of 1 where all are smaller
 _PICTURES = 8  # that both engines are shown
 _TIMES = 2
+_TOGETHER = 8  # pictures in one call of ONNX Runtime
 _SLOWER = 1.25  # so much longer than Keras, and no measurement's chance, ONNX Runtime is left
 _MODULES = ("onnx", "onnxruntime")
 
@@ -82,7 +85,11 @@ class KerasEngine:
 
 
 class OnnxEngine:
-    """The network in ONNX Runtime, on all CPUs, whose threads sleep while they have nothing to do.
+    """The network in ONNX Runtime, on all CPUs.
+
+    Not the layers are shared out among the CPUs but the pictures, a few at a time: that takes a
+    fifth less of CPU time, nobody waits at the end of a layer, and beside other work the CPU that
+    gets on answers more of them.
 
     Args:
         model: In the frame of `build_classifier`; its weights of now are the ones that count.
@@ -98,17 +105,24 @@ class OnnxEngine:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cpus()
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         content = write_onnx(model, ends)
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
+        self._cpus = available_cpus()
+        self._pool = ThreadPoolExecutor(self._cpus, thread_name_prefix="edgeclf-frozen")
 
     def __call__(self, images: npt.NDArray[Any]) -> Arrays:
         """See `Engine`."""
+        count = min(_TOGETHER, max(1, math.ceil(len(images) / self._cpus)))
+        starts = range(0, len(images), count)
+        parts = self._pool.map(self._run, (images[start : start + count] for start in starts))
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def _run(self, images: npt.NDArray[Any]) -> Arrays:
         given = np.ascontiguousarray(images, np.float32)
         answers: Arrays = self._session.run(None, {self._input: given})
         return answers
