@@ -1,4 +1,4 @@
-"""How long training, distilling and the whole demo keep an engineer waiting, beside the build before.
+"""How long training, distilling and the demo keep an engineer waiting, beside the build before.
 
 What `waiting.py` does for `convert`, for the rest: the frozen work (features of the backbone for
 every mug photo and a variation of it, the teacher's answers to eight views of each) and `edgeclf
