@@ -104,7 +104,7 @@ def _is_depthwise(layer: Any) -> bool:
 
 def _is_plain(norm: Any) -> bool:
     """Whether a BatchNorm is over the last of four dimensions, with scale and offset."""
-    over_channels = norm.axis in (-1, 3) and len(norm.input.shape) == 4
+    over_channels = norm.axis in (-1, 3) and norm.input_spec.ndim == 4
     return bool(over_channels and norm.scale and norm.center and not norm.synchronized)
 
 
