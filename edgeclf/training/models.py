@@ -11,7 +11,7 @@ from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import normalization_of
 from edgeclf.networks.features import keras_features
-from edgeclf.networks.keras_model import predict_probabilities, seal_model
+from edgeclf.networks.keras_model import answers_of, seal_model
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import log
 from edgeclf.training.data import TrainingData
@@ -37,7 +37,7 @@ def save_model(
         settings: What it was trained with, as plain JSON types.
         folder: Where it goes; the task's by default.
     """
-    probabilities = predict_probabilities(model, data.images(data.evaluation, spec))
+    probabilities = answers_of(model)(data.images(data.evaluation, spec))
     record = accuracy_record(probabilities, data.evaluation)
     metadata = Metadata(
         name=name,
