@@ -53,7 +53,7 @@ class LatencyTable:
             self.device: Mapping[str, Any] = dict(document["device"])
             self.errors: Mapping[str, Any] = dict(document["errors"])
             self._networks = [
-                (tuple(_read(text) for text in network["operators"]), network["times"])
+                (tuple(read_operator(text) for text in network["operators"]), network["times"])
                 for network in document["networks"]
             ]
             self._memory = {key: list(rows) for key, rows in document["memory"].items()}
@@ -76,6 +76,19 @@ class LatencyTable:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the device file in one step."""
         files.write_json(path if isinstance(path, Path) else Path(path), self.document)
+
+    def unlike_here(self) -> list[str]:
+        """What this machine has else than the one of the table, one reason a line; [] if nothing.
+
+        Times that are measured here are then no test of what the table predicts.
+        """
+        from edgeclf.system.environment import environment
+
+        here = environment()
+        engines = self.device.get("engines", {})
+        pairs = [("CPU", self.device.get("cpu"), here["cpu"])]
+        pairs += [(name, version, here["libraries"].get(name)) for name, version in engines.items()]
+        return [f"{what} is {own} here, {its} there" for what, its, own in pairs if its != own]
 
     @cached_property
     def measured(self) -> tuple[str, ...]:
@@ -191,7 +204,12 @@ def write_operator(o: OperatorShape) -> str:
     return " ".join([o.kind, *sizes, str(o.kernel), str(o.stride)])
 
 
-def _read(text: str) -> OperatorShape:
+def read_operator(text: str) -> OperatorShape:
+    """What `write_operator` wrote.
+
+    Raises:
+        ValueError: It did not.
+    """
     kind, given, made, kernel, stride = text.split(" ")
     if kind not in KINDS:
         raise ValueError(f"an operator {kind!r}")

@@ -107,7 +107,7 @@ def by_layer(
     if wrong:
         raise MeasurementError(
             f"The engine ran {len(ran)} operators that multiply, or others, of a network with "
-            f"{len(multiplies)}. A latency table needs an engine that keeps them: see edgeclf doctor"
+            f"{len(multiplies)}. A latency table needs an engine that keeps them as they are."
         )
     next_product = iter(multiplies)
     next_add = iter(places["add"])
