@@ -21,7 +21,7 @@ from edgeclf.runtimes import import_runtime
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 _WARMUP_CALLS = 5
 _ROUNDS = 2  # of calls without and with the profiler, in turns
-_MAX_CALLS = 250  # profiled ones a round: a trace holds every operator of every call
+_MAX_PROFILED = 60  # calls a round: a trace holds every operator of every call
 _MULTIPLIES = ("conv", "depthwise", "dense")
 
 
@@ -62,7 +62,7 @@ def time_network(
     artifact = probe_artifact(layers, format_, precision)
     name = RUNTIMES[format_]
     runtime = import_runtime(name)(artifact, threads=threads)
-    profiler = open_profiler(name, artifact.content, threads)
+    profiler = open_profiler(name, artifact.content, threads, counts=False)
     rows, columns, _ = layers[0].shape.input
     image = np.random.default_rng(0).integers(0, 256, (1, rows, columns, 3), np.uint8)
     calls = (lambda: runtime.run(image), profiler.call_profiled)
@@ -72,7 +72,7 @@ def time_network(
     plain: list[float] = []
     for _ in range(_ROUNDS):
         plain += _time(calls[0], seconds / _ROUNDS / 2)
-        _time(calls[1], seconds / _ROUNDS / 2)
+        _time(calls[1], seconds / _ROUNDS / 2, _MAX_PROFILED)
     runtime.close()
     trace = profiler.trace()
     times_ms = quiet_means(trace.times_us[_WARMUP_CALLS:]) / 1e3
@@ -125,11 +125,11 @@ def by_layer(
     return found
 
 
-def _time(call: Callable[[], object], seconds: float) -> list[float]:
+def _time(call: Callable[[], object], seconds: float, most: float = float("inf")) -> list[float]:
     """The time of each call, in ms; at least one."""
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while not times or (time.perf_counter() < end and len(times) < _MAX_CALLS):
+    while not times or (time.perf_counter() < end and len(times) < most):
         start = time.perf_counter()
         call()
         times.append((time.perf_counter() - start) * 1e3)

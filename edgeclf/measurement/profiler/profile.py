@@ -146,15 +146,22 @@ def _peak(name: str, product: bytes, threads: int) -> float:
     return roofline.PRODUCT / float(profiler.trace().times_us.sum(axis=1).min()) / 1e3
 
 
-def open_profiler(name: str, content: bytes, threads: int) -> Profiler:
-    """A model in the engine of a runtime, ``litert`` or ``onnxruntime``, ready to be profiled."""
+def open_profiler(name: str, content: bytes, threads: int, *, counts: bool = True) -> Profiler:
+    """A model in the engine of a runtime, ``litert`` or ``onnxruntime``, ready to be profiled.
+
+    Args:
+        name: Of the runtime.
+        content: The file.
+        threads: Threads for one call.
+        counts: Whether multiply-adds must be counted where that takes time.
+    """
     if name == "litert":
         from edgeclf.measurement.profiler.litert import LiteRTProfiler
 
         return LiteRTProfiler(content, threads)
     from edgeclf.measurement.profiler.onnxruntime import OnnxRuntimeProfiler
 
-    return OnnxRuntimeProfiler(content, threads)
+    return OnnxRuntimeProfiler(content, threads, counts=counts)
 
 
 def _run_in_turns(profiler: Profiler, seconds: float) -> tuple[list[float], list[float], Trace]:
