@@ -9,7 +9,7 @@ what a residual carries on counts wherever it is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,49 +75,63 @@ def importance(
     return {name: total / len(images) for name, total in sums.items()}
 
 
-def choose_channels(
-    graph: ChannelGraph, scores: Scores, keep: float, *, at_once: int = CHANNELS_AT_ONCE
-) -> dict[str, Indices]:
-    """The channels to keep, so that at most a share of the multiply-adds remains.
+def removals(
+    graph: ChannelGraph, scores: Scores, *, at_once: int = CHANNELS_AT_ONCE
+) -> Iterator[dict[str, int]]:
+    """How many channels each group has as they go, from all of them to the fewest.
 
     Again and again the weakest channels of that group go which lose the least importance for each
-    multiply-add that is saved, until so few are left or no group has any to spare.
+    multiply-add that is saved.
+
+    Args:
+        graph: From `channel_groups`.
+        scores: From `importance`.
+        at_once: So many channels go at a time, so that multiples of it stay; each group keeps as
+            many at least, or all where it has no more.
+    """
+    ranked = {name: np.sort(scores[name]) for name in graph.prunable}
+    counts = {name: len(ordered) for name, ordered in ranked.items()}
+    now = graph.multiply_adds(counts)
+    while True:
+        yield dict(counts)
+        best: tuple[float, str, int, int] | None = None
+        for name, ordered in ranked.items():
+            fewer = _fewer(counts[name], at_once)
+            if fewer == counts[name]:
+                continue
+            after = graph.multiply_adds({**counts, name: fewer})
+            lost = float(ordered[len(ordered) - counts[name] : len(ordered) - fewer].sum())
+            rate = lost / (now - after)
+            if best is None or rate < best[0]:
+                best = rate, name, fewer, after
+        if best is None:
+            return
+        _, name, counts[name], now = best
+
+
+def choose_channels(graph: ChannelGraph, scores: Scores, keep: float) -> dict[str, Indices]:
+    """The channels to keep, so that at most a share of the multiply-adds remains.
 
     Args:
         graph: From `channel_groups`.
         scores: From `importance`.
         keep: The share of the network's multiply-adds, more than 0, less than 1.
-        at_once: So many channels go at a time, so that multiples of it stay; each group keeps as
-            many at least, or all where it has no more.
 
     Returns:
-        For the name of each group, the numbers of its channels that stay, in order.
+        For the name of each group, the numbers of its channels that stay, in order: those of the
+        first of `removals` that is within the share, or of the last where none is.
 
     Raises:
         OptionError: `keep` is out of its range.
     """
     if not 0 < keep < 1:
         raise OptionError(f"keep is {keep}; expected more than 0, less than 1.")
-    ranked = {name: np.argsort(scores[name], kind="stable") for name in graph.prunable}
-    counts = graph.counts()
     budget = keep * graph.multiply_adds()
-    now = graph.multiply_adds(counts)
-    while now > budget:
-        best: tuple[float, str, int, int] | None = None
-        for name, order in ranked.items():
-            fewer = _fewer(counts[name], at_once)
-            if fewer == counts[name]:
-                continue
-            after = graph.multiply_adds({**counts, name: fewer})
-            size = len(order)
-            lost = float(scores[name][order[size - counts[name] : size - fewer]].sum())
-            rate = lost / (now - after)
-            if best is None or rate < best[0]:
-                best = rate, name, fewer, after
-        if best is None:
+    counts: dict[str, int] = {}
+    for counts in removals(graph, scores):
+        if graph.multiply_adds(counts) <= budget:
             break
-        _, name, counts[name], now = best
-    return strongest(scores, {name: counts[name] for name in ranked})
+    return strongest(scores, counts)
 
 
 def strongest(scores: Scores, counts: Mapping[str, int]) -> dict[str, Indices]:
@@ -126,14 +140,6 @@ def strongest(scores: Scores, counts: Mapping[str, int]) -> dict[str, Indices]:
         name: np.sort(np.argsort(scores[name], kind="stable")[len(scores[name]) - count :])
         for name, count in counts.items()
     }
-
-
-def smallest(graph: ChannelGraph, scores: Scores) -> dict[str, Indices]:
-    """What `choose_channels` keeps at the very least."""
-    return strongest(
-        scores,
-        {name: min(CHANNELS_AT_ONCE, group.channels) for name, group in graph.prunable.items()},
-    )
 
 
 def prune_channels(model: keras.Model, scores: Scores, keep: float) -> keras.Model:

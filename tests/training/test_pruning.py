@@ -18,7 +18,8 @@ from edgeclf.training.pruning import (  # noqa: E402
     choose_channels,
     importance,
     prune_channels,
-    smallest,
+    removals,
+    strongest,
 )
 from support.networks import enliven  # noqa: E402
 from support.shades import SPEC, pictures  # noqa: E402
@@ -93,9 +94,9 @@ def test_no_group_loses_its_last_eight(network: Any) -> None:
     scores = {name: np.ones(g.channels) for name, g in graph.prunable.items()}
     least = choose_channels(graph, scores, 1e-6)
     assert {len(numbers) for numbers in least.values()} == {8}
-    assert {n: c.tolist() for n, c in least.items()} == {
-        n: c.tolist() for n, c in smallest(graph, scores).items()
-    }
+    *_, last = removals(graph, scores)
+    assert last == dict.fromkeys(graph.prunable, 8)
+    assert strongest({"a": np.array([3.0, 1.0, 2.0])}, {"a": 2})["a"].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.0, -1.0, 2.0])
