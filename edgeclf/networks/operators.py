@@ -76,9 +76,7 @@ def size_bytes_of(model: keras.Model, precision: Precision, format: Format) -> i
                  + _BASIS_BYTES_PER_FEATURE * features)  # fmt: skip
 
 
-def model_bytes(
-    operators: tuple[OperatorShape, ...], precision: Precision, format: Format
-) -> int:
+def model_bytes(operators: tuple[OperatorShape, ...], precision: Precision, format: Format) -> int:
     """About how large the model of those operators is, without what edgeclf seals with it.
 
     Raises:

@@ -168,7 +168,7 @@ def _within_time(
 
     def predicted(counts: Mapping[str, int]) -> _Pruned:
         pruned = _pruned(model, graph, scores, counts)
-        took = table.predict_ms(operators_of(pruned.model), format=format, precision=precision)  # type: ignore[arg-type]
+        took = table.predict_ms(operators_of(pruned.model), format=format, precision=precision)
         return replace(pruned, latency_ms=took)
 
     now, best = predicted(steps[0]), predicted(steps[-1])
@@ -252,6 +252,7 @@ def _report(
     data: TrainingData,
 ) -> None:
     """Before and after, in lines to read, and what to type next."""
+    assert saved.metadata.accuracy is not None, "measured when it was saved"
     answers = predict_probabilities(whole.model, data.images(data.evaluation, whole.spec))
     records = accuracy_record(answers, data.evaluation), saved.metadata.accuracy["source"]
     rows = [
