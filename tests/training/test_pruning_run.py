@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
 import edgeclf
-from edgeclf.artifact import Artifact, Metadata, load_artifact, save_artifact, seal_artifact
+from edgeclf import PruningConfig
+from edgeclf.artifact import (
+    Artifact,
+    Format,
+    Metadata,
+    Precision,
+    load_artifact,
+    save_artifact,
+    seal_artifact,
+)
 from edgeclf.cli import main
-from edgeclf.errors import ArtifactError, ConversionError, DataError, OptionError
+from edgeclf.errors import (
+    ArtifactError,
+    ConversionError,
+    DataError,
+    OptionError,
+    QualityGateError,
+)
+from edgeclf.metrics.operator_shapes import OperatorShape
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
@@ -25,9 +41,14 @@ from edgeclf.networks.builder import (  # noqa: E402
 )
 from edgeclf.networks.channel_groups import channel_groups  # noqa: E402
 from edgeclf.networks.keras_model import load_model, seal_model  # noqa: E402
+from edgeclf.training.data import open_training_data  # noqa: E402
+from edgeclf.training.pruning_run import prune_model  # noqa: E402
 from support.networks import enliven  # noqa: E402
 from support.shades import LABELS, SPEC, by_brightness, write_photos  # noqa: E402
 from support.training_runs import interrupted, weights_of  # noqa: E402
+
+if TYPE_CHECKING:
+    from edgeclf.measurement.latency_table import LatencyTable
 
 QUICK = {"views": 1, "epochs": 2}
 
@@ -187,3 +208,44 @@ def wider(student: Artifact, tmp_path: Path) -> Iterator[Artifact]:
 def test_a_class_without_photos_is_refused(wider: Artifact, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no photos of purple.*expected photos of all"):
         edgeclf.prune(load_artifact(wider.path).path, photos / "train", keep=0.5, out=tmp_path)
+
+
+class Table:
+    """A device on which a million multiply-adds take a millisecond."""
+
+    def predict_ms(
+        self, operators: Sequence[OperatorShape], *, format: Format, precision: Precision
+    ) -> float:
+        assert (format, precision) == ("onnx", "int8")
+        return sum(operator.multiply_adds for operator in operators) / 1e6
+
+
+def to_a_time(student: Artifact, photos: Path, out: Path, limit: float) -> Artifact:
+    config = PruningConfig(
+        max_latency_ms=limit, device=student.path, target="int8.onnx", views=1, epochs=1
+    )
+    data = open_training_data(photos / "train", photos / "eval", out, 0)
+    return prune_model(student, None, cast("LatencyTable", Table()), data, config)
+
+
+def test_as_much_is_kept_as_is_predicted_to_be_fast_enough(
+    student: Artifact, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = channel_groups(load_model(student)).multiply_adds() / 1e6
+    pruned = to_a_time(student, photos, tmp_path, 0.7 * whole)
+    left = channel_groups(load_model(pruned)).multiply_adds() / 1e6
+    assert 0.55 * whole < left <= 0.7 * whole
+    assert (
+        f"predicted as int8.onnx: {left:.3g} ms, {whole:.3g} ms before" in capsys.readouterr().err
+    )
+
+
+def test_a_time_that_nothing_meets_is_told_with_the_nearest(
+    student: Artifact, photos: Path, tmp_path: Path
+) -> None:
+    graph = channel_groups(load_model(student))
+    least = graph.multiply_adds(dict.fromkeys(graph.prunable, 8)) / 1e6
+    with pytest.raises(QualityGateError, match=rf"{least:.3g} ms as int8.onnx.*bar it"):
+        to_a_time(student, photos, tmp_path, 0.9 * least)
+    with pytest.raises(OptionError, match="nothing to prune"):
+        to_a_time(student, photos, tmp_path, 100.0)
