@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import edgeclf
-from edgeclf import PruningConfig
 from edgeclf.artifact import (
     Artifact,
-    Format,
     Metadata,
-    Precision,
     load_artifact,
     save_artifact,
     seal_artifact,
@@ -28,8 +25,8 @@ from edgeclf.errors import (
     ConversionError,
     DataError,
     OptionError,
-    QualityGateError,
 )
+from edgeclf.measurement.latency_table import LatencyTable
 from edgeclf.metrics.operator_shapes import OperatorShape
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
@@ -41,14 +38,9 @@ from edgeclf.networks.builder import (  # noqa: E402
 )
 from edgeclf.networks.channel_groups import channel_groups  # noqa: E402
 from edgeclf.networks.keras_model import load_model, seal_model  # noqa: E402
-from edgeclf.training.data import open_training_data  # noqa: E402
-from edgeclf.training.pruning_run import prune_model  # noqa: E402
 from support.networks import enliven  # noqa: E402
 from support.shades import LABELS, SPEC, by_brightness, write_photos  # noqa: E402
 from support.training_runs import interrupted, weights_of  # noqa: E402
-
-if TYPE_CHECKING:
-    from edgeclf.measurement.latency_table import LatencyTable
 
 QUICK = {"views": 1, "epochs": 2}
 
@@ -213,39 +205,54 @@ def test_a_class_without_photos_is_refused(wider: Artifact, photos: Path, tmp_pa
 class Table:
     """A device on which a million multiply-adds take a millisecond."""
 
+    device: ClassVar = {"cpu": "a slow CPU"}
+
     def predict_ms(
-        self, operators: Sequence[OperatorShape], *, format: Format, precision: Precision
+        self, operators: Sequence[OperatorShape], *, format: str, precision: str
     ) -> float:
         assert (format, precision) == ("onnx", "int8")
         return sum(operator.multiply_adds for operator in operators) / 1e6
 
 
-def to_a_time(student: Artifact, photos: Path, out: Path, limit: float) -> Artifact:
-    config = PruningConfig(
-        max_latency_ms=limit, device=student.path, target="int8.onnx", views=1, epochs=1
-    )
-    data = open_training_data(photos / "train", photos / "eval", out, 0)
-    return prune_model(student, None, cast("LatencyTable", Table()), data, config)
+@pytest.fixture
+def to_a_time(
+    student: Artifact, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float], int]:
+    """The verb with ``--max-latency-ms`` on that device; returns its exit code."""
+    monkeypatch.setattr(LatencyTable, "load", lambda _: Table())
+    (tmp_path / "slow.json").write_text("{}")
+    words = [student.path, photos / "train", "--device", tmp_path / "slow.json", "--target",
+             "int8.onnx", "--views", "1", "--epochs", "1", "--out", tmp_path]  # fmt: skip
+    return lambda limit: main(["prune", *map(str, words), "--max-latency-ms", str(limit)])
 
 
 def test_as_much_is_kept_as_is_predicted_to_be_fast_enough(
-    student: Artifact, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    student: Artifact,
+    to_a_time: Callable[[float], int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = channel_groups(load_model(student)).multiply_adds() / 1e6
-    pruned = to_a_time(student, photos, tmp_path, 0.7 * whole)
-    left = channel_groups(load_model(pruned)).multiply_adds() / 1e6
+    assert to_a_time(0.7 * whole) == 0
+    pruned = load_model(load_artifact(tmp_path / "shades-pruned.keras"))
+    left = channel_groups(pruned).multiply_adds() / 1e6
     assert 0.55 * whole < left <= 0.7 * whole
-    assert (
-        f"predicted as int8.onnx: {left:.3g} ms, {whole:.3g} ms before" in capsys.readouterr().err
-    )
+    said = f"predicted as int8.onnx on a slow CPU: {left:.3g} ms, {whole:.3g} ms before"
+    assert said in capsys.readouterr().err
 
 
 def test_a_time_that_nothing_meets_is_told_with_the_nearest(
-    student: Artifact, photos: Path, tmp_path: Path
+    student: Artifact, to_a_time: Callable[[float], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     graph = channel_groups(load_model(student))
     least = graph.multiply_adds(dict.fromkeys(graph.prunable, 8)) / 1e6
-    with pytest.raises(QualityGateError, match=rf"{least:.3g} ms as int8.onnx.*bar it"):
-        to_a_time(student, photos, tmp_path, 0.9 * least)
-    with pytest.raises(OptionError, match="nothing to prune"):
-        to_a_time(student, photos, tmp_path, 100.0)
+    assert to_a_time(0.9 * least) == 1
+    assert f"{least:.3g} ms as int8.onnx on a slow CPU" in (said := capsys.readouterr().err)
+    assert "bar it" in said
+    assert to_a_time(100.0) == 2
+    assert "nothing to prune" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_devices_is_refused(student: Artifact, photos: Path) -> None:
+    with pytest.raises(OptionError, match="profile --table"):
+        edgeclf.prune(student.path, photos / "train", max_latency_ms=1.0, device=student.path)
