@@ -39,7 +39,7 @@ PRUNED = (0, 25, 50, 75)  # per cent of the multiply-adds
 SPARSITIES = (50, 75, 90)  # per cent of the weights of 1x1 convolutions
 TARGETS = ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
 TRAIN = PHOTOS.parent / "train"
-ANY_LOSS = 100.0  # the gate's tolerance: what a file loses is what is measured here
+ANY_LOSS = 1.0  # the gate's tolerance: what a file loses is what is measured here
 ASKED_SPEED, ASKED_LOSS = 1.5, 1.0  # of int8, half pruned
 BURST = 20
 
