@@ -99,7 +99,7 @@ class ChannelGraph:
         What a kernel does for each of its outputs beside multiplying costs as much as some
         multiply-adds, and a product of a depthwise convolution, which uses each number that it
         loads once, as much as several: as `edgeclf profile` showed it of the demo's student on a
-        CPU with AVX-512 VNNI. For choosing between layers that is near enough to other CPUs.
+        CPU with AVX-512 VNNI. On another CPU, other layers may be worth more.
 
         Args:
             counts: As for `multiply_adds`.
