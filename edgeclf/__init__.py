@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from edgeclf.monitor import monitor
     from edgeclf.profile import profile
     from edgeclf.promote import promote
+    from edgeclf.prune import prune
     from edgeclf.register import register
     from edgeclf.report import report
     from edgeclf.serve import serve
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
+    from edgeclf.training.pruning_config import PruningConfig
     from edgeclf.ui import ui
     from edgeclf.update import update
     from edgeclf.verify import verify
@@ -102,6 +104,7 @@ __all__ = [
     "MissingDependencyError",
     "OptionError",
     "Prediction",
+    "PruningConfig",
     "QualityGateError",
     "RegistryError",
     "RuntimeLoadError",
@@ -132,6 +135,7 @@ __all__ = [
     "monitor",
     "profile",
     "promote",
+    "prune",
     "register",
     "report",
     "serve",
@@ -157,6 +161,7 @@ _MODULES = {
     "tables.config": ("BulkConfig",),
     "training.config": ("TrainingConfig",),
     "training.distillation_config": ("DistillationConfig",),
+    "training.pruning_config": ("PruningConfig",),
     "inference.prediction": ("Failure", "Frame", "Prediction", "Score", "Timing"),
     **{verb: (verb,) for verb in _VERBS},
 }

@@ -28,6 +28,7 @@ VERBS = {
     "backbones": Verb("list the networks that can be trained, and what they cost", "train"),
     "zoo": Verb("list published ImageNet networks, and make artifacts of them", "zoo"),
     "distill": Verb("train a small student on a teacher's answers", "train"),
+    "prune": Verb("remove channels from a trained network, and teach it again", "train"),
     "convert": Verb("turn a trained model into verified TFLite and ONNX artifacts", "convert"),
     "calibrate": Verb("make a file say how sure it is, and what it does not know"),
     "verify": Verb("replay an artifact's certificate on this machine"),

@@ -21,6 +21,7 @@ from support import optional
 TO_FOLDER = {
     "train": ["gone"],
     "distill": ["teacher.onnx", "gone"],
+    "prune": ["gone.keras", "gone", "--keep", "0.5"],
     "convert": ["gone.keras", "--to", "fp32.tflite"],
     "compare": ["gone.tflite", "gone.onnx", "--data", "gone"],
     "zoo": ["efficientnet-lite0"],

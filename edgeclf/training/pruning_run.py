@@ -1,0 +1,275 @@
+"""One run of `edgeclf.prune`: from a trained model, photos and a config to a smaller artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.artifact import Artifact
+from edgeclf.datasets.photos import sample_photos
+from edgeclf.errors import DataError, OptionError, QualityGateError, listed
+from edgeclf.metrics.accuracy import accuracy_record
+from edgeclf.networks.backend import keras, layers
+from edgeclf.networks.channel_groups import ChannelGraph, channel_groups
+from edgeclf.networks.cut import Indices, cut
+from edgeclf.networks.keras_model import predict_probabilities
+from edgeclf.networks.operators import operators_of
+from edgeclf.system.files import sha256_of
+from edgeclf.system.progress import log
+from edgeclf.training.data import TrainingData
+from edgeclf.training.distillation import fit_student
+from edgeclf.training.fit import use_seed
+from edgeclf.training.models import save_model
+from edgeclf.training.pruning import Scores, importance, removals, strongest
+from edgeclf.training.pruning_config import PruningConfig
+from edgeclf.training.recovery import finished, keeping_good_weights
+from edgeclf.training.run_folder import RunFolder, run_config
+from edgeclf.training.soft_targets import PhotoPairs, SoftTargetCache, compute_soft_targets
+from edgeclf.training.teachers import KerasTeacher, Teacher, open_teacher
+
+if TYPE_CHECKING:
+    from edgeclf.measurement.latency_table import LatencyTable
+
+_SCORING_PHOTOS = 1024  # more do not change which channels go
+_SCORES = "importance.npz"
+_MOMENTUM = 0.9  # of BatchNorm: with Keras's 0.99 a few hundred steps leave its averages behind
+
+
+@dataclass(frozen=True)
+class _Pruned:
+    """A network without some of its channels.
+
+    Attributes:
+        model: The network, not yet taught again.
+        counts: For each group, how many channels it has.
+        multiply_adds: How many it needs.
+        latency_ms: What is predicted of it; None where no table was given.
+    """
+
+    model: keras.Model
+    counts: Mapping[str, int]
+    multiply_adds: int
+    latency_ms: float | None = None
+
+
+def prune_model(
+    artifact: Artifact,
+    teacher: Artifact | None,
+    table: LatencyTable | None,
+    data: TrainingData,
+    config: PruningConfig,
+) -> Artifact:
+    """Removes channels, lets the network learn back what it lost, and writes ``NAME-pruned.keras``.
+
+    Args:
+        artifact: A ``.keras`` one.
+        teacher: Another one to learn from; None is the model itself.
+        table: Of the device, if there is a latency to keep to.
+        data: What it learns and is judged by.
+        config: How.
+
+    Raises:
+        ArtifactError: A model does not know a class of the photos, or Keras cannot read it.
+        ConversionError: The network cannot be cut; the message names the layer.
+        DataError: There are no photos of some of its classes.
+        OptionError: So much of it cannot go, or it is as fast as asked already.
+        QualityGateError: However small, it is predicted to be slower than asked.
+        TrainingError: The loss is not a number.
+    """
+    use_seed(config.seed)
+    whole = _open(artifact, data)
+    graph = channel_groups(whole.model)
+    taught_by = whole if teacher is None else open_teacher(teacher, data.photos.labels)
+    settings = {
+        "pruned_from_sha256": artifact.sha256,
+        "teacher_sha256": taught_by.sha256,
+        **config.record(),
+        "device": None if config.device is None else sha256_of(Path(config.device)),
+    }
+    name = f"{artifact.metadata.name}-pruned"
+    folder = RunFolder(data.folder / f"{name}.run", run_config(data, settings))
+    scores = _scores(whole, graph, data, config.seed, folder)
+    if table is None:
+        pruned = _within_share(whole.model, graph, scores, config)
+    else:
+        pruned = _within_time(whole.model, graph, scores, config, table)
+    share = pruned.multiply_adds / graph.multiply_adds()
+    log(f"{share:.1%} of the multiply-adds remain: {_described(graph, pruned)}")
+    told = {
+        **settings,
+        "kept_multiply_adds": round(share, 4),
+        "channels": {n: [group.channels, pruned.counts[n]] for n, group in graph.prunable.items()},
+    }
+
+    def save(name: str, more: dict[str, Any]) -> Artifact:
+        return save_model(data, name, pruned.model, whole.spec, {**told, **more})
+
+    with keeping_good_weights(folder, partial(save, f"{name}-last-good")):
+        _teach(pruned.model, whole, taught_by, data, config, folder)
+    saved = finished(folder, save(name, {}))
+    (folder.path / _SCORES).unlink(missing_ok=True)
+    _report(artifact, saved, whole, graph, pruned, data)
+    return saved
+
+
+def _open(artifact: Artifact, data: TrainingData) -> KerasTeacher:
+    opened = open_teacher(artifact, data.photos.labels)
+    if not isinstance(opened, KerasTeacher):
+        missing = sorted(set(artifact.metadata.labels) - set(data.photos.labels))
+        raise DataError(
+            f"There are no photos of {listed(missing)}, which {artifact.path} knows; expected "
+            f"photos of all its classes, {listed(artifact.metadata.labels)}."
+        )
+    return opened
+
+
+def _scores(
+    whole: KerasTeacher, graph: ChannelGraph, data: TrainingData, seed: int, folder: RunFolder
+) -> Scores:
+    """The importance of channels; of a run that goes on, what decided then."""
+    kept = folder.load_arrays(_SCORES)
+    if kept.keys() != graph.prunable.keys():
+        photos = sample_photos(data.photos, _SCORING_PHOTOS, seed)
+        kept = importance(whole.model, data.images(photos, whole.spec), photos.targets, graph)
+        folder.save_arrays(_SCORES, kept)
+    return kept
+
+
+def _within_share(
+    model: keras.Model, graph: ChannelGraph, scores: Scores, config: PruningConfig
+) -> _Pruned:
+    assert config.keep is not None, "else there is a table"
+    needed = graph.multiply_adds()
+    for counts in removals(graph, scores):
+        if graph.multiply_adds(counts) <= config.keep * needed:
+            return _pruned(model, graph, scores, counts)
+    raise OptionError(
+        f"keep is {config.keep}; with the fewest channels, 8 of each group, "
+        f"{graph.multiply_adds(counts) / needed:.3f} of the multiply-adds of {model.name!r} "
+        "remain. Expected more than that; or distil a smaller student."
+    )
+
+
+def _within_time(
+    model: keras.Model,
+    graph: ChannelGraph,
+    scores: Scores,
+    config: PruningConfig,
+    table: LatencyTable,
+) -> _Pruned:
+    """The first of the removals that is predicted to be fast enough, found by halving."""
+    limit = config.max_latency_ms
+    assert limit is not None, "else there is no table"
+    precision, _, format = config.target.partition(".")
+    steps = list(removals(graph, scores))
+
+    def predicted(counts: Mapping[str, int]) -> _Pruned:
+        pruned = _pruned(model, graph, scores, counts)
+        took = table.predict_ms(operators_of(pruned.model), format=format, precision=precision)  # type: ignore[arg-type]
+        return replace(pruned, latency_ms=took)
+
+    now, best = predicted(steps[0]), predicted(steps[-1])
+    assert now.latency_ms is not None and best.latency_ms is not None
+    if now.latency_ms <= limit:
+        raise OptionError(
+            f"max_latency_ms is {limit:g} and {model.name!r} is predicted to take "
+            f"{now.latency_ms:.3g} ms as {config.target} as it is: there is nothing to prune. "
+            "Expected less than that."
+        )
+    if best.latency_ms > limit:
+        raise QualityGateError(
+            f"No pruning of {model.name!r} meets max_latency_ms {limit:g}: with the fewest "
+            f"channels, 8 of each group, {best.multiply_adds / now.multiply_adds:.1%} of the "
+            f"multiply-adds remain and it is predicted to take {best.latency_ms:.3g} ms as "
+            f"{config.target}, {now.latency_ms:.3g} ms before. Its depth and input size bar it: "
+            "distil a student with fewer layers or smaller images."
+        )
+    low, high = 0, len(steps) - 1  # too slow, and fast enough
+    while high - low > 1:
+        middle = predicted(steps[(low + high) // 2])
+        assert middle.latency_ms is not None
+        if middle.latency_ms <= limit:
+            high, best = (low + high) // 2, middle
+        else:
+            low = (low + high) // 2
+    log(f"predicted as {config.target}: {best.latency_ms:.3g} ms, {now.latency_ms:.3g} ms before")
+    return best
+
+
+def _pruned(
+    model: keras.Model, graph: ChannelGraph, scores: Scores, counts: Mapping[str, int]
+) -> _Pruned:
+    kept: dict[str, Indices] = strongest(scores, counts)
+    return _Pruned(cut(model, kept, graph), dict(counts), graph.multiply_adds(counts))
+
+
+def _teach(
+    model: keras.Model,
+    whole: KerasTeacher,
+    teacher: Teacher,
+    data: TrainingData,
+    config: PruningConfig,
+    folder: RunFolder,
+) -> None:
+    """Distils what the network lost back into it; all of its layers learn."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, _MOMENTUM)
+    photos = PhotoPairs(
+        data.images(data.photos, teacher.spec),
+        data.images(data.photos, whole.spec),
+        data.photos.targets,
+    )
+    soft_targets = compute_soft_targets(
+        teacher,
+        photos,
+        student_spec=whole.spec,
+        views=config.views,
+        seed=config.seed,
+        mirror=not config.no_mirror,
+        cache=SoftTargetCache(data.folder / "cache", data.photos),
+    )
+    fit_student(model, soft_targets, config.distillation(), folder=folder)
+
+
+def _described(graph: ChannelGraph, pruned: _Pruned) -> str:
+    return ", ".join(
+        f"{name} {pruned.counts[name]} of {group.channels}"
+        for name, group in graph.prunable.items()
+        if pruned.counts[name] < group.channels
+    )
+
+
+def _report(
+    artifact: Artifact,
+    saved: Artifact,
+    whole: KerasTeacher,
+    graph: ChannelGraph,
+    pruned: _Pruned,
+    data: TrainingData,
+) -> None:
+    """Before and after, in lines to read, and what to type next."""
+    answers = predict_probabilities(whole.model, data.images(data.evaluation, whole.spec))
+    records = accuracy_record(answers, data.evaluation), saved.metadata.accuracy["source"]
+    rows = [
+        ("", "before", "after"),
+        ("multiply-adds", *(f"{n / 1e6:,.1f} M" for n in (graph.multiply_adds(),
+                                                          pruned.multiply_adds))),
+        ("parameters", *(f"{model.count_params():,}" for model in (whole.model, pruned.model))),
+        ("size", *(f"{file.size_bytes / 1e3:,.0f} kB" for file in (artifact, saved))),
+        ("top-1", *map(_percent, records)),
+    ]  # fmt: skip
+    for what, before, after in rows:
+        log(f"  {what:<14}{before:>24}{after:>24}")
+    log(
+        f"next: edgeclf convert {saved.path} --calibration {data.photos.root} "
+        f"--evaluation {data.evaluation.root}"
+    )
+
+
+def _percent(record: Mapping[str, Any]) -> str:
+    low, high = record["top1_interval_95"]
+    return f"{record['top1']:.1%} [{low:.1%}, {high:.1%}]"
