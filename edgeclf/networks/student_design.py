@@ -6,7 +6,6 @@ of a millisecond, so that thousands of designs can be held against a device's bu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -33,15 +32,14 @@ _BATCH_NORM = 4  # weights of each channel
 def backbone_of(design: StudentDesign) -> Backbone:
     """The design as a network that can be built and trained.
 
-    Where its channels are Lite0's own, training starts to change it where the named students do;
-    else with the first layer.
+    Training starts to change it where the plain ``student`` does, if what is below that knows
+    something.
     """
-    whole = design.width == 1 and design.expansion == 6
     return Backbone(
         str(design),
         partial(add_student, design=design),
         design.input_size,
-        f"block{min(3, design.blocks - 1)}_expand_conv" if whole else "stem_conv",
+        f"block{min(3, design.blocks - 1)}_expand_conv",
     )
 
 
@@ -68,27 +66,15 @@ def operators(design: StudentDesign, classes: int) -> tuple[OperatorShape, ...]:
 
 def parameters(design: StudentDesign, classes: int) -> int:
     """How many weights Keras counts in it, BatchNorm's statistics among them."""
-    return sum(_weights(each) for each in operators(design, classes))
+    return sum(
+        each.weights + (1 if each.kind == "dense" else _BATCH_NORM) * each.biases
+        for each in operators(design, classes)
+    )
 
 
 def multiply_adds(design: StudentDesign, classes: int) -> int:
-    """Multiplications, each with the addition that follows it as one, for one photo."""
-    return sum(math.prod(each.output) * _taps(each) for each in operators(design, classes))
-
-
-def _taps(operator: OperatorShape) -> int:
-    """Products for each number that an operator gives."""
-    if operator.kind == "depthwise":
-        return operator.kernel**2
-    return operator.kernel**2 * operator.input[2] if operator.kind in ("conv", "dense") else 0
-
-
-def _weights(operator: OperatorShape) -> int:
-    channels = operator.output[2]
-    taps = channels * _taps(operator)
-    if operator.kind == "dense":
-        return taps + channels
-    return taps + _BATCH_NORM * channels if taps else 0
+    """Multiplications with an addition for one photo."""
+    return sum(each.multiply_adds for each in operators(design, classes))
 
 
 class _Walk:
@@ -100,6 +86,7 @@ class _Walk:
 
     def through(self, classes: int) -> Iterator[OperatorShape]:
         design = self._design
+        yield OperatorShape("quantize", self._shape, self._shape)
         yield self._step("conv", design.stem, 3, 2)
         blocks = each_block(design.width, blocks=design.blocks, expansion=design.expansion)
         for block in blocks:
