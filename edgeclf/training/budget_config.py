@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import OptionError
@@ -13,7 +12,7 @@ from edgeclf.options.declaration import Range, option
 from edgeclf.training.config import DataConfig
 from edgeclf.training.distillation_config import DistillationConfig
 
-FitTarget = Literal["int8.tflite", "int8.onnx", "fp32.tflite", "fp32.onnx"]
+TARGETS = ("int8.tflite", "int8.onnx", "fp32.tflite", "fp32.onnx")
 _BUDGET = "what a student may cost on the device"
 _LEARNING = "how the students learn"
 
@@ -59,7 +58,7 @@ class BudgetConfig(DataConfig):
         None, help="of a process that answers pictures, in 10^6 bytes", metavar="MB",
         within=Range(above=0), group=_BUDGET,
     )  # fmt: skip
-    to: Sequence[FitTarget] = option(
+    to: Sequence[str] = option(
         ("int8.tflite",),
         help="the files to write, each of which has to keep to the budget; the search is judged "
         "by the first",
@@ -117,8 +116,10 @@ class BudgetConfig(DataConfig):
                 "No device is given; expected --device FILE, which 'edgeclf profile --table --out "
                 "device.json' writes on the device."
             )
-        if len(set(self.to)) < len(self.to):
-            raise OptionError(f"to is {' '.join(self.to)}; expected each of them once.")
+        if len(set(self.to)) < len(self.to) or not set(self.to) <= set(TARGETS):
+            raise OptionError(
+                f"to is {' '.join(self.to)}; expected some of {', '.join(TARGETS)}, each once."
+            )
 
     def distillation(self) -> DistillationConfig:
         """How a student is taught."""

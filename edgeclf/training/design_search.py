@@ -34,7 +34,7 @@ _STARTUP = 5  # trials at random, before the sampler learns from them
 _KEPT = 0.5  # of the trials that come to a rung, those that go on
 _BROKEN = 0.1  # of top-1: so much less right as int8 than as float is no loss, but a failure
 _WORST = 2.0  # times the loss of a network that knows nothing: what a trial that failed is told
-_PROPOSALS = 20  # for each trial that is wanted; most of those in excess were made before
+_FRUITLESS = 20  # proposals one after the other, all of which were made before or have no room
 _RESULT = "result"  # of a trial
 TRAINED = ("complete", "stopped", "broken", "failed")  # outcomes that took work
 
@@ -128,10 +128,13 @@ class DesignSearch:
 
     def _is_worth_asking(self, study: optuna.Study, trials: int) -> bool:
         """Whether there may be designs left that no trial has had."""
-        tried = {trial.user_attrs[_RESULT]["name"] for trial in _trained(study)}
-        if len(tried) < len(self._room.within) and len(ended_trials(study)) < _PROPOSALS * trials:
+        outcomes = [trial.user_attrs[_RESULT]["outcome"] for trial in ended_trials(study)]
+        tried = sum(outcome in TRAINED for outcome in outcomes)
+        latest = outcomes[-_FRUITLESS:]
+        found = len(latest) < _FRUITLESS or any(outcome in TRAINED for outcome in latest)
+        if found and tried < len(self._room.within):
             return True
-        log(f"the budget leaves room for no more designs than the {len(tried)} that were tried")
+        log(f"after {tried} of {trials} trials, hardly any other design is left in the budget")
         return False
 
     def _make_trial(self, study: optuna.Study, trials: int) -> None:
