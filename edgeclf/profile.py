@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeclf.measurement.jobs.profile import ProfileResult
 
 _SCHEMA = "edgeclf.profile/1"
-_SECONDS = 3.0
+_SECONDS, _TABLE_SECONDS = 3.0, 100.0
 _TOP = 15
 _AGREEMENT = 1.25  # a sum of operators further from the whole call than this is told
 _FEW_PARTS = 2  # of the graph on the fast path: one, or one on each side of something else
@@ -280,12 +280,16 @@ def _by_type(operators: Iterable[Operator]) -> list[tuple[str, float, list[Opera
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("model", metavar="FILE", help="a .tflite or .onnx file")
+    parser.add_argument("model", metavar="FILE", nargs="?", help="a .tflite or .onnx file")
+    parser.add_argument("--table", action="store_true", help="instead of a file, time the "
+                        "operators of small networks on this device, into the device file --out "
+                        "that edgeclf fit predicts by")  # fmt: skip
     parser.add_argument("--runtime", metavar="NAME", help="whose profiler: litert for .tflite and "
                         "onnxruntime for .onnx, which is the default")  # fmt: skip
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
-    parser.add_argument("--seconds", type=float, default=_SECONDS,
-                        help="how long to call the model (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--seconds", type=float,
+                        help=f"how long to call the model (default: {_SECONDS:g}), or the networks "
+                        f"of a table ({_TABLE_SECONDS:g})")  # fmt: skip
     parser.add_argument("--top", type=int, default=_TOP, metavar="N",
                         help="slowest operators to print (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", metavar="FILE.json", help="all of it as JSON")
@@ -295,12 +299,36 @@ def run(args: argparse.Namespace) -> int:
     """Runs the verb on parsed arguments; returns the exit code."""
     if args.top < 0:
         raise OptionError(f"--top is {args.top}; expected 0 or more.")
+    if args.table == (args.model is not None):
+        raise OptionError("Expected one of a FILE to profile and --table: edgeclf profile --help")
+    if args.table:
+        return _run_table(args)
+    seconds = _SECONDS if args.seconds is None else args.seconds
     found = profile(
-        args.model, runtime=args.runtime, threads=args.threads, seconds=args.seconds, out=args.out
+        args.model, runtime=args.runtime, threads=args.threads, seconds=seconds, out=args.out
     )
     print("\n".join(_lines(found, args.top)))
     if args.out:
         print(args.out)
+    return 0
+
+
+def _run_table(args: argparse.Namespace) -> int:
+    from edgeclf.measurement.table_run import installed_runtimes, measure_table, table_lines
+    from edgeclf.system.cpu import available_cpus
+    from edgeclf.system.files import check_out
+
+    seconds = _TABLE_SECONDS if args.seconds is None else args.seconds
+    threads = available_cpus() if args.threads is None else args.threads
+    if not args.out or threads < 1 or not 0 < seconds <= 3600:
+        raise OptionError(
+            f"--out is {args.out!r}, --threads {threads}, --seconds {seconds:g}. Expected a file "
+            "to write the table to, at least one thread, and up to 3600 seconds."
+        )
+    check_out(args.out)
+    table = measure_table(installed_runtimes(args.runtime), threads=threads, seconds=seconds)
+    table.save(args.out)
+    print("\n".join([*table_lines(table), args.out]))
     return 0
 
 

@@ -40,10 +40,10 @@ def prune(
         ArtifactError: `model` is no ``.keras`` artifact, or does not know a class of the photos.
         ConversionError: The network has a layer whose channels cannot be followed; it is named.
         DataError: The photos cannot be used, or there are none of some of the model's classes.
-        MeasurementError: `device` is damaged, or of another version.
         MissingDependencyError: TensorFlow is not installed.
         OptionError: An option is out of its range or does not fit another, `out` cannot be written
-            to, so much cannot go, or the model is as fast as asked already.
+            to, so much cannot go, the model is as fast as asked already, or `device` is damaged, of
+            another version, or holds no times of `target`.
         QualityGateError: However small, the network is predicted to be slower than asked.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-pruned-last-good.keras``.

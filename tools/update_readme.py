@@ -123,6 +123,7 @@ def main() -> int:
         of_device = figure_table(source, DEVICE_SCRIPTS, 60)
         fill(BENCHMARKS, "device-table", of_device)
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
+        fill(BENCHMARKS, "prediction", figure_table(source, ("latency_prediction",), 60))
         fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
         fill(BENCHMARKS, "zoo", figure_table(source, ("zoo_quality",), 60))
         fill(BENCHMARKS, "page", figure_table(source, PAGE_SCRIPTS, 80))

@@ -82,9 +82,7 @@ def artifact_bytes(
                  + _BASIS_BYTES_PER_FEATURE * features)  # fmt: skip
 
 
-def model_bytes(
-    operators: tuple[OperatorShape, ...], precision: Precision, format: Format
-) -> int:
+def model_bytes(operators: tuple[OperatorShape, ...], precision: Precision, format: Format) -> int:
     """About how large the model of those operators is, without what edgeclf seals with it.
 
     Raises:

@@ -22,7 +22,7 @@ class PruningConfig(DataConfig):
     Examples:
         >>> from edgeclf import OptionError, PruningConfig
         >>> PruningConfig(keep=0.5).epochs
-        6
+        4
         >>> try:
         ...     PruningConfig()
         ... except OptionError as error:
@@ -65,7 +65,7 @@ class PruningConfig(DataConfig):
         8, help="variations of each photo that the teacher answers", within=Range(least=1),
         group=_LEARNING,
     )  # fmt: skip
-    epochs: int = option(6, help="passes over all views", within=Range(least=1), group=_LEARNING)
+    epochs: int = option(4, help="passes over all views", within=Range(least=1), group=_LEARNING)
     temperature: float = option(
         4.0, help="softens both answers before they are compared", within=Range(least=1),
         group=_LEARNING,

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeclf.artifact import Artifact
 from edgeclf.datasets.photos import sample_photos
 from edgeclf.errors import DataError, OptionError, QualityGateError, listed
+from edgeclf.measurement.latency_table import LatencyTable
 from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.networks.backend import keras, layers
 from edgeclf.networks.channel_groups import ChannelGraph, channel_groups
@@ -29,9 +30,6 @@ from edgeclf.training.recovery import finished, keeping_good_weights
 from edgeclf.training.run_folder import RunFolder, run_config
 from edgeclf.training.soft_targets import PhotoPairs, SoftTargetCache, compute_soft_targets
 from edgeclf.training.teachers import KerasTeacher, Teacher, open_teacher
-
-if TYPE_CHECKING:
-    from edgeclf.measurement.latency_table import LatencyTable
 
 _SCORING_PHOTOS = 1024  # more do not change which channels go
 _SCORES = "importance.npz"
@@ -164,11 +162,12 @@ def _within_time(
     limit = config.max_latency_ms
     assert limit is not None, "else there is no table"
     precision, _, format = config.target.partition(".")
+    where = f"as {config.target} on {table.device['cpu']}"
     steps = list(removals(graph, scores))
 
     def predicted(counts: Mapping[str, int]) -> _Pruned:
         pruned = _pruned(model, graph, scores, counts)
-        took = table.predict_ms(operators_of(pruned.model), format=format, precision=precision)  # type: ignore[arg-type]
+        took = table.predict_ms(operators_of(pruned.model), format=format, precision=precision)
         return replace(pruned, latency_ms=took)
 
     now, best = predicted(steps[0]), predicted(steps[-1])
@@ -176,16 +175,16 @@ def _within_time(
     if now.latency_ms <= limit:
         raise OptionError(
             f"max_latency_ms is {limit:g} and {model.name!r} is predicted to take "
-            f"{now.latency_ms:.3g} ms as {config.target} as it is: there is nothing to prune. "
-            "Expected less than that."
+            f"{now.latency_ms:.3g} ms {where} as it is: there is nothing to prune. Expected less "
+            "than that."
         )
     if best.latency_ms > limit:
         raise QualityGateError(
             f"No pruning of {model.name!r} meets max_latency_ms {limit:g}: with the fewest "
             f"channels, 8 of each group, {best.multiply_adds / now.multiply_adds:.1%} of the "
-            f"multiply-adds remain and it is predicted to take {best.latency_ms:.3g} ms as "
-            f"{config.target}, {now.latency_ms:.3g} ms before. Its depth and input size bar it: "
-            "distil a student with fewer layers or smaller images."
+            f"multiply-adds remain and it is predicted to take {best.latency_ms:.3g} ms {where}, "
+            f"{now.latency_ms:.3g} ms before. Its depth and input size bar it: distil a student "
+            "with fewer layers or smaller images."
         )
     low, high = 0, len(steps) - 1  # too slow, and fast enough
     while high - low > 1:
@@ -195,7 +194,7 @@ def _within_time(
             high, best = (low + high) // 2, middle
         else:
             low = (low + high) // 2
-    log(f"predicted as {config.target}: {best.latency_ms:.3g} ms, {now.latency_ms:.3g} ms before")
+    log(f"predicted {where}: {best.latency_ms:.3g} ms, {now.latency_ms:.3g} ms before")
     return best
 
 
@@ -252,6 +251,7 @@ def _report(
     data: TrainingData,
 ) -> None:
     """Before and after, in lines to read, and what to type next."""
+    assert saved.metadata.accuracy is not None, "measured when it was saved"
     answers = predict_probabilities(whole.model, data.images(data.evaluation, whole.spec))
     records = accuracy_record(answers, data.evaluation), saved.metadata.accuracy["source"]
     rows = [

@@ -24,13 +24,14 @@ SHORTER = {
     "distill": ["--epochs", "1", "--views", "1"],
     "convert": ["--tolerance", "0.5"],  # of a model that is right by chance
 }
-# What is left by a study over seeds, by a search and by a loss that is not a number, which do not
-# happen here.
+# What is left by a study over seeds, by a search, by pruning and by a loss that is not a number,
+# which do not happen here.
 SPECIAL = {
     "runs/photos.distillation.html",
     "runs/photos.students",
     "runs/photos-teacher.search.csv",
     "runs/photos-teacher.search.db",
+    "runs/photos-pruned.keras",
     "runs/photos-teacher-last-good.keras",
     "runs/photos-last-good.keras",
 }

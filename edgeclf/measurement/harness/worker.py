@@ -16,6 +16,7 @@ KINDS = {
     "inference": "edgeclf.measurement.jobs.inference:InferenceJob",
     "answers": "edgeclf.measurement.jobs.answers:AnswersJob",
     "profile": "edgeclf.measurement.jobs.profile:ProfileJob",
+    "probes": "edgeclf.measurement.jobs.probes:ProbesJob",
 }
 
 

@@ -109,8 +109,9 @@ class _Writer:
         if not self._int8:
             spread = (2 * channels / max(shape.weights, 1)) ** 0.5
             weights = self._rng.standard_normal(sizes, np.float32) * np.float32(spread)
+            sums = np.zeros(channels, np.float32)
             return (self._constant("weights", weights, "FLOAT32"),
-                    self._constant("biases", np.zeros(channels, np.float32), "FLOAT32"))  # fmt: skip
+                    self._constant("biases", sums, "FLOAT32"))  # fmt: skip
         count = channels if axis is not None else 1
         scales = np.full(count, 0.002, np.float32)
         weights = self._rng.integers(-127, 128, sizes).astype(np.int8)

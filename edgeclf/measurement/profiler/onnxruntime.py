@@ -28,6 +28,7 @@ class OnnxRuntimeProfiler:
     Args:
         content: The file.
         threads: Threads for one call.
+        counts: Whether multiply-adds are of interest, which take two more sessions to find out.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
@@ -37,11 +38,11 @@ class OnnxRuntimeProfiler:
     library = "onnxruntime"
     fast_path = "CPUExecutionProvider"
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    def __init__(self, content: bytes, threads: int, *, counts: bool = True) -> None:
         self._content, self._threads = content, threads
         self._session = self._load()
         self._images = {given.name: self._image(given) for given in self._session.get_inputs()}
-        self._shapes = self._read_shapes()
+        self._shapes = self._read_shapes() if counts else {}
         self._folder = tempfile.TemporaryDirectory()
         self._profiled = self._load(self._folder.name)
         self._calls = 0

@@ -42,7 +42,7 @@ def measure_profile(model: str, runtime: str, *, threads: int, seconds: float) -
     Returns:
         The fields of `edgeclf.measurement.jobs.profile.ProfileResult`.
     """
-    profiler = _open(runtime, Path(model).read_bytes(), threads)
+    profiler = open_profiler(runtime, Path(model).read_bytes(), threads)
     before = cpu_clock()
     plain, profiled, trace = _run_in_turns(profiler, seconds)
     left = cpus_left(before, cpu_clock())
@@ -140,20 +140,28 @@ def measure_peaks(arithmetics: Iterable[Arithmetic | None], threads: int) -> dic
 
 
 def _peak(name: str, product: bytes, threads: int) -> float:
-    profiler = _open(name, product, threads)
+    profiler = open_profiler(name, product, threads)
     for _ in range(_PEAK_CALLS):
         profiler.call_profiled()
     return roofline.PRODUCT / float(profiler.trace().times_us.sum(axis=1).min()) / 1e3
 
 
-def _open(name: str, content: bytes, threads: int) -> Profiler:
+def open_profiler(name: str, content: bytes, threads: int, *, counts: bool = True) -> Profiler:
+    """A model in the engine of a runtime, ``litert`` or ``onnxruntime``, ready to be profiled.
+
+    Args:
+        name: Of the runtime.
+        content: The file.
+        threads: Threads for one call.
+        counts: Whether multiply-adds must be counted where that takes time.
+    """
     if name == "litert":
         from edgeclf.measurement.profiler.litert import LiteRTProfiler
 
         return LiteRTProfiler(content, threads)
     from edgeclf.measurement.profiler.onnxruntime import OnnxRuntimeProfiler
 
-    return OnnxRuntimeProfiler(content, threads)
+    return OnnxRuntimeProfiler(content, threads, counts=counts)
 
 
 def _run_in_turns(profiler: Profiler, seconds: float) -> tuple[list[float], list[float], Trace]:
