@@ -50,12 +50,12 @@ def fit(data: str | os.PathLike[str], config: BudgetConfig) -> tuple[Artifact, .
         ArtifactError: The teacher cannot be read, or does not know a class of the photos.
         ConversionError: The teacher is from elsewhere and no image classifier, or not trusted.
         DataError: The photos cannot be used.
-        MeasurementError: `device` is damaged or of another version, or a file cannot be run here.
+        MeasurementError: A file cannot be run here.
         MissingDependencyError: TensorFlow, or a package of ``search``, ``convert`` or ``report``,
             is not installed.
         OptionError: An option is out of its range or does not fit another, there is no teacher,
-            limit or device, the device's table tells nothing of a file in `to`, or `out` cannot be
-            written to.
+            limit or device, the device's table is damaged, of another version or tells nothing of
+            a file in `to`, or `out` cannot be written to.
         QualityGateError: No design is predicted to keep to the budget, and nothing was trained; or
             no finalist does.
         TrainingError: No trial came to its end, or another process works in the same folder.

@@ -262,10 +262,12 @@ def _front_plot(record: Record) -> Plot:
 
 def _facts(record: Record) -> dict[str, str]:
     settings, photos, machine = record["settings"], record["photos"], record["environment"]
-    device = {k: v for k, v in record["device"].items() if isinstance(v, str | int | float)}
+    device = record["device"]
+    engines = ", ".join(f"{name} {version}" for name, version in device["engines"].items())
     return {
         "Budget": f"{record['budget']['words']}, as {' and '.join(record['budget']['targets'])}",
-        "Device": ", ".join(f"{k} {v}" for k, v in device.items() if k != "measured_here"),
+        "Device": f"{device['cpu']}, {text.threads(device['threads'])}, {engines}; its table is of "
+        f"{device['date']}",
         "Learning": f"{settings['views']} views of {photos['training']:,} photos, "
         f"{settings['epochs']} epochs at a peak rate of {settings['learning_rate']:g}, seed "
         f"{settings['seed']}; trials: half of the views, without {photos['judges']:,} photos",

@@ -25,7 +25,6 @@ from edgeclf.reporting.conversion_page import to_html, to_markdown
 from edgeclf.reporting.html import write_pages
 from edgeclf.runtimes import DEFAULT_RUNTIME
 from edgeclf.system import files
-from edgeclf.system.cpu import cpu_model
 from edgeclf.system.environment import environment
 from edgeclf.system.progress import log
 from edgeclf.training import run_lock
@@ -191,9 +190,8 @@ def _measured(
     written: Sequence[_Finalist], table: LatencyTable, config: BudgetConfig
 ) -> dict[str, dict[str, Cost]]:
     """By finalist and target what each file really costs; nothing where the device is another."""
-    if not _is_of_this_machine(table):
-        named = table.device.get("cpu")
-        log(f"the device is another than this machine ({named}): its figures stay predicted")
+    if unlike := table.unlike_here():
+        log(f"this machine is not the device, so that figures stay predicted: {'; '.join(unlike)}")
         return {}
     timed = {
         (each.name, target): Timed(artifact.path, artifact.format)
@@ -204,7 +202,7 @@ def _measured(
     if not timed:
         return {}
     latencies = measure_latencies(
-        list(timed.values()), _threads(table), rounds=_ROUNDS, seconds=_SECONDS
+        list(timed.values()), table.device["threads"], rounds=_ROUNDS, seconds=_SECONDS
     )
     found: dict[str, dict[str, Cost]] = {}
     for (name, target), file in timed.items():
@@ -215,7 +213,7 @@ def _measured(
             MemoryJob(
                 model=str(file.path.resolve()),
                 runtime=DEFAULT_RUNTIME[file.format],
-                threads=_threads(table),
+                threads=table.device["threads"],
             )
         )
         found.setdefault(name, {})[target] = Cost(
@@ -326,12 +324,3 @@ def _described(
         "float_accuracy": accuracy.get("source"),
         "targets": found,
     }
-
-
-def _threads(table: LatencyTable) -> int | None:
-    threads = table.device.get("threads")
-    return None if threads is None else int(threads)
-
-
-def _is_of_this_machine(table: LatencyTable) -> bool:
-    return bool(table.device.get("cpu") == cpu_model())

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeclf.artifact import Artifact, Metadata, Precision, load_artifact, save_artifact
+from edgeclf.artifact import Artifact, Format, Metadata, Precision, load_artifact, save_artifact
 from edgeclf.converters.unchecked import convert_unchecked
 from edgeclf.datasets.photos import Photos, sample_photos, split_photos
 from edgeclf.errors import ArtifactError
@@ -185,7 +185,7 @@ class Workshop:
         images: UInt8Array,
     ) -> npt.NDArray[np.float32]:
         """The answers of the file that a student becomes, without gate or fallback."""
-        precision = self._config.to[0].partition(".")[0]
+        precision, _, ending = self._config.to[0].partition(".")
         metadata = Metadata(
             name="trial",
             labels=self._data.photos.labels,
@@ -195,8 +195,9 @@ class Workshop:
             features=keras_features(student),
         )
         artifact = save_artifact(seal_model(student, metadata), folder / "trial.keras")
-        as_int8: Precision = "int8" if precision == "int8" else "fp32"
-        converted = convert_unchecked(artifact, as_int8, calibration)
+        converted = convert_unchecked(
+            artifact, cast(Precision, precision), calibration, cast(Format, ending)
+        )
         with Classifier(converted) as classifier:
             return np.asarray(classifier.probabilities(images), np.float32)
 
