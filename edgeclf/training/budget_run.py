@@ -224,9 +224,7 @@ def _measured(
     return found
 
 
-def _costs(
-    finalist: _Finalist, figures: Mapping[str, Mapping[str, Cost]]
-) -> dict[str, Cost]:
+def _costs(finalist: _Finalist, figures: Mapping[str, Mapping[str, Cost]]) -> dict[str, Cost]:
     """What its files cost, measured if possible; the size of a file is known in any case."""
     measured = figures.get(finalist.name)
     if measured is not None:

@@ -11,7 +11,13 @@ from edgeclf.metrics.operator_shapes import OperatorShape
 class MadeUpTable:
     """Stands for `edgeclf.measurement.latency_table.LatencyTable`: 10 million a millisecond."""
 
-    device: Mapping[str, Any] = {"cpu": "one that nobody has", "threads": 1}
+    device: Mapping[str, Any] = {
+        "cpu": "one that nobody has", "threads": 1, "engines": {"litert": "0"}, "date": "2026-01-01"
+    }  # fmt: skip
+
+    def unlike_here(self) -> list[str]:
+        """Its processor."""
+        return ["CPU is yours here, one that nobody has there"]
 
     def predict_ms(
         self, operators: Sequence[OperatorShape], *, format: str, precision: str
