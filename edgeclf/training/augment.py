@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeclf.image import UInt8Array
-from edgeclf.networks.backend import keras, layers, ops
+from edgeclf.networks.backend import keras, layers, ops, tf
 
 POLICY_VERSION = 1  # raise when the same seed varies the same photo in another way
 _ZOOM = (0.75, 1.1)  # the side of the source area, relative to the image
@@ -42,16 +43,36 @@ def augmentation(seed: int, strength: float = 1.0, *, mirror: bool = True) -> ke
     return keras.Sequential(variations, name="augmentation")
 
 
-def varied(vary: keras.Sequential, images: UInt8Array) -> UInt8Array:
-    """Variations of a batch as photos are: uint8 [N, H, W, 3].
+class Variations:
+    """`augmentation` outside of a network: batch after batch, in the order in which it is drawn.
+
+    It is traced once, which takes half of the time that its layers take one by one.
 
     Args:
-        vary: From `augmentation`.
-        images: uint8 [N, H, W, 3].
+        seed: As for `augmentation`.
+        strength: As for `augmentation`.
+        mirror: As for `augmentation`.
     """
-    values = np.rint(vary(images, training=True))
-    pixels: UInt8Array = np.clip(values, 0, 255).astype(np.uint8)
-    return pixels
+
+    def __init__(self, seed: int, strength: float = 1.0, *, mirror: bool = True) -> None:
+        self._vary = augmentation(seed, strength, mirror=mirror)
+        self._traced: Any = None
+
+    def of(self, images: UInt8Array) -> npt.NDArray[np.float32]:
+        """Variations of a batch uint8 [N, H, W, 3]: float32 of the same shape, 0..255."""
+        if self._traced is None:
+            signature = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]
+            self._traced = tf.function(
+                lambda batch: self._vary(batch, training=True), input_signature=signature
+            )
+        values: npt.NDArray[np.float32] = self._traced(tf.constant(images)).numpy()
+        return values
+
+    def pixels_of(self, images: UInt8Array) -> UInt8Array:
+        """The same as photos are, uint8."""
+        values = self.of(images)
+        np.rint(values, out=values)
+        return values.astype(np.uint8)
 
 
 class RandomView(layers.Layer):

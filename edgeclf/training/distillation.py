@@ -10,23 +10,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgeclf.image import ImageSpec
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import Backbone, build_classifier
-from edgeclf.networks.keras_model import BATCH_SIZE
+from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
+from edgeclf.system.progress import track
 from edgeclf.training.checkpoint import CheckpointCallback
 from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.fit import use_seed
+from edgeclf.training.frozen import Engine, FrozenPart, KerasEngine, fastest, frozen_end
+from edgeclf.training.lean_layers import lean
 from edgeclf.training.online_distillation import OnlineSoftTargets
 from edgeclf.training.optimization import classification_loss, cosine_adam
 from edgeclf.training.progress_callback import ProgressCallback
-from edgeclf.training.run_folder import RunFolder
-from edgeclf.training.soft_targets import SoftTargets
+from edgeclf.training.run_folder import MAPS, RunFolder, engines_of
+from edgeclf.training.soft_targets import SoftTargets, kept
 from edgeclf.training.teachers import Teacher
 
 LOGITS = "student_logits"
+_MOST_BYTES = 2**30  # of what the frozen layers answer: 20,000 views for the usual student
 
 
 def distillation_settings(config: DistillationConfig, teacher: Teacher) -> dict[str, Any]:
@@ -167,7 +175,9 @@ def fit_student(
         reached = reached or layer.name == unfreeze_from
         layer.trainable = reached
     with_features = config.feature_weight > 0
-    distiller = _distiller(student, config, soft_targets.feature_width if with_features else None)
+    soft_targets, below = _below(student, soft_targets, folder)
+    width = soft_targets.feature_width if with_features else None
+    distiller = _distiller(student, config, width, below)
     steps = config.epochs * math.ceil(len(soft_targets) / BATCH_SIZE)
     optimizer = cosine_adam(config.learning_rate, steps)
     loss = classification_loss(student.output_shape[-1])
@@ -185,7 +195,7 @@ def fit_student(
     batches = feed.dataset
     if with_features:
         batches = batches.map(lambda given, targets: (given, (targets, targets)))
-    with checkpoints.watching(distiller, feed):
+    with checkpoints.watching(distiller, feed), lean(distiller.student):
         if done < config.epochs:
             distiller.fit(
                 batches,
@@ -197,25 +207,83 @@ def fit_student(
             )
 
 
+@dataclass(frozen=True)
+class _Below:
+    """What stands below the layers that are trained.
+
+    Attributes:
+        given: What is fed: images, or maps that were computed before.
+        layer: Makes of it what the layer `end` of the student answers.
+        end: The last layer that is not among those trained here.
+    """
+
+    given: keras.KerasTensor
+    layer: keras.layers.Layer
+    end: str
+
+
+def _below(
+    student: keras.Model, soft_targets: SoftTargets | OnlineSoftTargets, folder: RunFolder | None
+) -> tuple[SoftTargets | OnlineSoftTargets, _Below]:
+    """What the student is fed, and how its frozen layers are run.
+
+    Of views that stay, they answer each once, not in every epoch, as long as the answers are no
+    larger than `_MOST_BYTES`; else they run in every step, by an engine that is faster than Keras.
+    """
+    image = keras.Input(student.input_shape[1:], dtype="uint8", name="image")
+    whole = _Below(image, student.get_layer("normalize"), "normalize")
+    end = frozen_end(student)
+    if end is None:
+        return soft_targets, whole
+    shape = student.get_layer(end).output.shape[1:]
+    examples = soft_targets.examples
+    with engines_of(folder) as engines:
+        engine = fastest(student, [end], examples, f"layers to {end}", engines=engines)
+    if isinstance(soft_targets, SoftTargets):
+        size = (len(soft_targets), *shape)
+        if 4 * math.prod(size) <= _MOST_BYTES:
+            maps = _maps(engine, soft_targets, size, folder)
+            fed = keras.Input(shape, dtype="float32", name="maps")
+            return replace(soft_targets, images=maps), _Below(fed, keras.layers.Identity(), end)
+    if engine.name == KerasEngine.name:
+        return soft_targets, whole
+    return soft_targets, _Below(image, FrozenPart(engine, shape), end)
+
+
+def _maps(
+    engine: Engine, soft_targets: SoftTargets, size: tuple[int, ...], folder: RunFolder | None
+) -> npt.NDArray[np.float32]:
+    """What the frozen layers answer each view, kept in the run's folder until it is finished."""
+
+    def answer(arrays: Sequence[npt.NDArray[Any]]) -> None:
+        (maps,), start = arrays, 0
+        batches = math.ceil(size[0] / BATCH_SIZE)
+        for batch in track(in_batches(soft_targets.images), "frozen layers, once", batches):
+            (maps[start : start + len(batch)],) = engine(batch)
+            start += len(batch)
+
+    paths = None if folder is None else [folder.path / MAPS]
+    (maps,) = kept(paths, [(size, np.float32)], answer)
+    return maps
+
+
 def _distiller(
-    student: keras.Model, config: DistillationConfig, feature_width: int | None
+    student: keras.Model, config: DistillationConfig, feature_width: int | None, below: _Below
 ) -> keras.distillation.Distiller:
     """Keras calls teacher and student with the same inputs; this teacher only reads its answers.
 
     With features, both are networks of two outputs. `keras.distillation.FeatureDistillation` can
     also look into layers by name, but runs the student a second time in every step to do so.
     """
-    image = keras.Input(student.input_shape[1:], dtype="uint8", name="image")
     widths = {"logits": student.output_shape[-1]}
     if feature_width is not None:
         widths["features"] = feature_width
     given = [keras.Input((width,), name=f"teacher_{end}") for end, width in widths.items()]
-    inputs = [image, *given]
+    inputs = [below.given, *given]
     told: Any = [keras.layers.Identity()(answer) for answer in given]
-    normalized = student.get_layer("normalize")(image)
     ends = [student.get_layer(name).output for name in widths]
-    core = keras.Model(student.get_layer("normalize").output, ends)
-    learnt: Any = core(normalized)
+    core = keras.Model(student.get_layer(below.end).output, ends)
+    learnt: Any = core(below.layer(below.given))
     learnt = list(learnt) if isinstance(learnt, list | tuple) else [learnt]
     # Instances: given by name, Keras 3.15 compares raw logits as if they were probabilities.
     divergence, error = keras.losses.KLDivergence(), keras.losses.MeanSquaredError()

@@ -16,14 +16,16 @@ from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import part
 from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
 from edgeclf.system.progress import log, track
-from edgeclf.training.augment import augmentation
+from edgeclf.training.augment import Variations, augmentation
 from edgeclf.training.batch_loader import BatchLoader
 from edgeclf.training.checkpoint import CheckpointCallback
 from edgeclf.training.config import TrainingConfig
 from edgeclf.training.distribution import open_strategy, prepare_for_replicas, twin_of
+from edgeclf.training.frozen import FrozenPart, KerasEngine, fastest, frozen_end
+from edgeclf.training.lean_layers import lean
 from edgeclf.training.optimization import balanced_weights, classification_loss, cosine_adam
 from edgeclf.training.progress_callback import ProgressCallback
-from edgeclf.training.run_folder import RunFolder
+from edgeclf.training.run_folder import RunFolder, engines_of
 
 _HEAD = "new head"
 _HEAD_VIEWS = 1
@@ -86,7 +88,8 @@ def fit_head(model: keras.Model, run: TrainingRun) -> None:
     images, targets = run.examples
     rows = run.folder.features() if run.folder is not None else None
     if rows is None:
-        rows = _features(model, images, run.config)
+        with engines_of(run.folder) as engines:
+            rows = _features(model, images, run.config, engines)
         if run.folder is not None:
             run.folder.save_features(rows)
     log(f"features of {len(rows)} views computed once instead of {_HEAD_EPOCHS} times")
@@ -146,9 +149,9 @@ def fit_augmented(
     with open_strategy(config.distribute).scope():
         taught = model if config.distribute == "none" else twin_of(model)
         image = keras.Input(run.examples[0].shape[1:], dtype="uint8")
-        vary = _augmentation(config)
-        normalized = taught.get_layer("normalize")(vary(image))
-        trainer = keras.Model(image, part(taught, "normalize", "logits")(normalized))
+        vary = augmentation(config.seed, config.augmentation, mirror=not config.no_mirror)
+        below, end = _below(taught, run)
+        trainer = keras.Model(image, part(taught, end, "logits")(below(vary(image))))
         try:
             _fit(trainer, run, learning_rate=learning_rate, title=title)
         finally:
@@ -156,23 +159,32 @@ def fit_augmented(
                 model.set_weights(taught.get_weights())
 
 
-def _augmentation(config: TrainingConfig) -> keras.Sequential:
-    return augmentation(config.seed, config.augmentation, mirror=not config.no_mirror)
+def _below(model: keras.Model, run: TrainingRun) -> tuple[keras.layers.Layer, str]:
+    """What stands below the layers that are trained, and up to which layer it answers.
+
+    Where an engine is faster than Keras, that is all that is frozen; else the normalisation alone.
+    """
+    end = frozen_end(model) if run.config.distribute == "none" else None
+    if end is not None:
+        with engines_of(run.folder) as engines:
+            engine = fastest(model, [end], run.examples[0], f"layers to {end}", engines=engines)
+        if engine.name != KerasEngine.name:
+            return FrozenPart(engine, model.get_layer(end).output.shape[1:]), end
+    return model.get_layer("normalize"), "normalize"
 
 
 def _features(
-    model: keras.Model, images: UInt8Array, config: TrainingConfig
+    model: keras.Model, images: UInt8Array, config: TrainingConfig, engines: dict[str, str]
 ) -> npt.NDArray[np.float32]:
     """The pooled features of the photos, then of variations of them: float32 [2 N, C]."""
-    extractor = part(model, "normalize", "features")
-    vary, normalize = _augmentation(config), model.get_layer("normalize")
+    extractor = fastest(model, ["features"], images, "features of the backbone", engines=engines)
+    vary = Variations(config.seed, config.augmentation, mirror=not config.no_mirror)
     total = (1 + _HEAD_VIEWS) * math.ceil(len(images) / BATCH_SIZE)
 
     def features() -> Iterator[npt.NDArray[np.float32]]:
         for view in range(1 + _HEAD_VIEWS):
             for batch in in_batches(images):
-                varied = vary(batch, training=True) if view else batch
-                yield np.asarray(extractor.predict_on_batch(normalize(varied)), np.float32)
+                yield extractor(vary.of(batch) if view else batch)[0]
 
     return np.concatenate(list(track(features(), "features of the backbone", total)))
 
@@ -201,7 +213,8 @@ def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title:
     judge = (
         BatchLoader(judged[:1], judged[1], None, config.batch_size) if judged is not None else None
     )
-    with checkpoints.watching(trainer, feed), closing(judge) if judge else nullcontext():
+    leaner = lean(trainer) if config.distribute == "none" else nullcontext()
+    with checkpoints.watching(trainer, feed), closing(judge) if judge else nullcontext(), leaner:
         if done < config.epochs and not checkpoints.stopped(done):
             trainer.fit(
                 feed.dataset,

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeclf.image import UInt8Array
 from edgeclf.networks.backend import tf
-from edgeclf.training.augment import augmentation, varied
+from edgeclf.networks.keras_model import BATCH_SIZE
+from edgeclf.training.augment import Variations
 from edgeclf.training.batch_loader import BatchLoader
 from edgeclf.training.soft_targets import PhotoPairs
 from edgeclf.training.teachers import Teacher
@@ -39,6 +41,11 @@ class OnlineSoftTargets:
     def feature_width(self) -> int | None:
         """Width of the teacher's pooled features; None where it shows none."""
         return self.teacher.feature_width
+
+    @property
+    def examples(self) -> UInt8Array:
+        """Some images as the student is given them."""
+        return self.photos.for_student[:BATCH_SIZE]
 
     def __len__(self) -> int:
         """How many views an epoch has."""
@@ -82,11 +89,11 @@ class _OnlineLoader(BatchLoader):
             draw = np.random.default_rng((self._view_seed, self._epoch, 1))  # not the order's
             seed = int(draw.integers(2**31))
             mirror = self._online.mirror
-            self._vary = augmentation(seed, mirror=mirror), augmentation(seed, mirror=mirror)
+            self._vary = Variations(seed, mirror=mirror), Variations(seed, mirror=mirror)
         rows, photos = self._rows(index), self._online.photos
         sizes = (photos.for_teacher, photos.for_student)
         for_teacher, for_student = (
-            varied(vary, images[rows]) for vary, images in zip(self._vary, sizes, strict=True)
+            vary.pixels_of(images[rows]) for vary, images in zip(self._vary, sizes, strict=True)
         )
         answers = self._online.teacher.answer(for_teacher)
         told = [answers.logits, answers.features] if self._features else [answers.logits]

@@ -34,6 +34,9 @@ COLUMNS = (
     "seconds",
     "waiting_share",
 )
+MAPS = "maps.npy"  # what the layers below the first that is trained answer
+_ENGINES = "engines.json"
+_UNFINISHED = ("checkpoint.npz", "best.npz", "features.npy", MAPS, _ENGINES, "failed.json")
 _META = "run.json"  # in the checkpoint
 State = dict[str, npt.NDArray[Any]]
 
@@ -42,9 +45,9 @@ class RunFolder:
     """A run that survives being stopped at any moment.
 
     In it are ``config.json`` (settings, hashes of the photos, versions; once finished, the
-    result), ``log.csv`` (a line an epoch), ``checkpoint.npz``, and while they are needed
-    ``best.npz``, ``features.npy`` and ``failed.json``. Each is written beside and renamed. ``lock``
-    is held while the run lasts.
+    result), ``log.csv`` (a line an epoch), and while they are needed ``checkpoint.npz``,
+    ``best.npz``, ``features.npy``, ``maps.npy``, ``engines.json`` (what runs the frozen layers) and
+    ``failed.json``. Each is written beside and renamed. ``lock`` is held while the run lasts.
 
     Args:
         path: The folder. What a run with another `config`, or a finished one, left in it goes.
@@ -120,6 +123,14 @@ class RunFolder:
         with self._new("features.npy") as file:
             np.save(file, rows)
 
+    @contextmanager
+    def engines(self) -> Iterator[dict[str, str]]:
+        """By what each frozen part is run, to be added to in the block; kept for a resumed run."""
+        found = _read_json(self._file(_ENGINES))
+        chosen: dict[str, str] = found if isinstance(found, dict) else {}
+        yield chosen
+        files.write_json(self._file(_ENGINES), chosen)
+
     def waiting_share(self) -> float:
         """The share of the training time, over all epochs, that was spent waiting for data."""
         seconds = sum(row["seconds"] for row in self.rows)
@@ -144,7 +155,7 @@ class RunFolder:
             **result: What came out, as plain JSON types.
         """
         files.write_json(self._file("config.json"), {**self._config, "result": result})
-        for name in ("checkpoint.npz", "best.npz", "features.npy", "failed.json"):
+        for name in _UNFINISHED:
             self._file(name).unlink(missing_ok=True)
         self._lock.close()
 
@@ -201,6 +212,16 @@ class RunFolder:
 
     def _file(self, name: str) -> Path:
         return self.path / name
+
+
+@contextmanager
+def engines_of(folder: RunFolder | None) -> Iterator[dict[str, str]]:
+    """`RunFolder.engines`, or a dictionary that nobody keeps."""
+    if folder is None:
+        yield {}
+        return
+    with folder.engines() as chosen:
+        yield chosen
 
 
 def run_config(

@@ -24,7 +24,7 @@ from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
 from edgeclf.system import files
 from edgeclf.system.environment import library_versions
 from edgeclf.system.progress import Progress, log
-from edgeclf.training.augment import POLICY_VERSION, augmentation, varied
+from edgeclf.training.augment import POLICY_VERSION, Variations
 from edgeclf.training.batch_loader import BatchLoader
 from edgeclf.training.teachers import Teacher
 
@@ -55,13 +55,14 @@ class SoftTargets:
     """Varied photos with the teacher's answers.
 
     Attributes:
-        images: uint8 [V * N, h, w, 3] of the student's input size.
+        images: uint8 [V * N, h, w, 3] of the student's input size; or float32, what its frozen
+            layers make of them.
         logits: float32 [V * N, classes], the teacher's for the same view at its own size.
         targets: int64 [V * N].
         features: float32 [V * N, C], the teacher's pooled features; None unless asked for.
     """
 
-    images: UInt8Array
+    images: _Array
     logits: npt.NDArray[np.float32]
     targets: npt.NDArray[np.int64]
     features: npt.NDArray[np.float32] | None = None
@@ -70,6 +71,11 @@ class SoftTargets:
     def feature_width(self) -> int | None:
         """C of the features; None where there are none."""
         return None if self.features is None else self.features.shape[-1]
+
+    @property
+    def examples(self) -> _Array:
+        """Some images as the student is given them."""
+        return self.images[:BATCH_SIZE]
 
     def __len__(self) -> int:
         """How many views an epoch has."""
@@ -104,7 +110,9 @@ class SoftTargetCache:
 
     def path(self, kind: str, *key: Any) -> Path:
         """The file of arrays that depend on the photos' content and order, and on `key`."""
-        # The views are drawn batch by batch, by the framework's random numbers.
+        # The views are drawn batch by batch, by the framework's random numbers. Which engine gave
+        # the answers is not told apart: it has proved that they are the same, and of one engine
+        # another processor's last bits differ as well.
         policy = [PHOTO_VERSION, POLICY_VERSION, BATCH_SIZE, library_versions(("tensorflow",))]
         digest = files.sha256_of(json.dumps([policy, *key]), "".join(self.photos.content_sha256))
         return self.folder / f"{kind}-{digest[:16]}.npy"
@@ -162,7 +170,7 @@ def compute_soft_targets(
     if cache is not None:
         paths = [cache.path("views", student_spec.to_dict(), *drawn.key)]
     shapes = [((views * len(photos), *photos.for_student.shape[1:]), np.uint8)]
-    (images,) = _kept(paths, shapes, vary_for_student)
+    (images,) = kept(paths, shapes, vary_for_student)
     return SoftTargets(images, logits, np.tile(photos.targets, views), rest[0] if rest else None)
 
 
@@ -194,27 +202,33 @@ def _answers(
         paths = [cache.path(kind, *key) for kind in kinds]
         if all(path.exists() for path in paths):
             log(f"teacher's answers reused: {views.count} views of {len(images)} photos")
-    return _kept(paths, shapes, ask)
+    return kept(paths, shapes, ask)
 
 
 def _views(images: UInt8Array, views: _Views, title: str) -> Iterator[tuple[slice, UInt8Array]]:
     """Batches uint8 [n, h, w, 3] of every view, and the rows they stand for."""
-    vary = augmentation(views.seed, mirror=views.mirror)
+    vary = Variations(views.seed, mirror=views.mirror)
     progress = Progress(title, views.count * math.ceil(len(images) / BATCH_SIZE))
     start = 0
     for view in range(views.count):
         for batch in in_batches(images):
-            yield slice(start, start + len(batch)), varied(vary, batch) if view else batch
+            yield slice(start, start + len(batch)), vary.pixels_of(batch) if view else batch
             start += len(batch)
             progress.advance()
 
 
-def _kept(
+def kept(
     paths: Sequence[Path] | None,
     shapes: Sequence[tuple[tuple[int, ...], Any]],
     fill: Callable[[Sequence[_Array]], None],
 ) -> list[_Array]:
-    """Arrays that are mapped from disk, filled first where one of them is not there."""
+    """Arrays that are mapped from disk, filled first where one of them is not there.
+
+    Args:
+        paths: A file an array; None keeps them in memory.
+        shapes: Shape and dtype of each.
+        fill: Writes their numbers into the arrays it is given.
+    """
     if paths is None:
         arrays: list[_Array] = [np.empty(shape, dtype) for shape, dtype in shapes]
         fill(arrays)

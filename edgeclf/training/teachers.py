@@ -28,6 +28,7 @@ from edgeclf.networks.keras_model import in_batches, load_model
 from edgeclf.runtimes import DEFAULT_RUNTIME, load_runtime
 from edgeclf.system.files import sha256_of
 from edgeclf.system.progress import log
+from edgeclf.training.frozen import Engine, fastest
 
 _LEAST = 1e-7  # of a probability: float32 tells 1 from 1 - 1e-7 just so
 
@@ -87,9 +88,7 @@ class KerasTeacher:
     model: keras.Model
 
     def __post_init__(self) -> None:
-        ends = [self.model.get_layer(name).output for name in ("logits", "features")]
-        core = keras.Model(self.model.get_layer("normalize").output, ends)
-        object.__setattr__(self, "_core", core)
+        object.__setattr__(self, "_engine", [])  # none, until there are pictures to choose it by
 
     @property
     def feature_width(self) -> int:
@@ -98,9 +97,11 @@ class KerasTeacher:
 
     def answer(self, images: UInt8Array) -> Answers:
         """Logits and pooled features."""
-        normalized = self.model.get_layer("normalize")(images)
-        logits, features = self._core.predict_on_batch(normalized)  # type: ignore[attr-defined]
-        return Answers(np.asarray(logits), np.asarray(features))
+        engine: list[Engine] = self._engine  # type: ignore[attr-defined]
+        if not engine:
+            ends = ("logits", "features")
+            engine.append(fastest(self.model, ends, images, "answers of the teacher"))
+        return Answers(*engine[0](images))
 
 
 class RuntimeTeacher:

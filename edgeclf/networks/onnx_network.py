@@ -1,0 +1,273 @@
+"""Networks written as ONNX directly, for running what is frozen in ONNX Runtime.
+
+An exporter traces the network and rewrites graphs for seconds. Here each layer is written as the
+operator it is, within milliseconds, with BatchNorm folded into the convolution before it. That goes
+for the layers of our own networks and of most that are like them; a network with others stays with
+Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeclf.networks.backend import keras, layers
+
+_OPSET = 17
+_IR_VERSION = 8
+_INPUT = "image"
+_TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
+_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "hard_silu": "HardSwish", "tanh": "Tanh"}
+
+_Array = npt.NDArray[np.float32]
+
+
+class UnknownLayerError(Exception):
+    """A layer that is not among those written here; says which, never reaches a user."""
+
+
+def write_onnx(model: keras.Model, ends: Sequence[str]) -> bytes:
+    """A part of a network in the frame of `build_classifier`, as an ONNX file.
+
+    Args:
+        model: The network; written is what it does when it is not being trained.
+        ends: Names of the layers whose outputs are wanted.
+
+    Returns:
+        A graph from ``image``, float32 [N, H, W, 3] of values 0..255, to one output an end: float32
+        [N, C], or [N, h, w, C] where the layer answers maps.
+
+    Raises:
+        UnknownLayerError: It holds a layer that is not written here.
+    """
+    outputs = [model.get_layer(name).output for name in ends]
+    return _Writer(keras.Model(model.inputs, outputs), model.input_shape[1:]).write(outputs)
+
+
+class _Writer:
+    """One graph; tensors of four dimensions have their channels second in it."""
+
+    def __init__(self, part: keras.Model, shape: tuple[int, ...]) -> None:
+        self._part, self._shape = part, shape
+        self._nodes: list[Any] = []
+        self._weights: list[Any] = []
+        self._names: dict[int, str] = {}  # of tensors, by the identity of Keras's
+        self._readers: dict[int, list[Any]] = {}  # the nodes that read a tensor
+
+    def write(self, outputs: Sequence[Any]) -> bytes:
+        from onnx import TensorProto, helper
+
+        depths = self._part._nodes_by_depth
+        nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+        for node in nodes:
+            for tensor in node.input_tensors:
+                self._readers.setdefault(id(tensor), []).append(node)
+        wanted = {id(tensor) for tensor in outputs}
+        for tensor in self._part.inputs:
+            self._names[id(tensor)] = _INPUT
+        for node in nodes:
+            if not node.is_input:
+                self._write(node, wanted)
+        told = [self._answer(tensor) for tensor in outputs]
+        float32 = TensorProto.FLOAT
+        graph = helper.make_graph(
+            self._nodes,
+            "frozen",
+            [helper.make_tensor_value_info(_INPUT, float32, ["N", *self._shape])],
+            [helper.make_tensor_value_info(name, float32, shape) for name, shape in told],
+            self._weights,
+        )
+        opset = helper.make_opsetid("", _OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def _write(self, node: Any, wanted: set[int]) -> None:
+        layer, (output,) = node.operation, node.outputs
+        if id(output) in self._names:
+            return  # a BatchNorm that its convolution has taken in
+        inputs = [self._names[id(tensor)] for tensor in node.input_tensors]
+        write = next((write for kind, write in _WRITERS if isinstance(layer, kind)), None)
+        if write is None:
+            raise UnknownLayerError(f"{layer.name} ({type(layer).__name__})")
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
+            after = self._readers.get(id(output), [])
+            norm = after[0].operation if len(after) == 1 and id(output) not in wanted else None
+            folds = isinstance(norm, layers.BatchNormalization)
+            if folds and layer.activation is keras.activations.linear:
+                (output,) = after[0].outputs
+            else:
+                norm = None
+            name = self.convolution(layer, inputs[0], node.input_tensors[0].shape, norm)
+        else:
+            name = write(self, layer, inputs)
+        self._names[id(output)] = name
+
+    def _answer(self, tensor: Any) -> tuple[str, list[Any]]:
+        """An output's name and shape, its channels last again."""
+        name = self._names[id(tensor)]
+        if len(tensor.shape) == 4:
+            name = self.add("Transpose", [name], perm=_TO_CHANNELS_LAST)
+        else:
+            name = self.add("Identity", [name])  # two ends may be one tensor
+        return name, ["N", *tensor.shape[1:]]
+
+    def add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Adds a node of one output; returns the output's name."""
+        from onnx import helper
+
+        name = f"t{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, values: npt.ArrayLike, dtype: Any = np.float32) -> str:
+        """Adds an array; returns its name."""
+        from onnx import numpy_helper
+
+        name = f"w{len(self._weights)}"
+        array = np.ascontiguousarray(values, dtype)
+        self._weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def convolution(self, layer: Any, given: str, shape: Any, norm: Any) -> str:
+        """A convolution, dense or depthwise, with the BatchNorm behind it."""
+        depthwise = isinstance(layer, layers.DepthwiseConv2D)
+        kernel = np.asarray(layer.kernel, np.float64)
+        if depthwise:
+            rows, columns, channels, multiplier = kernel.shape
+            kernel = kernel.reshape(rows, columns, 1, channels * multiplier)
+            groups = channels
+        else:
+            rows, columns = kernel.shape[:2]
+            groups = layer.groups
+        bias = np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[3])
+        if norm is not None:
+            scale, offset = _affine(norm)
+            kernel, bias = kernel * scale, bias * scale + offset
+        steps, spread = list(layer.strides), list(layer.dilation_rate)
+        pads = [0, 0, 0, 0]
+        if layer.padding == "same":
+            sides = [
+                _same(size, step, (side - 1) * wide + 1)
+                for size, step, side, wide in zip(
+                    shape[1:3], steps, (rows, columns), spread, strict=True
+                )
+            ]
+            pads = [sides[0][0], sides[1][0], sides[0][1], sides[1][1]]
+        elif layer.padding != "valid":
+            raise UnknownLayerError(f"{layer.name} (padding {layer.padding})")
+        name = self.add(
+            "Conv",
+            [given, self.constant(kernel.transpose(3, 2, 0, 1)), self.constant(bias)],
+            strides=steps,
+            dilations=spread,
+            pads=pads,
+            group=groups,
+            kernel_shape=[rows, columns],
+        )
+        return self.activation(layer, name)
+
+    def activation(self, layer: Any, given: str) -> str:
+        """What a layer does with its numbers at last."""
+        name = layer.activation.__name__
+        if name == "linear":
+            return given
+        if name == "relu6":
+            return self.clip(given, 6.0)
+        if name == "silu":
+            return self.add("Mul", [given, self.add("Sigmoid", [given])])
+        if name == "hard_sigmoid":
+            return self.add("HardSigmoid", [given], alpha=1 / 6, beta=0.5)
+        if name in _ACTIVATIONS:
+            return self.add(_ACTIVATIONS[name], [given])
+        raise UnknownLayerError(f"{layer.name} (activation {name})")
+
+    def clip(self, given: str, most: float | None) -> str:
+        """ReLU, bounded by `most`."""
+        if most is None:
+            return self.add("Relu", [given])
+        return self.add("Clip", [given, self.constant(0.0), self.constant(most)])
+
+
+def _rescaling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    if inputs != [_INPUT]:
+        raise UnknownLayerError(f"{layer.name} (Rescaling within the network)")
+    scaled = writer.add("Mul", [_INPUT, writer.constant(layer.scale)])
+    moved = writer.add("Add", [scaled, writer.constant(layer.offset)])
+    return writer.add("Transpose", [moved], perm=_TO_CHANNELS_FIRST)
+
+
+def _normalization(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    scale, offset = (values[:, None, None] for values in _affine(layer))
+    scaled = writer.add("Mul", [inputs[0], writer.constant(scale)])
+    return writer.add("Add", [scaled, writer.constant(offset)])
+
+
+def _relu(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    if layer.negative_slope or layer.threshold:
+        raise UnknownLayerError(f"{layer.name} (ReLU with a slope or a threshold)")
+    return writer.clip(inputs[0], None if layer.max_value is None else float(layer.max_value))
+
+
+def _zero_padding(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    (top, bottom), (left, right) = layer.padding
+    pads = writer.constant([0, 0, top, left, 0, 0, bottom, right], np.int64)
+    return writer.add("Pad", [inputs[0], pads])
+
+
+def _pooling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    pooled = writer.add("GlobalAveragePool", inputs)
+    return pooled if layer.keepdims else writer.add("Flatten", [pooled])
+
+
+def _dense(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    if len(layer.input.shape) != 2:
+        raise UnknownLayerError(f"{layer.name} (Dense on maps)")
+    bias = layer.bias if layer.use_bias else np.zeros(layer.units)
+    product = writer.add("Gemm", [*inputs, writer.constant(layer.kernel), writer.constant(bias)])
+    return writer.activation(layer, product)
+
+
+def _softmax(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    if len(layer.output.shape) != 2:
+        raise UnknownLayerError(f"{layer.name} (Softmax on maps)")
+    return writer.add("Softmax", inputs, axis=1)
+
+
+def _sum(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    return writer.add("Sum" if len(inputs) > 2 else "Add", inputs)
+
+
+_Write = Callable[[_Writer, Any, list[str]], str]
+_WRITERS: tuple[tuple[Any, _Write], ...] = (
+    ((layers.Conv2D, layers.DepthwiseConv2D), lambda *_: ""),
+    (layers.Rescaling, _rescaling),
+    (layers.BatchNormalization, _normalization),
+    (layers.ReLU, _relu),
+    (layers.Activation, lambda writer, layer, inputs: writer.activation(layer, inputs[0])),
+    (layers.Add, _sum),
+    (layers.ZeroPadding2D, _zero_padding),
+    (layers.GlobalAveragePooling2D, _pooling),
+    (layers.Dense, _dense),
+    (layers.Softmax, _softmax),
+    ((layers.Dropout, layers.Identity), lambda _, __, inputs: inputs[0]),
+)
+
+
+def _affine(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What BatchNorm multiplies each channel by, and what it adds."""
+    mean, variance = (np.asarray(v, np.float64) for v in (norm.moving_mean, norm.moving_variance))
+    scale = 1 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * np.asarray(norm.gamma, np.float64)
+    offset = -mean * scale
+    return scale, offset + np.asarray(norm.beta, np.float64) if norm.center else offset
+
+
+def _same(size: int, step: int, kernel: int) -> tuple[int, int]:
+    """Rows or columns of zeros before and behind, by which TensorFlow's "same" padding goes."""
+    total = max((-(-size // step) - 1) * step + kernel - size, 0)
+    return total // 2, total - total // 2

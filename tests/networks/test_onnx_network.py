@@ -1,0 +1,95 @@
+"""Networks written as ONNX answer as Keras does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs edgeclf[onnxruntime]")
+pytest.importorskip("onnx", reason="needs edgeclf[convert]")
+
+from edgeclf.image import ImageSpec  # noqa: E402
+from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
+from edgeclf.networks.onnx_network import UnknownLayerError, write_onnx  # noqa: E402
+
+layers = keras.layers
+
+
+def with_statistics(model: keras.Model) -> keras.Model:
+    """The model with the statistics and offsets of one that has been trained."""
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.3, 0.9, w.shape) * np.sign(w + 0.1) if w.ndim == 1 else w
+                       for w in model.get_weights()])  # fmt: skip
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.moving_variance.assign(np.abs(layer.moving_variance))
+    return model
+
+
+def answers(model: keras.Model, ends: list[str], images: np.ndarray) -> tuple[list, list]:
+    session = onnxruntime.InferenceSession(
+        write_onnx(model, ends), providers=["CPUExecutionProvider"]
+    )
+    told = session.run(None, {"image": images.astype(np.float32)})
+    part = keras.Model(model.input, [model.get_layer(name).output for name in ends])
+    return told, [np.asarray(each) for each in part(images, training=False)]
+
+
+def many_kinds() -> keras.Model:
+    """Every layer that is written, at sizes that "same" pads unevenly."""
+    image = keras.Input((19, 22, 3), dtype="uint8", name="image")
+    x = layers.Rescaling([1 / 50, 1 / 60, 1 / 70], offset=[-1, -2, 0.5], name="normalize")(image)
+    x = layers.Conv2D(8, (3, 5), strides=2, padding="same", activation="relu6")(x)
+    x = layers.BatchNormalization()(x)  # the convolution's activation is in between
+    x = shortcut = layers.Activation("silu", name="maps")(x)
+    x = layers.ZeroPadding2D(((1, 2), (0, 1)))(x)
+    x = layers.DepthwiseConv2D(3, padding="valid", depth_multiplier=2, use_bias=False)(x)
+    x = layers.BatchNormalization(scale=False)(x)
+    x = layers.ReLU(6.0)(x)
+    x = layers.Conv2D(8, 1, padding="same", groups=2, use_bias=False)(x)
+    x = layers.BatchNormalization(center=False)(x)
+    x = layers.Conv2D(8, 2, padding="same", dilation_rate=2, activation="hard_sigmoid")(x)
+    shortcut = layers.ZeroPadding2D(((0, 1), (0, 0)))(shortcut)
+    shortcut = layers.Conv2D(8, (1, 2), padding="valid", activation="tanh")(shortcut)
+    x = layers.DepthwiseConv2D(5, strides=2, padding="same")(x)
+    shortcut = layers.Conv2D(8, 3, strides=2, padding="same", activation="hard_silu")(shortcut)
+    x = layers.Add()([x, layers.ReLU()(shortcut), layers.Dropout(0.5)(x)])
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dense(5, name="logits")(x)
+    return keras.Model(image, layers.Softmax(name="probabilities")(x))
+
+
+def test_every_kind_of_layer_answers_as_in_keras() -> None:
+    model = with_statistics(many_kinds())
+    images = np.random.default_rng(1).integers(0, 256, (3, 19, 22, 3), np.uint8)
+    found, expected = answers(model, ["maps", "features", "logits", "probabilities"], images)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape and other.std() > 0.01
+        assert np.abs(one - other).max() < 1e-5 * max(1, np.abs(other).max())
+
+
+def test_a_network_of_ours_answers_as_in_keras() -> None:
+    model = with_statistics(build_classifier(find_backbone("student"), 3, ImageSpec(64, 48)))
+    images = np.random.default_rng(1).integers(0, 256, (2, 64, 48, 3), np.uint8)
+    found, expected = answers(model, ["block2_add", "block2_add", "logits"], images)
+    assert found[0].shape == (2, 16, 12, 24) and np.array_equal(found[0], found[1])
+    for one, other in zip(found, expected, strict=True):
+        assert np.abs(one - other).max() < 1e-5 * max(1, np.abs(other).max())
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (layers.MaxPooling2D(name="pool"), r"pool \(MaxPooling2D\)"),
+        (layers.ReLU(negative_slope=0.1, name="leaky"), "leaky"),
+        (layers.Conv2D(3, 1, activation="softplus", name="soft"), "soft .*softplus"),
+        (layers.Rescaling(2.0, name="again"), "again"),
+    ],
+)
+def test_a_layer_that_is_not_written_is_named(layer: keras.layers.Layer, named: str) -> None:
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    x = layer(layers.Rescaling(1 / 128, name="normalize")(image))
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    with pytest.raises(UnknownLayerError, match=named):
+        write_onnx(keras.Model(image, x), ["features"])
