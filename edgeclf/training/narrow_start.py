@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeclf.errors import ConversionError
 from edgeclf.image import UInt8Array
-from edgeclf.networks.backend import keras
+from edgeclf.networks.backend import keras, layers
 from edgeclf.networks.channel_groups import ChannelGraph, channel_groups
 from edgeclf.networks.cut import cut
 from edgeclf.networks.keras_model import in_batches
@@ -25,8 +25,9 @@ from edgeclf.training.fit import Examples, use_seed
 from edgeclf.training.pruning import Scores, importance, strongest
 from edgeclf.training.teachers import Teacher
 
+_HEAD = "head_conv"  # reads other features in a student that has fewer blocks
 _MOST_PHOTOS = 256  # that importance is measured on
-_MOST_BATCHES = 24  # for BatchNorm; at its momentum of 0.9, 8 % of what was before is left
+_MOST_BATCHES = 10  # for BatchNorm
 
 
 class NarrowStarts:
@@ -87,19 +88,24 @@ class NarrowStarts:
 
 
 def _counts(student: keras.Model, graph: ChannelGraph) -> dict[str, int]:
-    """How many channels of each of the teacher's groups a student has room for."""
+    """How many channels of each of the teacher's groups a student has room for, but of its head."""
     widths = {layer.name: layer.output.shape[-1] for layer in student.layers if layer.weights}
     counts = {}
     for name, group in graph.prunable.items():
         found = [widths[maker] for maker in group.makers if maker in widths]
-        if found and found[0] <= group.channels:
+        if found and found[0] <= group.channels and name != _HEAD:
             counts[name] = int(found[0])
     return counts
 
 
 def _measure_statistics(student: keras.Model, images: UInt8Array, seed: int) -> None:
-    """Lets BatchNorm see photos, in an order that `seed` decides, without training anything."""
+    """Lets BatchNorm take the mean of some batches, in an order that `seed` decides."""
+    norms = [each for each in student.layers if isinstance(each, layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
     order = np.random.default_rng(seed).permutation(len(images))
-    batches = list(in_batches(order))[:_MOST_BATCHES]
-    for rows in batches * -(-_MOST_BATCHES // len(batches)):
+    for number, rows in enumerate(list(in_batches(order))[:_MOST_BATCHES]):
+        for norm in norms:
+            norm.momentum = number / (number + 1)
         student(np.asarray(images[np.sort(rows)]), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
