@@ -22,6 +22,7 @@ _HEIGHT = 320
 _TRIAL: dict[str, Any] = {"marker": "o", "color": COLOURS["muted"], "markersize": 7}
 _STOPPED: dict[str, Any] = {**_TRIAL, "markerfacecolor": "none"}
 _FINALIST: dict[str, Any] = {"marker": "o", "color": COLOURS["model-0"], "markersize": 9}
+_FRONT: dict[str, Any] = {"color": COLOURS["muted"], "linestyle": ":", "linewidth": 1.4}
 _CHOSEN: dict[str, Any] = {
     "marker": "o", "color": COLOURS["ink"], "markersize": 17, "markerfacecolor": "none",
     "markeredgewidth": 1.2,
@@ -243,11 +244,14 @@ def _front_plot(record: Record) -> Plot:
             f"{trial['name']}: {text.duration(latency)}, loss {loss:.3f}, "
             f"{_OUTCOMES[trial['outcome']]}"
         )
+    ends = sorted((ms, loss) for trial, ms, loss in points if trial["name"] in finalists)
+    axes.step([ms for ms, _ in ends], [loss for _, loss in ends], where="post", **_FRONT)
     if points:
         log_axis(axes, [latency for _, latency, _ in points])
     axes.set_xlabel("latency predicted, ms (log)")
     axes.set_ylabel("loss on the photos set aside")
     entries = [("finalist", _FINALIST), ("to the end", _TRIAL), ("stopped on the way", _STOPPED)]
+    entries.append(("front", _FRONT))
     if record["recommended"]:
         entries.append(("recommended", {**_CHOSEN, "markersize": 12}))
     legend(whole, entries)
