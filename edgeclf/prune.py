@@ -21,9 +21,9 @@ def prune(
 ) -> Artifact:
     """Removes channels from a trained network, and teaches it again what it lost.
 
-    Whole channels go, in eights, so that what is left is an ordinary network that runs faster on
-    every runtime; those go first that matter least for the loss of the photos, for each
-    multiply-add that they cost. Then the network learns from the answers of what it was before. A
+    Whole channels go, sixteen at a time, so that what is left is an ordinary network that runs
+    faster on every runtime; those go first that matter least for the loss of the photos, for the
+    time that they cost. Then the network learns from the answers of what it was before. A
     run that was stopped goes on when it is asked for again with the same settings and photos.
 
     Args:
