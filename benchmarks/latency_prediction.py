@@ -95,7 +95,7 @@ def build(design: Design, seed: int) -> Any:
     keras.utils.set_random_seed(seed)
 
     def eights(channels: float) -> int:
-        return max(1, round(channels / 8)) * 8
+        return max(1, int(channels / 8 + 0.5)) * 8
 
     image = keras.Input((design.input_size, design.input_size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalize")(image)

@@ -320,12 +320,13 @@ def _run_table(args: argparse.Namespace) -> int:
 
     seconds = _TABLE_SECONDS if args.seconds is None else args.seconds
     threads = available_cpus() if args.threads is None else args.threads
-    if not args.out or threads < 1 or not 0 < seconds <= 3600:
+    if args.out is not None:
+        check_out(args.out)
+    if args.out is None or threads < 1 or not 0 < seconds <= 3600:
         raise OptionError(
             f"--out is {args.out!r}, --threads {threads}, --seconds {seconds:g}. Expected a file "
             "to write the table to, at least one thread, and up to 3600 seconds."
         )
-    check_out(args.out)
     table = measure_table(installed_runtimes(args.runtime), threads=threads, seconds=seconds)
     table.save(args.out)
     print("\n".join([*table_lines(table), args.out]))

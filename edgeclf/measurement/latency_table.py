@@ -76,7 +76,7 @@ class LatencyTable:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the device file in one step."""
-        files.write_json(path if isinstance(path, Path) else Path(path), self.document)
+        files.write_json(Path(path), self.document)
 
     def unlike_here(self) -> list[str]:
         """What this machine has else than the one of the table, one reason a line; [] if nothing.

@@ -15,7 +15,6 @@ from edgeclf.errors import MissingDependencyError, OptionError
 from edgeclf.measurement.harness.process import measure
 from edgeclf.measurement.jobs.memory import MemoryJob
 from edgeclf.measurement.jobs.probes import ProbesJob
-from edgeclf.measurement.latency_model import Timed
 from edgeclf.measurement.latency_table import (
     SCHEMA,
     LatencyTable,
@@ -37,15 +36,15 @@ _SEED = 0
 _VISITS = 3  # of each network, apart from each other; the quietest counts
 _TOGETHER = 15  # networks in one process
 _PACKAGES = {"litert": "ai_edge_litert", "onnxruntime": "onnxruntime"}
+_ENGINES = ("ai-edge-litert", "onnxruntime", "onnxruntime-gpu")
 _PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 _MEMORY_NETWORKS = 6
 _MEGA = 1e6
 _DIGITS = 5
 _METHOD = (
-    "random networks of the student family, written here; each timed in several fresh processes "
-    "apart from each other, in random order: calls of one image of random bytes without and with "
-    "the engine's profiler in turns, means over the quieter half of the calls, of the quietest "
-    "process; memory is the proportional set size after 51 calls in a fresh process"
+    "random networks of the student family, each in three fresh processes in random order: calls "
+    "of one image of random bytes without and with the engine's profiler in turns, means over the "
+    "quieter half, of the quietest process; memory is the proportional set size after 51 calls"
 )
 
 
@@ -96,32 +95,30 @@ def measure_table(
     memory = _measure_memory(plans, kinds, threads)
     found = environment()
     libraries = found["libraries"]
-    shapes = [tuple(layer.shape for layer in plan) for plan in plans]
-    timed = {key: [Timed(o, tuple(t[key]["operators_ms"]), t[key]["call_ms"])
-                   for o, t in zip(shapes, times, strict=True)]
-             for key in times[0]}  # fmt: skip
-    return LatencyTable(
-        {
-            "schema": SCHEMA,
-            "device": {
-                "cpu": found["cpu"],
-                "cpu_flags": found["cpu_flags"],
-                "engines": {name: libraries[name] for name in ("ai-edge-litert", "onnxruntime",
-                            "onnxruntime-gpu") if name in libraries},
-                "threads": threads,
-                "date": found["date"],
-                "edgeclf": libraries.get("edgeclf"),
-            },
-            "method": _METHOD,
-            "cpus_left": left,
-            "errors": {key: {"latency": latency_errors(timed[key]),
-                             "memory": memory_errors(memory[key])} for key in timed},
-            "memory": memory,
-            "networks": [{"operators": [write_operator(o) for o in operators], "times": each}
-                         for operators, each in zip(shapes, times, strict=True)],
-            "environment": found,
-        }
-    )  # fmt: skip
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "device": {
+            **{name: found[name] for name in ("cpu", "cpu_flags", "date")},
+            "engines": {name: libraries[name] for name in _ENGINES if name in libraries},
+            "threads": threads,
+            "edgeclf": libraries.get("edgeclf"),
+        },
+        "method": _METHOD,
+        "cpus_left": left,
+        "errors": {},
+        "memory": memory,
+        "networks": [
+            {"operators": [write_operator(layer.shape) for layer in plan], "times": each}
+            for plan, each in zip(plans, times, strict=True)
+        ],
+        "environment": found,
+    }
+    table = LatencyTable(document)
+    document["errors"] = {
+        key: {"latency": latency_errors(table.timed(key)), "memory": memory_errors(memory[key])}
+        for key in table.measured
+    }
+    return LatencyTable(document)
 
 
 def table_lines(table: LatencyTable) -> Iterator[str]:

@@ -33,6 +33,7 @@ TO_FILE = {
     "benchmark": ["gone.tflite", "--random"],
     "benchmark --compare": ["gone.tflite", "gone.onnx"],
     "profile": ["gone.tflite"],
+    "profile --table": [],
     "load": ["http://127.0.0.1:9/classify", "--images", "gone", "--rate", "1"],
     "explain": ["gone.tflite", "gone.jpg"],
     "monitor": ["gone.jsonl"],

@@ -24,16 +24,9 @@ class ProbesResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbesJob(Job[ProbesResult]):
-    """Times probe networks.
+    """Times those of `count` networks, drawn by `seed`, that have the `numbers`, in that order.
 
-    Attributes:
-        count: How many networks the table has.
-        seed: What they are drawn by.
-        numbers: Which of them to time, in this order.
-        format: ``tflite`` or ``onnx``.
-        precision: ``int8`` or ``fp32``.
-        threads: Threads for one call.
-        seconds: Of calls of one network, half of them with the profiler on.
+    The rest is as for `time_network`.
     """
 
     kind: ClassVar[str] = "probes"

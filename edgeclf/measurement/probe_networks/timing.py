@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,14 @@ from edgeclf.image import ImageSpec
 from edgeclf.measurement.probe_networks.onnx import onnx_network
 from edgeclf.measurement.probe_networks.plan import ProbeLayer
 from edgeclf.measurement.probe_networks.tflite import tflite_network
-from edgeclf.measurement.profiler.profile import open_profiler
+from edgeclf.measurement.profiler.profile import open_profiler, timed_ms
 from edgeclf.measurement.profiler.trace import Step, quiet_means
 from edgeclf.runtimes import import_runtime
 
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 _WARMUP_CALLS = 5
 _ROUNDS = 2  # of calls without and with the profiler, in turns
-_MAX_PROFILED = 60  # calls a round: a trace holds every operator of every call
+_MAX_PLAIN, _MAX_PROFILED = 1000, 60  # calls a round; a trace holds every operator of each
 _MULTIPLIES = ("conv", "depthwise", "dense")
 
 
@@ -71,8 +70,8 @@ def time_network(
             call()
     plain: list[float] = []
     for _ in range(_ROUNDS):
-        plain += _time(calls[0], seconds / _ROUNDS / 2)
-        _time(calls[1], seconds / _ROUNDS / 2, _MAX_PROFILED)
+        plain += timed_ms(calls[0], seconds / _ROUNDS / 2, _MAX_PLAIN)
+        timed_ms(calls[1], seconds / _ROUNDS / 2, _MAX_PROFILED)
     runtime.close()
     trace = profiler.trace()
     times_ms = quiet_means(trace.times_us[_WARMUP_CALLS:]) / 1e3
@@ -123,14 +122,3 @@ def by_layer(
             here = places["softmax"][0]
         found[here] += ms
     return found
-
-
-def _time(call: Callable[[], object], seconds: float, most: float = float("inf")) -> list[float]:
-    """The time of each call, in ms; at least one."""
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while not times or (time.perf_counter() < end and len(times) < most):
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times

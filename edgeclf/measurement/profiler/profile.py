@@ -173,17 +173,17 @@ def _run_in_turns(profiler: Profiler, seconds: float) -> tuple[list[float], list
     plain: list[float] = []
     profiled: list[float] = []
     for _ in range(_ROUNDS):
-        plain += _time(profiler.call, share)
-        profiled += _time(profiler.call_profiled, share)
+        plain += timed_ms(profiler.call, share, _MAX_CALLS)
+        profiled += timed_ms(profiler.call_profiled, share, _MAX_CALLS)
     recorded = profiler.trace()
     return plain, profiled, Trace(recorded.steps, recorded.times_us[_WARMUP_CALLS:])
 
 
-def _time(call: Callable[[], None], seconds: float) -> list[float]:
-    """The time of each call, in ms; at least one."""
+def timed_ms(call: Callable[[], object], seconds: float, most: int) -> list[float]:
+    """The time of each call, in ms; at least one, and at most so many."""
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while not times or (time.perf_counter() < end and len(times) < _MAX_CALLS):
+    while not times or (time.perf_counter() < end and len(times) < most):
         start = time.perf_counter()
         call()
         times.append((time.perf_counter() - start) * 1e3)
