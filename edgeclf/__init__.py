@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from edgeclf.explain import explain
     from edgeclf.explanation.methods import Explanation
+    from edgeclf.fit import fit
     from edgeclf.image import ImageSpec, load_image
     from edgeclf.inference.classifier import Classifier
     from edgeclf.inference.prediction import Failure, Frame, Prediction, Score, Timing
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from edgeclf.service.load.config import LoadConfig
     from edgeclf.tables.config import BulkConfig
     from edgeclf.train import train
+    from edgeclf.training.budget_config import BudgetConfig
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
     from edgeclf.training.pruning_config import PruningConfig
@@ -83,6 +85,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BenchmarkMatrix",
+    "BudgetConfig",
     "BulkConfig",
     "Classifier",
     "ConversionConfig",
@@ -127,6 +130,7 @@ __all__ = [
     "distill",
     "doctor",
     "explain",
+    "fit",
     "fleet",
     "inspect",
     "load",
@@ -159,6 +163,7 @@ _MODULES = {
     "measurement.matrix.cases": ("BenchmarkMatrix",),
     "service.load.config": ("LoadConfig",),
     "tables.config": ("BulkConfig",),
+    "training.budget_config": ("BudgetConfig",),
     "training.config": ("TrainingConfig",),
     "training.distillation_config": ("DistillationConfig",),
     "training.pruning_config": ("PruningConfig",),

@@ -9,16 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import MissingDependencyError
 from edgeclf.options import declaration as options
 from edgeclf.training.distillation_config import DistillationConfig
+from edgeclf.training.teacher_file import read_teacher
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
-    from edgeclf.converters.sources import SourceModel
-
-_CONVERTIBLE = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 
 
 @options.takes(DistillationConfig)
@@ -69,25 +66,13 @@ def distill(
     if config.int8 and importlib.util.find_spec("litert_quantizer") is None:
         raise MissingDependencyError("litert_quantizer", "convert", "Comparing int8 students")
     check_start(config.student)
-    model = _read_teacher(Path(teacher), config.source)
+    model = read_teacher(Path(teacher), config.source)
     opened = open_training_data(
         data, config.evaluation, config.out, config.seed, skip_unreadable=config.skip_unreadable
     )
     from edgeclf.training.distillation_run import train_student_of
 
     return train_student_of(model, opened, config)
-
-
-def _read_teacher(path: Path, source: SourceSpec) -> Artifact | SourceModel:
-    """An artifact; or a model from elsewhere, of which must be said what its file does not."""
-    from edgeclf.artifact import is_artifact, load_artifact
-
-    foreign = path.is_dir() or (path.suffix.lower() in _CONVERTIBLE and path.is_file())
-    if foreign and (path.is_dir() or not is_artifact(path.read_bytes())):
-        from edgeclf.converters.sources import open_model
-
-        return open_model(path, source)
-    return load_artifact(path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ VERBS = {
     "zoo": Verb("list published ImageNet networks, and make artifacts of them", "zoo"),
     "distill": Verb("train a small student on a teacher's answers", "train"),
     "prune": Verb("remove channels from a trained network, and teach it again", "train"),
+    "fit": Verb("search a student that keeps to a device's budget, and train it", "all"),
     "convert": Verb("turn a trained model into verified TFLite and ONNX artifacts", "convert"),
     "calibrate": Verb("make a file say how sure it is, and what it does not know"),
     "verify": Verb("replay an artifact's certificate on this machine"),

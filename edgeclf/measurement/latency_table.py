@@ -49,6 +49,7 @@ class LatencyTable:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
         self._models: dict[str, LatencyModel] = {}
+        self._weights: dict[str, Any] = {}  # of memory
         try:
             self.device: Mapping[str, Any] = dict(document["device"])
             self.errors: Mapping[str, Any] = dict(document["errors"])
@@ -138,10 +139,11 @@ class LatencyTable:
         key = self._key(format, precision)
         if not self._memory.get(key):
             raise OptionError(f"The device file has no memory measured of {key}. {_HINT}")
-        rows = np.array(self._memory[key], float)
+        if key not in self._weights:
+            self._weights[key] = memory_weights(np.array(self._memory[key], float))
         number_bytes = 1 if precision == "int8" else 4
         given = np.array([1.0, size_bytes / _MEGA, largest_pair(operators) * number_bytes / _MEGA])
-        return float(given @ memory_weights(rows))
+        return float(given @ self._weights[key])
 
     def timed(self, key: str) -> list[Timed]:
         """The probe networks of one ``format.precision``."""

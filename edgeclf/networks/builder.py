@@ -27,7 +27,7 @@ from edgeclf.networks.applications import CAFFE, TF, TORCH, application
 from edgeclf.networks.backend import keras, layers
 from edgeclf.networks.efficientnet_lite import efficientnet_lite
 from edgeclf.networks.registry import check_input_size, match_name
-from edgeclf.networks.student import student
+from edgeclf.networks.student import STUDENTS, student
 from edgeclf.networks.weights import find_weights, load_weights
 
 _DIGITS = 9  # of a mean that is read back from the graph
@@ -100,15 +100,13 @@ _ALL = (
     _lite(3, 1.2, 1.4, 280, unfreeze=7),
     _lite(4, 1.4, 1.8, 300, unfreeze=9),
     *(
-        Backbone(name, partial(student, name=name), input_size, unfreeze_from)
-        for name, input_size, unfreeze_from in (
-            ("student-xs", 96, "stem_conv"),
-            ("student-s", 96, "stem_conv"),
-            ("student", 96, "block3_expand_conv"),
-            ("student-m", 96, "block3_expand_conv"),
-            ("student-l", 128, "block3_expand_conv"),
-            ("student-xl", 160, "block3_expand_conv"),
+        Backbone(
+            name,
+            partial(student, name=name),
+            design.input_size,
+            "block3_expand_conv" if design.width == 1 else "stem_conv",
         )
+        for name, design in STUDENTS.items()
     ),
     _keras(
         "mobilenet-v2",

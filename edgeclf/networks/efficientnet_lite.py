@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,23 @@ class Stage:
     """One row of the paper's table: `repeats` blocks that share kernel, width and expansion."""
 
     repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    filters: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One inverted residual.
+
+    Attributes:
+        kernel: Rows and columns of the filter of each channel.
+        stride: Of that filter.
+        expansion: How many times wider it is inside than what it is given.
+        filters: Channels that it gives.
+    """
+
     kernel: int
     stride: int
     expansion: int
@@ -68,6 +86,7 @@ def stem_and_blocks(
     depth: float = 1.0,
     blocks: int | None = None,
     stem: int = 32,
+    expansion: int | None = None,
 ) -> keras.KerasTensor:
     """Adds the stem and the first `blocks` blocks, all of them by default.
 
@@ -77,18 +96,27 @@ def stem_and_blocks(
         depth: As for `efficientnet_lite`.
         blocks: How many; Lite0 has 16.
         stem: Channels of the first convolution, which no Lite scales.
+        expansion: Of each block that widens; by default the paper's.
     """
     x = conv_bn(inputs, stem, 3, stride=2, name="stem")
-    for index, (stage, stride) in enumerate(_each_block(depth)):
-        if index == blocks:
-            break
-        x = inverted_residual(
-            x, stage, _round_filters(stage.filters, width), stride, f"block{index}"
-        )
+    for index, block in enumerate(each_block(width, depth, blocks, expansion)):
+        x = inverted_residual(x, block, f"block{index}")
     return x
 
 
-def _each_block(depth: float) -> Iterator[tuple[Stage, int]]:
+def each_block(
+    width: float = 1.0,
+    depth: float = 1.0,
+    blocks: int | None = None,
+    expansion: int | None = None,
+) -> Iterator[Block]:
+    """The blocks that `stem_and_blocks` adds for the same arguments, one after the other."""
+    for stage, stride in islice(_stage_and_stride(depth), blocks):
+        widened = expansion if expansion and stage.expansion > 1 else stage.expansion
+        yield Block(stage.kernel, stride, widened, _round_filters(stage.filters, width))
+
+
+def _stage_and_stride(depth: float) -> Iterator[tuple[Stage, int]]:
     last = len(_STAGES) - 1
     for position, stage in enumerate(_STAGES):
         fixed = position in (0, last)  # Lite scales neither the first nor the last stage's depth
@@ -97,20 +125,22 @@ def _each_block(depth: float) -> Iterator[tuple[Stage, int]]:
             yield stage, stage.stride if repeat == 0 else 1
 
 
-def inverted_residual(
-    x: keras.KerasTensor, stage: Stage, filters: int, stride: int, name: str
-) -> keras.KerasTensor:
+def inverted_residual(x: keras.KerasTensor, block: Block, name: str) -> keras.KerasTensor:
     """An inverted residual: widen, filter each channel, project back, add where shapes allow."""
     shortcut, channels = x, x.shape[-1]
-    if stage.expansion != 1:
-        x = conv_bn(x, channels * stage.expansion, 1, name=f"{name}_expand")
+    if block.expansion != 1:
+        x = conv_bn(x, channels * block.expansion, 1, name=f"{name}_expand")
     x = layers.DepthwiseConv2D(
-        stage.kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise"
+        block.kernel,
+        strides=block.stride,
+        padding="same",
+        use_bias=False,
+        name=f"{name}_depthwise",
     )(x)
     x = _bn(x, f"{name}_depthwise")
     x = layers.ReLU(6.0, name=f"{name}_depthwise_relu6")(x)
-    x = conv_bn(x, filters, 1, activation=False, name=f"{name}_project")
-    if stride == 1 and channels == filters:
+    x = conv_bn(x, block.filters, 1, activation=False, name=f"{name}_project")
+    if block.stride == 1 and channels == block.filters:
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     return x
 

@@ -65,7 +65,13 @@ def size_bytes_of(model: keras.Model, precision: Precision, format: Format) -> i
         OptionError: It has a layer that a latency table does not know, or the precision or format
             is another.
     """
-    operators = operators_of(model)
+    return artifact_bytes(operators_of(model), precision, format)
+
+
+def artifact_bytes(
+    operators: tuple[OperatorShape, ...], precision: Precision, format: Format
+) -> int:
+    """`size_bytes_of` a network that has not been built, by its operators."""
     rows, columns, _ = operators[0].input
     features = next((o.output[2] for o in operators if o.kind == "pool"), 0)
     sealed = _RECORD_BYTES + _BASE64 * (

@@ -19,43 +19,66 @@ from edgeclf.networks.efficientnet_lite import conv_bn, stem_and_blocks
 
 
 @dataclass(frozen=True)
-class StudentSize:
-    """What a student's name stands for.
+class StudentDesign:
+    """What decides a student: how wide, how deep, and for photos of which size.
 
     Attributes:
-        width: Multiplier of Lite0's channels.
+        input_size: Rows and columns of its photos.
+        width: Multiplier of the channels between Lite0's blocks.
         blocks: How many of Lite0's 16 blocks.
         head: Channels of the last convolution, which the dense layer reads.
         stem: Channels of the first convolution.
+        expansion: How many times wider a block is inside than what it is given; Lite0's are 6.
     """
 
+    input_size: int
     width: float
     blocks: int
     head: int
     stem: int = 32
+    expansion: int = 6
+
+    def __str__(self) -> str:
+        """One word, of which no two designs have the same."""
+        for name, design in STUDENTS.items():
+            if design == self:
+                return name
+        return (
+            f"student-{self.input_size}px-{self.blocks}b-w{round(100 * self.width)}"
+            f"-x{self.expansion}-h{self.head}-s{self.stem}"
+        )
 
 
 STUDENTS = {
-    "student-xs": StudentSize(width=0.35, blocks=6, head=64, stem=16),
-    "student-s": StudentSize(width=0.5, blocks=6, head=96, stem=16),
-    "student": StudentSize(width=1.0, blocks=6, head=192),
-    "student-m": StudentSize(width=1.0, blocks=9, head=256),
-    "student-l": StudentSize(width=1.0, blocks=12, head=384),
-    "student-xl": StudentSize(width=1.0, blocks=14, head=448),
+    "student-xs": StudentDesign(96, width=0.35, blocks=6, head=64, stem=16),
+    "student-s": StudentDesign(96, width=0.5, blocks=6, head=96, stem=16),
+    "student": StudentDesign(96, width=1.0, blocks=6, head=192),
+    "student-m": StudentDesign(96, width=1.0, blocks=9, head=256),
+    "student-l": StudentDesign(128, width=1.0, blocks=12, head=384),
+    "student-xl": StudentDesign(160, width=1.0, blocks=14, head=448),
 }
 
 
 def student(inputs: keras.KerasTensor, *, name: str = "student") -> keras.KerasTensor:
+    """Adds the convolutional part of the student `name`, one of `STUDENTS`; see `add_student`."""
+    return add_student(inputs, STUDENTS[name])
+
+
+def add_student(inputs: keras.KerasTensor, design: StudentDesign) -> keras.KerasTensor:
     """Adds a student's convolutional part to `inputs`.
 
     Args:
         inputs: Float images [N, H, W, 3], scaled to (x - 127) / 128.
-        name: One of `STUDENTS`.
+        design: Of which the input size decides nothing here.
 
     Returns:
-        Features [N, h, w, head]; h and w are H/16 and W/16, or H/32 and W/32 from ``student-l``
-        upwards.
+        Features [N, h, w, head]; h and w are H/8, H/16 or H/32, as deep as the blocks go.
     """
-    size = STUDENTS[name]
-    x = stem_and_blocks(inputs, width=size.width, blocks=size.blocks, stem=size.stem)
-    return conv_bn(x, size.head, 1, name="head")
+    x = stem_and_blocks(
+        inputs,
+        width=design.width,
+        blocks=design.blocks,
+        stem=design.stem,
+        expansion=design.expansion,
+    )
+    return conv_bn(x, design.head, 1, name="head")

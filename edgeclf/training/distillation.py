@@ -148,6 +148,7 @@ def fit_student(
     *,
     unfreeze_from: str | None = None,
     folder: RunFolder | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains `student` in place on the teacher's answers and the true labels.
 
@@ -163,6 +164,7 @@ def fit_student(
         config: How it is taught; its seed decides the order.
         unfreeze_from: Name of the first layer that is trained; None trains them all.
         folder: Keeps the run's state and log, and gives back that of a run that was stopped.
+        callbacks: More to call as it learns.
 
     Raises:
         TrainingError: The loss is not a number; `student` then holds the last weights that were
@@ -201,7 +203,7 @@ def fit_student(
                 initial_epoch=done,
                 shuffle=False,
                 verbose=0,
-                callbacks=[ProgressCallback(title, metric), checkpoints],
+                callbacks=[ProgressCallback(title, metric), checkpoints, *callbacks],
             )
 
 

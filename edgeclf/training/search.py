@@ -1,8 +1,6 @@
 """Searching a run's settings: trials, judged by training photos that are set aside.
 
-Optuna (Akiba et al., 2019) proposes the settings and stops trials that fall behind. What it knows
-is in one SQLite file. A proposal depends on the seed and on the trials that have ended, and on
-nothing else: a search that was stopped proposes what it would have proposed.
+Optuna (Akiba et al., 2019) proposes the settings and stops trials that fall behind.
 """
 
 from __future__ import annotations
@@ -10,20 +8,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import optuna
-import sqlalchemy
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from edgeclf.errors import TrainingError
 from edgeclf.image import ImageSpec
@@ -44,7 +36,7 @@ from edgeclf.training.fit import (
     use_seed,
 )
 from edgeclf.training.precision import computing_in
-from edgeclf.training.run_folder import differences
+from edgeclf.training.study_file import ended_trials, open_study, opened, sampler_of
 
 COLUMNS = (
     "trial",
@@ -61,8 +53,6 @@ COLUMNS = (
 _RATE_FACTOR = 10  # each way from the rate of the first trial
 _STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 _RESULT = "result"  # of a trial: a column of the table each
-_CONDITIONS = "conditions"  # of a study
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Search:
@@ -104,10 +94,10 @@ class Search:
         Raises:
             TrainingError: The file is no search of ours, or no trial came to its end.
         """
-        with _opened(self.path) as storage:
+        with opened(self.path) as storage:
             study = self._study(storage)
             try:
-                while (done := len(_ended(study))) < trials:
+                while (done := len(ended_trials(study))) < trials:
                     self._make_trial(study, done, trials)
                     self._write_table(study)
             except KeyboardInterrupt:
@@ -118,31 +108,19 @@ class Search:
 
     def _study(self, storage: optuna.storages.RDBStorage) -> optuna.Study:
         """The study under these conditions, new or as far as it got."""
-        digest = files.sha256_of(json.dumps(self._conditions, sort_keys=True))
-        name = f"{self.path.stem}-{digest[:12]}"
-        known = optuna.get_all_study_names(storage)
         # Until the rate has warmed up, losses tell little.
         pruner = optuna.pruners.MedianPruner(n_warmup_steps=1 + self._config.epochs // 3)
-        study = optuna.create_study(
-            storage=storage, study_name=name, load_if_exists=True, pruner=pruner
-        )
-        if name in known:
-            for trial in study.get_trials(states=(TrialState.RUNNING,)):  # when it was killed
-                study.tell(trial.number, state=TrialState.FAIL)
-            log(f"search {name} in {self.path}: trials made before: {len(_ended(study))}")
+        study, is_new = open_study(storage, self.path, self._conditions, pruner=pruner)
+        if not is_new:
             return study
-        if known:
-            other = optuna.load_study(study_name=known[-1], storage=storage)
-            changed = differences(other.user_attrs.get(_CONDITIONS, {}), self._conditions)
-            log(f"{self.path} keeps a search with other settings; searching anew: {changed}")
-        study.set_user_attr(_CONDITIONS, self._conditions)
         assert self.asked.validation is not None
         widths = self._widths
         width = f"width {', '.join(widths)}" if widths[1:] else f"no width, {widths[0]} has one"
         log(
-            f"search {name} in {self.path}: learning rate {self._rate / _RATE_FACTOR:g} to "
-            f"{self._rate * _RATE_FACTOR:g}, augmentation {', '.join(map(str, self._strengths))}, "
-            f"{width}; judged by {len(self.asked.validation[1])} training photos set aside"
+            f"search {study.study_name} in {self.path}: learning rate "
+            f"{self._rate / _RATE_FACTOR:g} to {self._rate * _RATE_FACTOR:g}, "
+            f"augmentation {', '.join(map(str, self._strengths))}, {width}; "
+            f"judged by {len(self.asked.validation[1])} training photos set aside"
         )
         return study
 
@@ -173,8 +151,7 @@ class Search:
         """The trial that comes after `done` others."""
         if done == 0 and not study.get_trials(states=(TrialState.WAITING,)):
             study.enqueue_trial(self._first)
-        seed = np.random.SeedSequence((self._config.seed, done)).generate_state(1)[0]
-        study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        study.sampler = sampler_of(self._config.seed, done)
         trial = study.ask()
         rate = self._rate
         trial.suggest_float("learning_rate", rate / _RATE_FACTOR, rate * _RATE_FACTOR, log=True)
@@ -256,7 +233,7 @@ class Search:
         return f"{width}--learning-rate {rate} --augmentation {strength}"
 
     def _best(self, study: optuna.Study) -> TrainingConfig:
-        ended = _ended(study)
+        ended = ended_trials(study)
         complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
         if not complete:
             raise TrainingError(
@@ -289,7 +266,7 @@ class Search:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for number, trial in enumerate(_ended(study), 1):
+        for number, trial in enumerate(ended_trials(study), 1):
             config = self._settings(trial.params)
             settings = {
                 "trial": number,
@@ -330,39 +307,3 @@ class PruningCallback(keras.callbacks.Callback):
         over = epoch + 1 == self._epochs or self.model.stop_training
         if not over and self._trial.should_prune():
             self.behind = self.model.stop_training = True
-
-
-def _ended(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count, in order: complete, behind or failed, but not interrupted."""
-    ended: list[FrozenTrial] = study.get_trials(deepcopy=False, states=_ENDED)
-    return ended
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[optuna.storages.RDBStorage]:
-    """The SQLite file at `path`, while Optuna prints nothing of its own.
-
-    Raises:
-        TrainingError: It holds something else.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield _storage(path)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
-def _storage(path: Path) -> optuna.storages.RDBStorage:
-    options = {
-        "creator": lambda: sqlite3.connect(path),  # in a URL, a "?" or "#" would end the path
-        "poolclass": sqlalchemy.pool.NullPool,  # leaves no connection open
-    }
-    try:
-        return optuna.storages.RDBStorage("sqlite:///search", engine_kwargs=options)
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as exc:
-        raise TrainingError(
-            f"{path} is no search that this version of Optuna reads: "
-            f"{str(exc).splitlines()[0]}. Move the file away to search anew."
-        ) from exc

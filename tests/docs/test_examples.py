@@ -19,8 +19,8 @@ from edgeclf.errors import MissingDependencyError
 # Need a trained model, photos or an engine, or take longer than a test may: shown and not run.
 SHOWN = {
     "autotune", "benchmark", "bulk", "calibrate", "compare", "convert", "demo", "distill", "doctor",
-    "explain", "load", "monitor", "profile", "promote", "prune", "register", "report", "serve",
-    "train", "ui", "update", "verify",
+    "explain", "fit", "load", "monitor", "profile", "promote", "prune", "register", "report",
+    "serve", "train", "ui", "update", "verify",
 }  # fmt: skip
 # Whose names say all: the page of errors tells when each is raised.
 PLAIN_ERRORS = {

@@ -24,7 +24,7 @@ SHORTER = {
     "distill": ["--epochs", "1", "--views", "1"],
     "convert": ["--tolerance", "0.5"],  # of a model that is right by chance
 }
-# What is left by a study over seeds, by a search, by pruning and by a loss that is not a number,
+# What is left by a study over seeds, by searches, by pruning and by a loss that is not a number,
 # which do not happen here.
 SPECIAL = {
     "runs/photos.distillation.html",
@@ -32,6 +32,9 @@ SPECIAL = {
     "runs/photos-teacher.search.csv",
     "runs/photos-teacher.search.db",
     "runs/photos-pruned.keras",
+    "runs/photos.fit.db",
+    "runs/photos.fit.html",
+    "runs/photos.fit.json",
     "runs/photos-teacher-last-good.keras",
     "runs/photos-last-good.keras",
 }

@@ -23,6 +23,7 @@ optuna = pytest.importorskip("optuna", reason="needs edgeclf[search]")
 from edgeclf.training import search  # noqa: E402
 from edgeclf.training.fit import TrainingRun  # noqa: E402
 from edgeclf.training.search import PruningCallback, Search  # noqa: E402
+from edgeclf.training.study_file import opened  # noqa: E402
 
 SPEC = ImageSpec(32, 32)
 PHOTOS = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8), np.arange(8) % 2
@@ -80,7 +81,7 @@ def table(made: Search) -> list[dict[str, str]]:
 
 
 def states(made: Search) -> list[str]:
-    with search._opened(made.path) as storage:
+    with opened(made.path) as storage:
         names = optuna.get_all_study_names(storage)
         studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
         return [trial.state.name for study in studies for trial in study.trials]

@@ -22,6 +22,7 @@ TO_FOLDER = {
     "train": ["gone"],
     "distill": ["teacher.onnx", "gone"],
     "prune": ["gone.keras", "gone", "--keep", "0.5"],
+    "fit": ["gone", "--teacher", "gone.onnx", "--device", "gone.json", "--max-size-kb", "9"],
     "convert": ["gone.keras", "--to", "fp32.tflite"],
     "compare": ["gone.tflite", "gone.onnx", "--data", "gone"],
     "zoo": ["efficientnet-lite0"],
