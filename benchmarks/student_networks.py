@@ -10,7 +10,7 @@ Tiny Deep Learning" (2022) as ``models/base/mcunet.py``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,23 +82,25 @@ def inverted_residual(
     return layers.Add(name=f"{name}_add")([shortcut, x]) if adds else x
 
 
-# Expansion, kernel, stride and width of EfficientNet-Lite0's blocks.
+# Kernel, stride and width of EfficientNet-Lite0's blocks, of which the first does not widen and the
+# others do so 6 times.
 LITE0 = (
-    (1, 3, 1, 16), (6, 3, 2, 24), (6, 3, 1, 24), (6, 5, 2, 40), (6, 5, 1, 40), (6, 3, 2, 80),
-    (6, 3, 1, 80), (6, 3, 1, 80), (6, 5, 1, 112), (6, 5, 1, 112), (6, 5, 1, 112),
+    (3, 1, 16), (3, 2, 24), (3, 1, 24), (5, 2, 40), (5, 1, 40), (3, 2, 80), (3, 1, 80), (3, 1, 80),
+    (5, 1, 112), (5, 1, 112), (5, 1, 112), (5, 2, 192),
 )  # fmt: skip
 
 
 def lite(
-    inputs: keras.KerasTensor, *, stem: int, expansion: int, blocks: int, head: int
+    inputs: keras.KerasTensor, *, stem: int, expansions: Sequence[int], head: int
 ) -> keras.KerasTensor:
-    """Lite0's first blocks, narrower inside, with a head of their own."""
+    """Lite0's first blocks, each as wide inside as `expansions` say, with a head of their own."""
     from edgeclf.networks.efficientnet_lite import conv_bn
 
     x = conv_bn(inputs, stem, 3, stride=2, name="stem")
-    for index, (widened, kernel, stride, width) in enumerate(LITE0[:blocks]):
-        inside = min(widened, expansion)
-        x = inverted_residual(x, inside, kernel, stride, width, f"block{index}")
+    for index, (expansion, (kernel, stride, width)) in enumerate(
+        zip(expansions, LITE0, strict=False)
+    ):
+        x = inverted_residual(x, expansion, kernel, stride, width, f"block{index}")
     return conv_bn(x, head, 1, name="head")
 
 
@@ -159,14 +161,23 @@ OURS = {
         True,
         "teacher, cut",
         64,
-        partial(lite, stem=16, expansion=3, blocks=5, head=128),
+        partial(lite, stem=32, expansions=(1, 6, 6, 3, 3, 3), head=128),
+        unfreeze_from="block3_expand_conv",
+    ),
+    "student-cut": Contestant(
+        "student-cut",
+        True,
+        "teacher, cut",
+        72,
+        partial(lite, stem=16, expansions=(1, 3, 3, 3, 3, 3), head=128),
     ),
     SAME: Contestant(
         "student-same",
         True,
         "teacher, cut",
         80,
-        partial(lite, stem=16, expansion=4, blocks=9, head=256),
+        partial(lite, stem=32, expansions=(1, *[6] * 8), head=256),
+        unfreeze_from="block3_expand_conv",
     ),
 }
 PEERS = {

@@ -1,4 +1,4 @@
-"""One student of `students.py`, taught and converted in a process of its own."""
+"""The students of one network for `students.py`, taught and converted in a process of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from student_start import NarrowStart
 
 from edgeclf.system import files
 
-VIEWS = 8  # of each photo, which the teacher has answered
+VIEWS = 16  # of each photo, which the teacher has answered
 LEAST_EPOCHS = 3
 START_EVERY = 8  # of the photos, to see what a teacher's channels tell
 PROBE_BATCHES, PROBE_WARMUP = 30, 10
@@ -78,7 +78,7 @@ class StudentLab:
             model = build_classifier(backbone, len(self.teacher.labels), self.spec)
             images = self.data.images(self.data.photos, self.teacher.spec)
             NarrowStart(model, self.teacher.model, images[::START_EVERY]).fill()
-            return model, None
+            return model, self.contestant.unfreeze_from
         weights = "imagenet" if self.contestant.start == "ImageNet" else None
         model = build_classifier(backbone, len(self.teacher.labels), self.spec, weights=weights)
         return model, backbone.unfreeze_from if weights else None
@@ -178,14 +178,18 @@ def judge(lab: StudentLab, artifact: Any) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Does the job that the first argument tells, and keeps its row where ``row`` says."""
-    job = json.loads(sys.argv[1])
-    lab = StudentLab(job)
-    if job["passes"] is None:
-        row: dict[str, Any] = {"step_cpu_s": step_cpu_s(lab)}
-    else:
-        row = teach(lab, job["network"], job["seed"], job["passes"])
-    files.write_json(Path(job["row"]), row)
+    """Does the jobs that the first argument lists, and keeps each row where its ``row`` says.
+
+    They are of one network, and their photos and answers are opened once.
+    """
+    jobs = json.loads(sys.argv[1])
+    lab = StudentLab(jobs[0])
+    for job in jobs:
+        if job["passes"] is None:
+            row: dict[str, Any] = {"step_cpu_s": step_cpu_s(lab)}
+        else:
+            row = teach(lab, job["network"], job["seed"], job["passes"])
+        files.write_json(Path(job["row"]), row)
     return 0
 
 

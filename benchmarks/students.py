@@ -41,7 +41,7 @@ from edgeclf.system.progress import log
 PASSES = 24  # of the present student: 8 views in 3 epochs
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 COMMAND = (sys.executable, __file__, "--child")
-TEACHER = ROOT / "benchmarks" / "student_training.py"
+TRAINING = ROOT / "benchmarks" / "student_training.py"
 DIGIT_SIDE, DIGITS_TO_LEARN = 32, 64  # of each digit
 WARMUP_CALLS = 20
 
@@ -82,29 +82,33 @@ DATA = {"mugs": mugs, "digits": digits}
 def teach_all(
     folder: Path, job: Mapping[str, Any], networks: Sequence[str], seeds: int
 ) -> Iterator[dict[str, Any]]:
-    """A row for each network, seed by seed, each taught in a process of its own where new."""
+    """A row for each network and seed; what an earlier run left is taken as it is."""
     steps = {
-        name: _row(folder, {**job, "network": name, "passes": None})["step_cpu_s"]
+        name: _rows(folder, job, name, None, ["step"])[0]["step_cpu_s"]
         for name in dict.fromkeys((PRESENT, *networks))
     }
-    for seed in range(seeds):
-        for name in networks:
-            passes = max(1, round(PASSES * steps[PRESENT] / steps[name]))
-            row = _row(folder, {**job, "network": name, "seed": seed, "passes": passes})
+    for name in networks:
+        passes = max(1, round(PASSES * steps[PRESENT] / steps[name]))
+        for seed, row in enumerate(_rows(folder, job, name, passes, range(seeds))):
             yield {"network": name, "seed": seed, "step_cpu_s": steps[name], **row}
 
 
-def _row(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    """What a child process leaves; what an earlier one left is taken as it is."""
-    end = "step" if job["passes"] is None else str(job["seed"])
-    path = folder / "rows" / f"{job['network']}-{end}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log(f"== {folder.name}: {path.stem}")
-        words = json.dumps({**job, "folder": str(folder), "row": str(path)})
-        subprocess.run([sys.executable, str(TEACHER), words], check=True)
-    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return row
+def _rows(
+    folder: Path, job: Mapping[str, Any], name: str, passes: int | None, ends: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """What a child process left or leaves of a network, a row for each seed."""
+    paths = [folder / "rows" / f"{name}-{end}.json" for end in ends]
+    missing = [
+        {**job, "network": name, "seed": end, "passes": passes, "folder": str(folder),
+         "row": str(path)}
+        for end, path in zip(ends, paths, strict=True)
+        if not path.exists()
+    ]  # fmt: skip
+    if missing:
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        log(f"== {folder.name}: {name}, {passes or 'a few'} passes, {len(missing)} times")
+        subprocess.run([sys.executable, str(TRAINING), json.dumps(missing)], check=True)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def time_calls(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,8 +315,8 @@ def main() -> int:
     if args.write and summary:
         draw(summary, results_path(args.write, __file__, "svg"))
     method = (
-        f"{args.seeds} seeds of each network; offline soft targets of 8 views of 640 photos, the "
-        f"settings of edgeclf distill, passes for the CPU time of {PASSES} of the present "
+        f"{args.seeds} seeds of each network; offline soft targets of up to 16 views of 640 photos, "
+        f"the settings of edgeclf distill, passes for the CPU time of {PASSES} of the present "
         "student's (a step's CPU time measured once); int8 by the usual recipe without fallback; "
         f"latency of seed 0's files, medians of {args.rounds} fresh processes in turns, "
         f"{args.seconds} s each call; intervals: seeds by Student's t, ratios by signed ranks"
