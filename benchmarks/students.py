@@ -315,7 +315,7 @@ def main() -> int:
     if args.write and summary:
         draw(summary, results_path(args.write, __file__, "svg"))
     method = (
-        f"{args.seeds} seeds of each network; offline soft targets of up to 16 views of 640 photos, "
+        f"{args.seeds} seeds of each network; soft targets of up to 16 views of 640 photos, "
         f"the settings of edgeclf distill, passes for the CPU time of {PASSES} of the present "
         "student's (a step's CPU time measured once); int8 by the usual recipe without fallback; "
         f"latency of seed 0's files, medians of {args.rounds} fresh processes in turns, "
