@@ -11,7 +11,7 @@ from typing import Any
 from edgeclf.reporting import text
 from edgeclf.reporting.markdown import markdown_table
 
-COLUMNS = ("Network", "Start", "Pixels", "Parameters", "Passes", "Seeds",
+COLUMNS = ("Network", "Start", "Pixels", "Parameters", "Passes", "CPU (s)", "Seeds",
            "Float", "LiteRT", "ONNX Runtime", "LiteRT (ms)", "ONNX Runtime (ms)",
            "Answer (ms)", "TFLite", "ONNX", "Ours ahead")  # fmt: skip
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
@@ -47,6 +47,7 @@ def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[s
         str(row["side"]),
         f"{row['parameters']:,}",
         str(row["views"] * row["epochs"]),
+        f"{statistics.mean(row['cpu_s']):.0f}",
         str(len(row["cpu_s"])),
         *(_accuracy(row[format_]) for format_ in ("keras", *RUNTIMES)),
         *(f"{statistics.median(calls['call_ms']):.3f}" for calls in one.values()),

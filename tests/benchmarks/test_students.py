@@ -28,7 +28,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def taught(network: str, seed: int, top1: float, size: int = 300_000) -> dict[str, Any]:
     file = {"top1": top1, "size_bytes": size, "metadata_bytes": 100_000}
     return {
-        "network": network, "seed": seed, "step_cpu_s": 0.1, "cpu_s": 50.0, "parameters": 100_000,
+        "network": network, "seed": seed, "cpu_s": 50.0, "parameters": 100_000,
         "views": 8, "epochs": 3, "keras": {"top1": top1}, "tflite": file, "onnx": file,
     }  # fmt: skip
 
