@@ -21,6 +21,7 @@ from typing import Any
 import benchmark_tables
 from report_picture import take_picture
 from scale_out_table import ray_serving, scale_out
+from student_table import students
 
 from edgeclf.reporting.benchmark_page import environment_line, main_table
 from edgeclf.reporting.benchmark_tables import result_table
@@ -132,6 +133,7 @@ def main() -> int:
         fill(BENCHMARKS, "servers", benchmark_tables.servers(source))
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
+        fill(BENCHMARKS, "students", students(source))
         fill(CONVERSION, "precisions", benchmark_tables.precisions(source))
         fill(RUNTIMES, "idle-threads", benchmark_tables.idle_threads(source))
         fill(TRUST, "beyond", benchmark_tables.beyond(source))

@@ -1,0 +1,204 @@
+"""The networks of `students.py`: ours, and peers of the same job, in the frame of every classifier.
+
+The peers follow their papers: MobileNetV3-Small (Howard et al., "Searching for MobileNetV3", 2019)
+and MobileNetV2 (Sandler et al., "MobileNetV2", 2018) by Keras Applications, EfficientNet-Lite0 by
+edgeclf, and the network of Lin et al., "MCUNet: Tiny Deep Learning on IoT Devices" (2020), from the
+table of kernels, expansions and widths that Cai et al. published beside "Network Augmentation for
+Tiny Deep Learning" (2022) as ``models/base/mcunet.py``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import keras
+
+    from edgeclf.networks.builder import Backbone
+
+Start = Literal["nothing", "teacher", "teacher, cut", "ImageNet"]
+PEER_SIDE = 96  # what the student that is compared with takes
+PRESENT, HALF, SAME = "student", "student-half", "student-same"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network that is taught.
+
+    Attributes:
+        title: For the table.
+        ours: Whether it is a student of edgeclf.
+        start: What its weights come from before it is taught.
+        side: Rows and columns of its input.
+        body: Adds its convolutional part to normalised images; None for a backbone of edgeclf.
+        backbone: Name of that backbone.
+        unfreeze_from: The first layer that is taught, of a `body` whose layers below it are the
+            teacher's; None teaches all.
+    """
+
+    title: str
+    ours: bool
+    start: Start
+    side: int = PEER_SIDE
+    body: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None
+    backbone: str | None = None
+    unfreeze_from: str | None = None
+
+    def build(self) -> Backbone:
+        """The backbone, which imports TensorFlow."""
+        from edgeclf.artifact import Normalization
+        from edgeclf.networks.applications import TF
+        from edgeclf.networks.builder import Backbone, find_backbone
+
+        if self.backbone is not None:
+            return find_backbone(self.backbone)
+        assert self.body is not None
+        scheme = Normalization(127.0, 128.0) if self.ours else TF
+        return Backbone(self.title, self.body, self.side, self.unfreeze_from or "", scheme)
+
+
+def inverted_residual(
+    x: keras.KerasTensor, expansion: int, kernel: int, stride: int, width: int, name: str
+) -> keras.KerasTensor:
+    """MobileNetV2's block with ReLU6; of expansion 1 the first one, which adds nothing up."""
+    from keras import layers
+
+    from edgeclf.networks.efficientnet_lite import conv_bn
+
+    shortcut, channels = x, x.shape[-1]
+    if expansion != 1:
+        x = conv_bn(x, channels * expansion, 1, name=f"{name}_expand")
+    x = layers.DepthwiseConv2D(
+        kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise"
+    )(x)
+    x = layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=f"{name}_depthwise_bn")(x)
+    x = layers.ReLU(6.0, name=f"{name}_depthwise_relu6")(x)
+    x = conv_bn(x, width, 1, activation=False, name=f"{name}_project")
+    adds = expansion != 1 and x.shape == shortcut.shape
+    return layers.Add(name=f"{name}_add")([shortcut, x]) if adds else x
+
+
+# Kernel, stride and width of EfficientNet-Lite0's blocks, of which the first does not widen and the
+# others do so 6 times.
+LITE0 = (
+    (3, 1, 16), (3, 2, 24), (3, 1, 24), (5, 2, 40), (5, 1, 40), (3, 2, 80), (3, 1, 80), (3, 1, 80),
+    (5, 1, 112), (5, 1, 112), (5, 1, 112), (5, 2, 192),
+)  # fmt: skip
+
+
+def lite(
+    inputs: keras.KerasTensor, *, stem: int, expansions: Sequence[int], head: int
+) -> keras.KerasTensor:
+    """Lite0's first blocks, each as wide inside as `expansions` say, with a head of their own."""
+    from edgeclf.networks.efficientnet_lite import conv_bn
+
+    x = conv_bn(inputs, stem, 3, stride=2, name="stem")
+    for index, (expansion, (kernel, stride, width)) in enumerate(
+        zip(expansions, LITE0, strict=False)
+    ):
+        x = inverted_residual(x, expansion, kernel, stride, width, f"block{index}")
+    return conv_bn(x, head, 1, name="head")
+
+
+def mobilenet(
+    inputs: keras.KerasTensor, *, function: str, alpha: float, **options: Any
+) -> keras.KerasTensor:
+    """One of Keras's MobileNets of a width that `edgeclf backbones` does not offer."""
+    import keras
+
+    with warnings.catch_warnings():  # of an input size that no weights were published for
+        warnings.simplefilter("ignore", UserWarning)
+        network = getattr(keras.applications, function)(
+            include_top=False, weights=None, input_tensor=inputs, alpha=alpha, **options
+        )
+    return with_quick_averages(network).output
+
+
+def with_quick_averages(network: keras.Model) -> keras.Model:
+    """A momentum with which BatchNorm's averages follow a few hundred photos, as in edgeclf."""
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9
+    return network
+
+
+# Expansions and kernels of each block; then the stage's stride and width.
+MCUNET_STAGES = (
+    ((3, 5, 5, 4), (7, 3, 7, 5), 2, 16),
+    ((5, 5, 5), (5, 5, 5), 2, 24),
+    ((5, 6, 4), (3, 7, 5), 2, 40),
+    ((5, 5, 5), (5, 7, 3), 1, 48),
+    ((6, 5, 4), (3, 7, 3), 2, 96),
+)
+MCUNET_HEAD = (5, 7, 160)  # expansion, kernel and width of the last block
+
+
+def mcunet(inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """MCUNet's convolutional part."""
+    from edgeclf.networks.efficientnet_lite import conv_bn
+
+    x = conv_bn(inputs, 16, 3, stride=2, name="stem")
+    x = inverted_residual(x, 1, 3, 1, 8, "first")
+    for number, (expansions, kernels, stride, width) in enumerate(MCUNET_STAGES):
+        for index, (expansion, kernel) in enumerate(zip(expansions, kernels, strict=True)):
+            step = stride if index == 0 else 1
+            x = inverted_residual(x, expansion, kernel, step, width, f"stage{number}_{index}")
+    expansion, kernel, width = MCUNET_HEAD
+    return inverted_residual(x, expansion, kernel, 1, width, "last")
+
+
+_MOBILENET_V3 = {"include_preprocessing": False}
+OURS = {
+    PRESENT: Contestant("student, the present one", True, "teacher", 96, backbone="student"),
+    HALF: Contestant(
+        "student-half",
+        True,
+        "teacher, cut",
+        64,
+        partial(lite, stem=32, expansions=(1, 6, 6, 3, 3, 3), head=128),
+        unfreeze_from="block3_expand_conv",
+    ),
+    "student-cut": Contestant(
+        "student-cut",
+        True,
+        "teacher, cut",
+        72,
+        partial(lite, stem=16, expansions=(1, 3, 3, 3, 3, 3), head=128),
+    ),
+    SAME: Contestant(
+        "student-same",
+        True,
+        "teacher, cut",
+        80,
+        partial(lite, stem=32, expansions=(1, *[6] * 8), head=256),
+        unfreeze_from="block3_expand_conv",
+    ),
+}
+PEERS = {
+    **{
+        f"mobilenet-v3-small-{alpha:g}": Contestant(
+            f"MobileNetV3-Small {alpha:g}",
+            False,
+            "nothing",
+            body=partial(mobilenet, function="MobileNetV3Small", alpha=alpha, **_MOBILENET_V3),
+        )
+        for alpha in (0.35, 0.5, 0.75, 1.0)
+    },
+    "mobilenet-v2-0.35": Contestant(
+        "MobileNetV2 0.35",
+        False,
+        "nothing",
+        body=partial(mobilenet, function="MobileNetV2", alpha=0.35),
+    ),
+    "mcunet": Contestant("MCUNet", False, "nothing", body=mcunet),
+    "efficientnet-lite0": Contestant(
+        "EfficientNet-Lite0", False, "ImageNet", backbone="efficientnet-lite0"
+    ),
+}
+CONTESTANTS = {**OURS, **PEERS}
