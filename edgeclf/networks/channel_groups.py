@@ -23,7 +23,7 @@ IMAGE = "image"  # the group of the input's channels
 # On an Intel Xeon with AVX-512 VNNI, one thread, LiteRT 2.3 and ONNX Runtime 1.32, large 1x1
 # convolutions of the demo's int8 student reach 190 multiply-adds a nanosecond, but at 48 x 48
 # pixels no layer gives more than 1.6 to 3.8 outputs, and depthwise ones do 15 multiply-adds.
-# Of (50, 13), (100, 13) and (120, 26), the last made the fastest network of at most half the products.
+# Of (50, 13), (100, 13) and (120, 26), the last made the fastest network, pruned by half.
 _OUTPUT_WORK = 120.0
 _DEPTHWISE_WORK = 26.0
 
