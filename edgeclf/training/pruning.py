@@ -23,8 +23,8 @@ from edgeclf.networks.cut import Indices, cut
 from edgeclf.networks.keras_model import BATCH_SIZE
 from edgeclf.system.progress import track
 
-# What int8 kernels for AVX-512, AVX2 and Neon compute side by side, so that 24 channels take as
-# long as 32; where there are no more than that, half of it.
+# What int8 kernels for AVX-512 compute side by side at least: of the demo's student, 24 channels
+# took as long as 32. Of the last 16, half may go.
 CHANNELS_AT_ONCE = 16
 FEWEST_CHANNELS = 8
 Scores = Mapping[str, npt.NDArray[np.float64]]
