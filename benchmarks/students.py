@@ -115,14 +115,18 @@ def _rows(
 
 def time_calls(job: Mapping[str, Any]) -> dict[str, Any]:
     """Medians of the runtime's call and of the whole answer: what a child process does."""
-    from edgeclf import Classifier
+    from edgeclf import Classifier, load_artifact
+    from edgeclf.runtimes import load_runtime
 
-    photo = Path(job["photo"]).read_bytes()
-    with Classifier(job["model"], runtime=job["runtime"], threads=job["threads"]) as classifier:
+    photo, artifact = Path(job["photo"]).read_bytes(), load_artifact(job["model"])
+    runtime = load_runtime(job["runtime"], artifact, threads=job["threads"])
+    with Classifier(artifact, runtime=runtime) as classifier:
         spec = classifier.artifact.metadata.image
         image = np.random.default_rng(0).integers(0, 256, (1, spec.height, spec.width, 3), np.uint8)
-        run = classifier.runtime.run
-        calls = {"call_ms": lambda: run(image), "answer_ms": lambda: classifier.classify(photo)}
+        calls = {
+            "call_ms": lambda: runtime.run(image),
+            "answer_ms": lambda: classifier.classify(photo),
+        }
         medians = {}
         for name, call in calls.items():
             for _ in range(WARMUP_CALLS):
@@ -147,8 +151,8 @@ def measure(
     """For each network and "runtime, 1 thread", a median a round of each call."""
     jobs = {
         (name, runtime, threads): CommandJob(
-            COMMAND,
-            {
+            command=COMMAND,
+            document={
                 "model": str(folder / f"{name}-0.int8.{format_}"),
                 "runtime": runtime,
                 "threads": threads,
