@@ -12,7 +12,7 @@ from wheels import DEVICE, FOLDERS, contents
 
 PACKAGE = Path(__file__).resolve().parents[1] / "edgeclf"
 # A device stores its own wheel and, if it updates itself, the fleet's.
-LIMIT_BYTES = {"device": 300_000, "fleet": 60_000}
+LIMIT_BYTES = {"device": 310_000, "fleet": 60_000}
 # Some of each, in case that the listing of folders itself goes wrong.
 NEEDED_IN_WHEELS = {
     "device": {"__init__.py", "py.typed", "verify.py", "image/__init__.py", "runtimes/litert.py"},
