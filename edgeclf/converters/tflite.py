@@ -97,7 +97,7 @@ class TFLiteConverter:
             "image",
             "probabilities",
         )
-        return flatbuffer.with_metadata(model, BUFFER_NAME, metadata)
+        return flatbuffer.with_metadata(flatbuffer.with_short_names(model), BUFFER_NAME, metadata)
 
     def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
         weights = "symmetric int8 weights per channel (dense layers: per tensor)"

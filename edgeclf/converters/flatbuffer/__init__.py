@@ -10,6 +10,7 @@ from edgeclf.converters.flatbuffer.edits import (
     with_bytes_input,
     with_free_batch,
     with_metadata,
+    with_short_names,
     with_signature,
 )
 from edgeclf.converters.flatbuffer.foreign import (
@@ -47,5 +48,6 @@ __all__ = [
     "with_metadata",
     "with_one_image",
     "with_own_names",
+    "with_short_names",
     "with_signature",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -66,6 +67,23 @@ def with_free_batch(model: bytes) -> bytes:
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         tensor.shapeSignature = [-1, *(int(size) for size in tensor.shape[1:])]
+    return pack(tree)
+
+
+def with_short_names(model: bytes) -> bytes:
+    """Leaves of a tensor's name the first of those that TensorFlow's converter joined by ``;``.
+
+    It names what a fused operator computes, and its bias, by all that went into it, several hundred
+    bytes each. Where several begin alike, what is computed keeps the name, and the others get a
+    number behind a ``;``.
+    """
+    tree, graph = unpack_graph(model)
+    computed = {int(index) for operator in graph.operators for index in operator.outputs}
+    taken: Counter[str] = Counter()
+    for index in sorted(range(len(graph.tensors)), key=lambda each: each not in computed):
+        short = text(graph.tensors[index].name).partition(";")[0]
+        taken[short] += 1
+        graph.tensors[index].name = short if taken[short] == 1 else f"{short};{taken[short]}"
     return pack(tree)
 
 
