@@ -140,6 +140,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
         ({"keep": 1.5}, "keep is 1.5; expected"),
         ({"keep": 0.5, "max_latency_ms": 1.0, "device": "pi.json"}, "expected one of them"),
         ({"max_latency_ms": 1.0}, "device is not given.*profile --table"),
+        ({"keep": 0.5, "device": "pi.json"}, "device is 'pi.json' and keep 0.5, which needs none"),
         ({"max_latency_ms": 0.0, "device": "pi.json"}, "max_latency_ms is 0.0; expected"),
         ({"keep": 0.5, "target": "int4.tflite"}, "'int4.tflite'; expected"),
     ],
@@ -149,9 +150,16 @@ def test_options_that_cannot_work_are_refused(odd: dict[str, Any], said: str) ->
         edgeclf.prune("gone.keras", "gone", **odd)
 
 
-def test_more_than_can_go_is_refused(student: Artifact, photos: Path, tmp_path: Path) -> None:
+def test_more_than_can_go_is_refused_and_an_earlier_run_is_left_as_it_was(
+    student: Artifact, photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "shades-pruned.run"
+    run.mkdir()
+    (run / "config.json").write_text('{"settings": {"keep": 0.5}}')
+    (run / "checkpoint.npz").write_text("of hours")
     with pytest.raises(OptionError, match=r"keep is 0.01; with the fewest channels.*remain"):
         edgeclf.prune(student.path, photos / "train", keep=0.01, out=tmp_path)
+    assert (run / "checkpoint.npz").read_text() == "of hours"
 
 
 def test_what_is_not_a_keras_artifact_is_refused(tmp_path: Path, photos: Path) -> None:
