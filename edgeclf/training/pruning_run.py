@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf.artifact import Artifact
+from edgeclf.datasets.manifest import is_table, read_table
 from edgeclf.datasets.photos import sample_photos
 from edgeclf.errors import DataError, OptionError, QualityGateError, listed
 from edgeclf.measurement.latency_table import LatencyTable
@@ -261,6 +263,16 @@ def _described(graph: ChannelGraph, pruned: _Pruned) -> str:
     )
 
 
+def _next(saved: Artifact, data: TrainingData) -> str:
+    """What to type to convert it; photos that were split here have no folder to be judged by."""
+    root = data.photos.root
+    in_table = is_table(root) and any(row.split == "eval" for row in read_table(root))
+    apart = in_table or data.evaluation.root != root
+    judges = shlex.quote(str(data.evaluation.root)) if apart else "OTHER_PHOTOS"
+    own = shlex.join([str(saved.path), "--calibration", str(root)])
+    return f"edgeclf convert {own} --evaluation {judges}"
+
+
 def _report(
     artifact: Artifact,
     saved: Artifact,
@@ -283,10 +295,7 @@ def _report(
     ]  # fmt: skip
     for what, before, after in rows:
         log(f"  {what:<14}{before:>24}{after:>24}")
-    log(
-        f"next: edgeclf convert {saved.path} --calibration {data.photos.root} "
-        f"--evaluation {data.evaluation.root}"
-    )
+    log(f"next: {_next(saved, data)}")
 
 
 def _percent(record: Mapping[str, Any]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +40,7 @@ from edgeclf.networks.builder import (  # noqa: E402
 )
 from edgeclf.networks.channel_groups import channel_groups  # noqa: E402
 from edgeclf.networks.keras_model import load_model, seal_model  # noqa: E402
+from edgeclf.training import pruning_run  # noqa: E402
 from support.networks import enliven  # noqa: E402
 from support.shades import LABELS, SPEC, by_brightness, write_photos  # noqa: E402
 from support.training_runs import interrupted, weights_of  # noqa: E402
@@ -208,6 +211,23 @@ def wider(student: Artifact, tmp_path: Path) -> Iterator[Artifact]:
 def test_a_class_without_photos_is_refused(wider: Artifact, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no photos of purple.*expected photos of all"):
         edgeclf.prune(load_artifact(wider.path).path, photos / "train", keep=0.5, out=tmp_path)
+
+
+def test_what_to_type_next_is_what_convert_takes(student: Artifact, tmp_path: Path) -> None:
+    def said(photos: Path, evaluation: Path) -> list[str]:
+        roots: Any = SimpleNamespace(
+            photos=SimpleNamespace(root=photos), evaluation=SimpleNamespace(root=evaluation)
+        )
+        return shlex.split(pruning_run._next(student, roots))[4:]
+
+    train = tmp_path / "my photos"
+    assert said(train, tmp_path / "eval") == [str(train), "--evaluation", str(tmp_path / "eval")]
+    assert said(train, train) == [str(train), "--evaluation", "OTHER_PHOTOS"], "split for this run"
+    table = tmp_path / "photos.csv"
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    table.write_text("path,label,split\na.jpg,a,train\nb.jpg,a,eval\n")
+    assert said(table, table) == [str(table), "--evaluation", str(table)]
 
 
 class Table:
