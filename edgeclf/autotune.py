@@ -108,7 +108,7 @@ def autotune(
     from edgeclf.runtimes import DEFAULT_RUNTIME, runtimes_for
     from edgeclf.runtimes.choice import tuning_conditions, tuning_path
     from edgeclf.system import files
-    from edgeclf.system.cpu import available_cpus
+    from edgeclf.system.cpu import MOST_THREADS, available_cpus, is_thread_count
     from edgeclf.system.environment import RUNTIME_LIBRARIES, library_versions
 
     path = Path(model)
@@ -117,10 +117,10 @@ def autotune(
     artifact = load_artifact(path)
     names = tuple(runtimes or runtimes_for(artifact.format))
     counts = tuple(threads or _thread_counts(available_cpus()))
-    if not names or min(counts) < 1:
+    if not names or not all(map(is_thread_count, counts)):
         raise OptionError(
             f"Nothing to try: runtimes {list(names)}, threads {list(counts)}. Expected at least "
-            "one of each, and no count below 1."
+            f"one of each, and counts of 1 to {MOST_THREADS}."
         )
     usual = Candidate(DEFAULT_RUNTIME[artifact.format], max(counts))
     measured = _measure_all(path, device, [Candidate(n, c) for n in names for c in counts])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import EdgeclfError, OptionError
+from edgeclf.system.cpu import MOST_THREADS, is_thread_count
 
 if TYPE_CHECKING:
     from edgeclf.artifact import Artifact
@@ -83,10 +84,10 @@ def compare(
         print(*found.sentences, found.path)
         ```
     """
-    if not students or (threads is not None and threads < 1):
+    if not students or not is_thread_count(threads):
         raise OptionError(
             f"{len(students)} students and threads {threads}; expected at least one student, and "
-            "one thread or more."
+            f"1 to {MOST_THREADS} threads."
         )
     from edgeclf.artifact import load_artifact
     from edgeclf.comparison import paired_latency as paired

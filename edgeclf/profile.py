@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.errors import ArtifactError, OptionError
+from edgeclf.system.cpu import MOST_THREADS, is_thread_count
 from edgeclf.system.cpu_time import was_busy
 from edgeclf.system.words import counted, printable
 
@@ -135,11 +136,11 @@ def profile(
     file = _describe_file(path)
     usual = _RUNTIMES[file["format"]]
     threads = available_cpus() if threads is None else threads
-    if runtime not in (None, usual) or threads < 1 or not 0 < seconds <= 300:
+    if runtime not in (None, usual) or not is_thread_count(threads) or not 0 < seconds <= 300:
         raise OptionError(
             f"Runtime is {runtime!r}, threads {threads}, seconds {seconds:g}. Expected runtime "
-            f"{usual!r}, which has a profiler for .{file['format']} files, at least one thread, "
-            "and up to 300 seconds."
+            f"{usual!r}, which has a profiler for .{file['format']} files, 1 to {MOST_THREADS} "
+            "threads, and up to 300 seconds."
         )
     job = ProfileJob(model=str(path.resolve()), runtime=usual, threads=threads, seconds=seconds)
     found = measure(job)
@@ -322,10 +323,10 @@ def _run_table(args: argparse.Namespace) -> int:
     threads = available_cpus() if args.threads is None else args.threads
     if args.out is not None:
         check_out(args.out)
-    if args.out is None or threads < 1 or not 0 < seconds <= 3600:
+    if args.out is None or not is_thread_count(threads) or not 0 < seconds <= 3600:
         raise OptionError(
             f"--out is {args.out!r}, --threads {threads}, --seconds {seconds:g}. Expected a file "
-            "to write the table to, at least one thread, and up to 3600 seconds."
+            f"to write the table to, 1 to {MOST_THREADS} threads, and up to 3600 seconds."
         )
     table = measure_table(installed_runtimes(args.runtime), threads=threads, seconds=seconds)
     table.save(args.out)

@@ -24,6 +24,7 @@ from edgeclf.inference.streaming import newest
 from edgeclf.runtimes import Device, Runtime, RuntimeInfo, load_runtime
 from edgeclf.runtimes.base import Float32Array, features_of, gives_features
 from edgeclf.runtimes.choice import choose_runtime
+from edgeclf.system.cpu import MOST_THREADS, is_thread_count
 
 _BATCH_SIZE = 16
 _ROWS_AT_ONCE = 64
@@ -80,8 +81,8 @@ class Classifier:
         fetch: Callable[[str], bytes] | None = None,
         probe: bool = False,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads is {threads}; expected at least 1, or None.")
+        if not is_thread_count(threads):
+            raise OptionError(f"threads is {threads}; expected 1 to {MOST_THREADS}, or None.")
         self.artifact = model if isinstance(model, Artifact) else load_artifact(model)
         self._confidence = Confidence.of(self.artifact)
         self._spec = self.artifact.metadata.image

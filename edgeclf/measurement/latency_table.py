@@ -27,6 +27,7 @@ _HINT = (
 )
 _FOLDS = 5
 _MEGA = 1e6
+_MOST = 1e9  # of ms and MB
 
 
 class LatencyTable:
@@ -51,19 +52,21 @@ class LatencyTable:
         self._models: dict[str, LatencyModel] = {}
         self._weights: dict[str, Any] = {}  # of memory
         try:
-            self.device: Mapping[str, Any] = dict(document["device"])
+            self.device: Mapping[str, Any] = _device(document["device"])
             self.errors: Mapping[str, Any] = dict(document["errors"])
-            self._networks = [
-                (tuple(read_operator(text) for text in network["operators"]), network["times"])
-                for network in document["networks"]
-            ]
-            self._memory = {key: list(rows) for key, rows in document["memory"].items()}
-            for operators, times in self._networks:
-                for each in times.values():
-                    if len(each["operators_ms"]) != len(operators) or not each["call_ms"] > 0:
-                        raise ValueError("a network without the times of its operators")
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            self._networks = [_network(each) for each in document["networks"]]
+            self._memory = {
+                key: [_numbers(row, "memory", count=3, above=0) for row in rows]
+                for key, rows in document["memory"].items()
+            }
+        except KeyError as exc:
+            raise OptionError(f"The device file is damaged: {exc} is missing. {_HINT}") from exc
+        except ValueError as exc:
             raise OptionError(f"The device file is damaged: {exc}. {_HINT}") from exc
+        except (TypeError, AttributeError) as exc:  # a list instead of a mapping, and the like
+            raise OptionError(
+                f"The device file is damaged: a part of it is of another type ({exc}). {_HINT}"
+            ) from exc
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
@@ -72,7 +75,11 @@ class LatencyTable:
         Raises:
             OptionError: It cannot be read, is none, is damaged, or another version's.
         """
-        return cls(files.read_record(Path(path), SCHEMA, "networks", _HINT))
+        document = files.read_record(Path(path), SCHEMA, "networks", _HINT)
+        try:
+            return cls(document)
+        except OptionError as exc:
+            raise OptionError(f"{path}: {exc}") from exc
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the device file in one step."""
@@ -163,6 +170,44 @@ class LatencyTable:
         return key
 
 
+def _device(found: Any) -> dict[str, Any]:
+    device = dict(found)
+    words = device["cpu"], device["date"], *device["engines"].values()
+    if not all(isinstance(each, str) for each in words):
+        raise ValueError(f"cpu, date and engines are {words}, which are no words")
+    if type(device["threads"]) is not int or device["threads"] < 1:
+        raise ValueError(f"threads is {device['threads']!r}")
+    return device
+
+
+def _network(found: Any) -> tuple[tuple[OperatorShape, ...], dict[str, Any]]:
+    """Operators, and ``call_ms`` and ``operators_ms`` by ``format.precision``."""
+    operators = tuple(read_operator(text) for text in found["operators"])
+    times = {}
+    for key, each in found["times"].items():
+        (call_ms,) = _numbers([each["call_ms"]], "call_ms", above=0)
+        own = _numbers(each["operators_ms"], "operators_ms", count=len(operators) or 1)
+        times[key] = {"call_ms": call_ms, "operators_ms": own}
+    return operators, times
+
+
+def _numbers(
+    found: Any, name: str, *, count: int | None = None, above: float = -1e-9
+) -> tuple[float, ...]:
+    """Finite numbers, not below zero.
+
+    Raises:
+        ValueError: They are not, or not so many.
+    """
+    numbers = list(found)
+    for each in numbers:
+        if type(each) not in (int, float) or not above < each < _MOST:
+            raise ValueError(f"{name} holds {each!r}")
+    if count not in (None, len(numbers)):
+        raise ValueError(f"{name} holds {len(numbers)} numbers, not {count}")
+    return tuple(map(float, numbers))
+
+
 def memory_weights(rows: Any) -> Any:
     """The weights of 1, the file's and the tensors' MB, from rows of those two and the PSS."""
     terms = np.column_stack([np.ones(len(rows)), rows[:, :2]])
@@ -215,6 +260,8 @@ def read_operator(text: str) -> OperatorShape:
     kind, given, made, kernel, stride = text.split(" ")
     if kind not in KINDS:
         raise ValueError(f"an operator {kind!r}")
+    if min(int(kernel), int(stride)) < 1:
+        raise ValueError(f"an operator {text!r}")
     return OperatorShape(kind, _sizes(given), _sizes(made), int(kernel), int(stride))
 
 

@@ -10,6 +10,13 @@ from pathlib import Path
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
+MOST_THREADS = 1024  # of one engine; LiteRT ends the process where the system has no more threads
+
+
+def is_thread_count(threads: int | None) -> bool:
+    """Whether an engine can be asked for so many threads; None leaves it to `available_cpus`."""
+    return threads is None or 1 <= threads <= MOST_THREADS
+
 
 def available_cpus() -> int:
     """CPUs this process may run on: its affinity, and its cgroup's quota where that is less.

@@ -164,7 +164,7 @@ def read_record(path: Path, schema: str, part: str, hint: str) -> dict[str, Any]
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise OptionError(f"Cannot read {path}: {exc.strerror}. {hint}") from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise OptionError(f"{path} is not JSON: {exc}. {hint}") from exc
     own = record.get("schema") if isinstance(record, dict) else None
     if own != schema:

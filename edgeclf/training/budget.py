@@ -107,11 +107,24 @@ class Budget:
 
     def words(self, cost: Cost, name: str) -> str:
         """A figure beside its limit, as ``latency 0.61 ms (at most 0.5 ms)``."""
-        unit = _UNITS[name]
-        return (
-            f"{_NAMES[name]} {unit.format(getattr(cost, name))} "
-            f"(at most {unit.format(self.limits[name])})"
-        )
+        unit, value, most = _UNITS[name], getattr(cost, name), self.limits[name]
+        shown, limit = unit.format(value), unit.format(most)
+        if shown == limit and value > most:  # by less than those digits tell
+            shown = f"{value:.8g} {unit.split()[-1]}"
+        return f"{_NAMES[name]} {shown} (at most {limit})"
+
+    def over(self, costs: Mapping[str, Cost]) -> list[str]:
+        """What bars a design or a student: each file and figure that is over its limit, in words.
+
+        Args:
+            costs: Of its files.
+        """
+        return [
+            f"as {target}, {self.words(cost, name)}"
+            for target, cost in costs.items()
+            for name, most in self.limits.items()
+            if getattr(cost, name) > most
+        ]
 
     def __str__(self) -> str:
         parts = [f"{_NAMES[n]} at most {_UNITS[n].format(m)}" for n, m in self.limits.items()]
@@ -186,12 +199,7 @@ def all_designs() -> Iterator[StudentDesign]:
 
 def _nothing_fits(budget: Budget, every: Sequence[Candidate]) -> str:
     nearest = min(every, key=lambda each: each.load)
-    bars = [
-        f"as {target}, {budget.words(cost, name)}"
-        for target, cost in nearest.costs.items()
-        for name, most in budget.limits.items()
-        if getattr(cost, name) > most
-    ]
+    bars = budget.over(nearest.costs)
     return (
         f"None of {counted(len(every), 'design')} is predicted to keep to the budget: {budget}. "
         f"The nearest is {nearest.design}: {'; '.join(bars)}. Raise that limit"

@@ -40,6 +40,10 @@ from edgeclf.training.workshop import Workshop
 SCHEMA = "edgeclf.fit/1"
 _ROUNDS = 5  # of measuring the finalists in turns
 _SECONDS = 0.5
+_UNKNOWN = (
+    "passes its gate with int16 activations only, which take many times as long as int8 and stand "
+    "in no device's table; measure it on the device"
+)
 
 
 def fit_to_budget(
@@ -92,8 +96,9 @@ def fit_to_budget(
     del lock
     if best is None:
         raise QualityGateError(
-            f"No finalist keeps to the budget ({budget}) and answers as its network does; {path} "
-            "tells what each came to. Raise the limit, or ask for more --trials or --finalists."
+            f"No finalist keeps to the budget ({budget}) and answers as its network does. "
+            f"{_nearest(written, figures, budget)}{path} tells what each came to. Raise the limit, "
+            "or ask for more --trials or --finalists."
         )
     return tuple(_named(each, data) for each in best.files)
 
@@ -225,7 +230,7 @@ def _measured(
 
 
 def _costs(finalist: _Finalist, figures: Mapping[str, Mapping[str, Cost]]) -> dict[str, Cost]:
-    """What its files cost, measured if possible; the size of a file is known in any case."""
+    """What its files cost, measured if possible; nothing of those that no table predicts."""
     measured = figures.get(finalist.name)
     if measured is not None:
         return dict(measured)
@@ -234,7 +239,13 @@ def _costs(finalist: _Finalist, figures: Mapping[str, Mapping[str, Cost]]) -> di
             Cost(**finalist.trial["predicted"][target]), size_kb=artifact.size_bytes / 1e3
         )
         for target, artifact in finalist.converted.items()
+        if not _is_wide(artifact)
     }
+
+
+def _is_wide(artifact: Artifact) -> bool:
+    """Whether int8 took int16 activations, many times as slow and in no device's table."""
+    return "int16" in str((artifact.metadata.quantization or {}).get("recipe"))
 
 
 def _recommended(
@@ -248,6 +259,21 @@ def _recommended(
         ):
             return each
     return None
+
+
+def _nearest(
+    written: Sequence[_Finalist], figures: Mapping[str, Mapping[str, Cost]], budget: Budget
+) -> str:
+    """Of the finalists whose files all passed the gate the one least over the budget, in words."""
+    loads = [
+        (max(budget.load(cost)[0] for cost in costs.values()), each.name, costs)
+        for each in written
+        if len(costs := _costs(each, figures)) == len(each.trial["predicted"])
+    ]
+    if not loads:
+        return ""
+    _, name, costs = min(loads, key=lambda each: each[0])
+    return f"The nearest is {name}: {'; '.join(budget.over(costs))}. "
 
 
 def _named(artifact: Artifact, data: TrainingData) -> Artifact:
@@ -306,7 +332,7 @@ def _described(
         cost = costs.get(target)
         found[target] = {
             "passed": artifact is not None,
-            "error": result["error"],
+            "error": result["error"] or (_UNKNOWN if artifact and cost is None else None),
             "accuracy": None if artifact is None else (artifact.metadata.accuracy or {}).get(
                 "artifact"
             ),

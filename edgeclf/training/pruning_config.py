@@ -98,6 +98,11 @@ class PruningConfig(DataConfig):
                 f"max_latency_ms is {self.max_latency_ms} and device is not given; expected the "
                 "file that 'edgeclf profile --table --out device.json' writes on the device."
             )
+        if self.max_latency_ms is None and self.device is not None:
+            raise OptionError(
+                f"device is {os.fspath(self.device)!r} and keep {self.keep}, which needs none; "
+                "expected max_latency_ms beside a device, instead of keep."
+            )
 
     def distillation(self) -> DistillationConfig:
         """How the pruned network is taught."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeclf.artifact import Artifact
+from edgeclf.datasets.manifest import is_table, read_table
 from edgeclf.datasets.photos import sample_photos
 from edgeclf.errors import DataError, OptionError, QualityGateError, listed
 from edgeclf.measurement.latency_table import LatencyTable
@@ -44,13 +48,11 @@ class _Pruned:
         model: The network, not yet taught again.
         counts: For each group, how many channels it has.
         multiply_adds: How many it needs.
-        latency_ms: What is predicted of it; None where no table was given.
     """
 
     model: keras.Model
     counts: Mapping[str, int]
     multiply_adds: int
-    latency_ms: float | None = None
 
 
 def prune_model(
@@ -87,6 +89,7 @@ def prune_model(
         **config.record(),
         "device": None if config.device is None else sha256_of(Path(config.device)),
     }
+    _check_possible(whole.model, graph, config, table)  # before another run's state is given up
     name = f"{artifact.metadata.name}-pruned"
     folder = RunFolder(data.folder / f"{name}.run", run_config(data, settings))
     scores = _scores(whole, graph, data, config.seed, folder)
@@ -136,19 +139,55 @@ def _scores(
     return kept
 
 
+def _check_possible(
+    model: keras.Model, graph: ChannelGraph, config: PruningConfig, table: LatencyTable | None
+) -> None:
+    """Refuses what no pruning meets; which channels go makes no difference to that."""
+    alike: Scores = {name: np.ones(group.channels) for name, group in graph.prunable.items()}
+    *_, fewest = removals(graph, alike)
+    least, needed = graph.multiply_adds(fewest), graph.multiply_adds()
+    if config.keep is not None and least > config.keep * needed:
+        raise OptionError(
+            f"keep is {config.keep:g}; with the fewest channels, 8 of each group, "
+            f"{least / needed:.3f} of the multiply-adds remain. Expected more than that; or distil "
+            "a smaller student."
+        )
+    if table is None or config.max_latency_ms is None:
+        return
+    limit, where = config.max_latency_ms, _where(config, table)
+    now_ms = _predicted_ms(model, config, table)
+    if now_ms <= limit:
+        raise OptionError(
+            f"max_latency_ms is {limit:g} and the network is predicted to take {now_ms:.3g} ms "
+            f"{where} as it is: there is nothing to prune. Expected less than that."
+        )
+    smallest = _pruned(model, graph, alike, fewest)
+    least_ms = _predicted_ms(smallest.model, config, table)
+    if least_ms > limit:
+        raise QualityGateError(
+            f"No pruning of the network meets max_latency_ms {limit:g}: with the fewest channels, "
+            f"8 of each group, {least / needed:.1%} of the multiply-adds remain and it is "
+            f"predicted to take {least_ms:.3g} ms {where}, {now_ms:.3g} ms before. Its depth and "
+            "input size bar it: distil a student with fewer layers or smaller images."
+        )
+
+
+def _where(config: PruningConfig, table: LatencyTable) -> str:
+    return f"as {config.target} on {table.device['cpu']}"
+
+
+def _predicted_ms(model: keras.Model, config: PruningConfig, table: LatencyTable) -> float:
+    precision, _, format = config.target.partition(".")
+    return table.predict_ms(operators_of(model), format=format, precision=precision)
+
+
 def _within_share(
     model: keras.Model, graph: ChannelGraph, scores: Scores, config: PruningConfig
 ) -> _Pruned:
     assert config.keep is not None, "else there is a table"
-    needed = graph.multiply_adds()
-    for counts in removals(graph, scores):
-        if graph.multiply_adds(counts) <= config.keep * needed:
-            return _pruned(model, graph, scores, counts)
-    raise OptionError(
-        f"keep is {config.keep}; with the fewest channels, 8 of each group, "
-        f"{graph.multiply_adds(counts) / needed:.3f} of the multiply-adds of {model.name!r} "
-        "remain. Expected more than that; or distil a smaller student."
-    )
+    most = config.keep * graph.multiply_adds()
+    counts = next(each for each in removals(graph, scores) if graph.multiply_adds(each) <= most)
+    return _pruned(model, graph, scores, counts)
 
 
 def _within_time(
@@ -161,40 +200,22 @@ def _within_time(
     """The first of the removals that is predicted to be fast enough, found by halving."""
     limit = config.max_latency_ms
     assert limit is not None, "else there is no table"
-    precision, _, format = config.target.partition(".")
-    where = f"as {config.target} on {table.device['cpu']}"
     steps = list(removals(graph, scores))
 
-    def predicted(counts: Mapping[str, int]) -> _Pruned:
+    def predicted(counts: Mapping[str, int]) -> tuple[_Pruned, float]:
         pruned = _pruned(model, graph, scores, counts)
-        took = table.predict_ms(operators_of(pruned.model), format=format, precision=precision)
-        return replace(pruned, latency_ms=took)
+        return pruned, _predicted_ms(pruned.model, config, table)
 
-    now, best = predicted(steps[0]), predicted(steps[-1])
-    assert now.latency_ms is not None and best.latency_ms is not None
-    if now.latency_ms <= limit:
-        raise OptionError(
-            f"max_latency_ms is {limit:g} and {model.name!r} is predicted to take "
-            f"{now.latency_ms:.3g} ms {where} as it is: there is nothing to prune. Expected less "
-            "than that."
-        )
-    if best.latency_ms > limit:
-        raise QualityGateError(
-            f"No pruning of {model.name!r} meets max_latency_ms {limit:g}: with the fewest "
-            f"channels, 8 of each group, {best.multiply_adds / now.multiply_adds:.1%} of the "
-            f"multiply-adds remain and it is predicted to take {best.latency_ms:.3g} ms {where}, "
-            f"{now.latency_ms:.3g} ms before. Its depth and input size bar it: distil a student "
-            "with fewer layers or smaller images."
-        )
     low, high = 0, len(steps) - 1  # too slow, and fast enough
+    best, best_ms = predicted(steps[high])
     while high - low > 1:
-        middle = predicted(steps[(low + high) // 2])
-        assert middle.latency_ms is not None
-        if middle.latency_ms <= limit:
-            high, best = (low + high) // 2, middle
+        middle, took_ms = predicted(steps[(low + high) // 2])
+        if took_ms <= limit:
+            high, best, best_ms = (low + high) // 2, middle, took_ms
         else:
             low = (low + high) // 2
-    log(f"predicted {where}: {best.latency_ms:.3g} ms, {now.latency_ms:.3g} ms before")
+    before_ms = _predicted_ms(model, config, table)
+    log(f"predicted {_where(config, table)}: {best_ms:.3g} ms, {before_ms:.3g} ms before")
     return best
 
 
@@ -242,6 +263,16 @@ def _described(graph: ChannelGraph, pruned: _Pruned) -> str:
     )
 
 
+def _next(saved: Artifact, data: TrainingData) -> str:
+    """What to type to convert it; photos that were split here have no folder to be judged by."""
+    root = data.photos.root
+    in_table = is_table(root) and any(row.split == "eval" for row in read_table(root))
+    apart = in_table or data.evaluation.root != root
+    judges = shlex.quote(str(data.evaluation.root)) if apart else "OTHER_PHOTOS"
+    own = shlex.join([str(saved.path), "--calibration", str(root)])
+    return f"edgeclf convert {own} --evaluation {judges}"
+
+
 def _report(
     artifact: Artifact,
     saved: Artifact,
@@ -264,10 +295,7 @@ def _report(
     ]  # fmt: skip
     for what, before, after in rows:
         log(f"  {what:<14}{before:>24}{after:>24}")
-    log(
-        f"next: edgeclf convert {saved.path} --calibration {data.photos.root} "
-        f"--evaluation {data.evaluation.root}"
-    )
+    log(f"next: {_next(saved, data)}")
 
 
 def _percent(record: Mapping[str, Any]) -> str:

@@ -195,8 +195,8 @@ def open_teacher(given: Artifact | SourceModel, labels: Sequence[str]) -> Teache
             f"{name} knows the classes {listed(known)}; the photos are of {listed(labels)}. "
             f"It cannot teach {listed(missing)}. Train the teacher on these photos first."
         )
-    if extra := len(known) - len(labels):
-        log(f"{extra} classes of the teacher are left out, as there are no photos of them")
+    if gone := sorted(set(known) - set(labels)):
+        log(f"left out of the teacher's answers, as there are no photos of it: {listed(gone)}")
     teacher: Teacher
     if isinstance(given, SourceModel):
         teacher = ForeignTeacher(given)

@@ -130,11 +130,44 @@ def test_another_version_and_damage_are_refused(table: LatencyTable, tmp_path: P
         path.write_text(json.dumps(document))
         with pytest.raises(OptionError, match=words):
             LatencyTable.load(path)
-    path.write_text('{"schema"')
-    with pytest.raises(OptionError, match="not JSON"):
-        LatencyTable.load(path)
+    for text in ('{"schema"', "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(OptionError, match="not JSON"):
+            LatencyTable.load(path)
     with pytest.raises(OptionError, match="Cannot read"):
         LatencyTable.load(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        (("device",), {}, "'cpu' is missing"),
+        (("device", "threads"), 0, "threads is 0"),
+        (("device", "cpu"), None, "no words"),
+        (("device", "engines"), [], "of another type"),
+        (("networks", 0, "operators", 0), "conv 9x9x3 9x9x3 0 1", "an operator 'conv"),
+        (("networks", 0, "times", "onnx.int8", "call_ms"), float("inf"), "call_ms holds inf"),
+        (("networks", 0, "times", "onnx.int8", "call_ms"), "1", "call_ms holds '1'"),
+        (("networks", 0, "times", "onnx.int8", "operators_ms", 0), -5, "operators_ms holds -5"),
+        (("networks", 0, "times", "onnx.int8", "operators_ms", 0), float("nan"), "holds nan"),
+        (("networks", 0, "times", "onnx.int8", "operators_ms"), [1], "holds 1 numbers, not"),
+        (("memory", "onnx.int8"), 3, "of another type"),
+        (("memory", "onnx.int8", 0), [1, 2], "memory holds 2 numbers, not 3"),
+        (("memory", "onnx.int8", 0, 2), 0, "memory holds 0"),
+    ],
+)
+def test_a_table_edited_by_hand_is_refused_before_anything_is_predicted(
+    where: tuple[Any, ...], value: object, words: str, table: LatencyTable, tmp_path: Path
+) -> None:
+    document = json.loads(json.dumps(table.document))
+    *places, last = where
+    part = document
+    for place in places:
+        part = part[place]
+    part[last] = value
+    (tmp_path / "pi.json").write_text(json.dumps(document))
+    with pytest.raises(OptionError, match=f"pi.json: .*damaged.*({words})"):
+        LatencyTable.load(tmp_path / "pi.json")
 
 
 def test_the_verb_writes_and_prints_a_table(
@@ -157,7 +190,8 @@ def test_the_verb_writes_and_prints_a_table(
         (["--table"], "Expected a file"),
         (["--table", "mugs.onnx", "--out", "a.json"], "one of a FILE"),
         ([], "one of a FILE"),
-        (["--table", "--out", "a.json", "--threads", "0"], "at least one thread"),
+        (["--table", "--out", "a.json", "--threads", "0"], "1 to 1024 threads"),
+        (["--table", "--out", "a.json", "--threads", "100000"], "1 to 1024 threads"),
         (["--table", "--out", "a.json", "--runtime", "tensorflow"], "expected litert or"),
     ],
 )

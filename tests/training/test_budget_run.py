@@ -10,14 +10,17 @@ import pytest
 
 import edgeclf
 from edgeclf import cli
-from edgeclf.artifact import load_artifact
+from edgeclf.artifact import Metadata, load_artifact, seal_artifact
+from edgeclf.image import ImageSpec
 
 pytest.importorskip("keras", reason="needs edgeclf[train]")
 for package in ("optuna", "litert_quantizer", "jinja2", "matplotlib"):
     pytest.importorskip(package, reason="needs edgeclf[all]")
 
 from edgeclf.measurement.latency_table import LatencyTable  # noqa: E402
-from edgeclf.training import budget  # noqa: E402
+from edgeclf.training import budget, budget_run  # noqa: E402
+from edgeclf.training.budget import Budget, Cost  # noqa: E402
+from edgeclf.training.budget_config import BudgetConfig  # noqa: E402
 from support import shades  # noqa: E402
 from support.budgets import MadeUpTable  # noqa: E402
 
@@ -108,3 +111,42 @@ def test_without_its_packages_it_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "optuna" else 1)
     with pytest.raises(edgeclf.MissingDependencyError, match=r"pip install 'edgeclf\[search\]'"):
         edgeclf.fit("no photos", teacher="T.keras", device="pi.json", max_size_kb=9.0)
+
+
+def finalist(name: str, latency_ms: float, recipe: str = "int8, mse calibration") -> Any:
+    """One whose file was predicted to take so long, and was converted by a recipe."""
+    metadata = Metadata("photos", ("a", "b"), ImageSpec(32, 32), quantization={"recipe": recipe})
+    cost = {"latency_ms": latency_ms, "size_kb": 9.0, "memory_mb": 20.0}
+    trial: dict[str, Any] = {"name": name, "predicted": {"int8.tflite": cost}, "design": {},
+                             "multiply_adds": 9}  # fmt: skip
+    report = {"results": {"photos.int8.tflite": {"error": None}}}
+    file = seal_artifact(b"", metadata)
+    return budget_run._Finalist(trial, file, {"int8.tflite": file}, report)
+
+
+def half_a_millisecond() -> Budget:
+    config = BudgetConfig(teacher="T.keras", device="pi.json", max_latency_ms=0.5)
+    return Budget(config, MadeUpTable(), 2)
+
+
+def test_times_are_not_predicted_of_int16_activations() -> None:
+    limits = half_a_millisecond()
+    slow, good = (
+        finalist("slow", 0.3, "int8, mse calibration, int16 activations"),
+        finalist("b", 0.4),
+    )
+    assert budget_run._recommended([slow, good], {}, limits) is good
+    found = budget_run._described(slow, {}, limits)["targets"]["int8.tflite"]
+    assert found["cost"] is None and "int16 activations only" in found["error"]
+    measured = {"slow": {"int8.tflite": Cost(latency_ms=0.45, size_kb=9.0, memory_mb=20.0)}}
+    assert budget_run._recommended([slow], measured, limits) is slow, (
+        "it is known how long it takes"
+    )
+
+
+def test_where_no_finalist_keeps_to_the_budget_the_nearest_is_told() -> None:
+    limits = half_a_millisecond()
+    far, near = finalist("far", 2.0), finalist("near", 0.50000001)
+    said = budget_run._nearest([far, near], {}, limits)
+    assert said == "The nearest is near: as int8.tflite, latency 0.50000001 ms (at most 0.5 ms). "
+    assert budget_run._nearest([], {}, limits) == ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +40,7 @@ from edgeclf.networks.builder import (  # noqa: E402
 )
 from edgeclf.networks.channel_groups import channel_groups  # noqa: E402
 from edgeclf.networks.keras_model import load_model, seal_model  # noqa: E402
+from edgeclf.training import pruning_run  # noqa: E402
 from support.networks import enliven  # noqa: E402
 from support.shades import LABELS, SPEC, by_brightness, write_photos  # noqa: E402
 from support.training_runs import interrupted, weights_of  # noqa: E402
@@ -140,6 +143,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
         ({"keep": 1.5}, "keep is 1.5; expected"),
         ({"keep": 0.5, "max_latency_ms": 1.0, "device": "pi.json"}, "expected one of them"),
         ({"max_latency_ms": 1.0}, "device is not given.*profile --table"),
+        ({"keep": 0.5, "device": "pi.json"}, "device is 'pi.json' and keep 0.5, which needs none"),
         ({"max_latency_ms": 0.0, "device": "pi.json"}, "max_latency_ms is 0.0; expected"),
         ({"keep": 0.5, "target": "int4.tflite"}, "'int4.tflite'; expected"),
     ],
@@ -149,9 +153,16 @@ def test_options_that_cannot_work_are_refused(odd: dict[str, Any], said: str) ->
         edgeclf.prune("gone.keras", "gone", **odd)
 
 
-def test_more_than_can_go_is_refused(student: Artifact, photos: Path, tmp_path: Path) -> None:
+def test_more_than_can_go_is_refused_and_an_earlier_run_is_left_as_it_was(
+    student: Artifact, photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "shades-pruned.run"
+    run.mkdir()
+    (run / "config.json").write_text('{"settings": {"keep": 0.5}}')
+    (run / "checkpoint.npz").write_text("of hours")
     with pytest.raises(OptionError, match=r"keep is 0.01; with the fewest channels.*remain"):
         edgeclf.prune(student.path, photos / "train", keep=0.01, out=tmp_path)
+    assert (run / "checkpoint.npz").read_text() == "of hours"
 
 
 def test_what_is_not_a_keras_artifact_is_refused(tmp_path: Path, photos: Path) -> None:
@@ -200,6 +211,23 @@ def wider(student: Artifact, tmp_path: Path) -> Iterator[Artifact]:
 def test_a_class_without_photos_is_refused(wider: Artifact, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no photos of purple.*expected photos of all"):
         edgeclf.prune(load_artifact(wider.path).path, photos / "train", keep=0.5, out=tmp_path)
+
+
+def test_what_to_type_next_is_what_convert_takes(student: Artifact, tmp_path: Path) -> None:
+    def said(photos: Path, evaluation: Path) -> list[str]:
+        roots: Any = SimpleNamespace(
+            photos=SimpleNamespace(root=photos), evaluation=SimpleNamespace(root=evaluation)
+        )
+        return shlex.split(pruning_run._next(student, roots))[4:]
+
+    train = tmp_path / "my photos"
+    assert said(train, tmp_path / "eval") == [str(train), "--evaluation", str(tmp_path / "eval")]
+    assert said(train, train) == [str(train), "--evaluation", "OTHER_PHOTOS"], "split for this run"
+    table = tmp_path / "photos.csv"
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    table.write_text("path,label,split\na.jpg,a,train\nb.jpg,a,eval\n")
+    assert said(table, table) == [str(table), "--evaluation", str(table)]
 
 
 class Table:

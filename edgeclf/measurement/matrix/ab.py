@@ -21,6 +21,7 @@ from edgeclf.measurement.workloads.sampling import Sampling
 from edgeclf.metrics.statistics import MIN_ROUNDS, paired_ratio
 from edgeclf.runtimes import DEFAULT_RUNTIME, Device, runtime_names
 from edgeclf.system import files
+from edgeclf.system.cpu import MOST_THREADS, is_thread_count
 from edgeclf.system.environment import environment
 from edgeclf.system.progress import log
 
@@ -98,8 +99,8 @@ def parse_side(text: str | os.PathLike[str], threads: int | None = None) -> Side
             f"{given} names the runtime {runtime!r}; expected FILE@RUNTIME or FILE@RUNTIME:THREADS "
             f"with one of {', '.join(runtime_names())}."
         )
-    if count and not (count.isdecimal() and int(count) > 0):
-        raise OptionError(f"{given} names {count!r} threads; expected a number from 1 up.")
+    if count and not (count.isdecimal() and is_thread_count(int(count))):
+        raise OptionError(f"{given} names {count!r} threads; expected 1 to {MOST_THREADS}.")
     artifact = load_artifact(path)
     return Side(
         artifact, runtime or DEFAULT_RUNTIME[artifact.format], int(count) if count else threads
@@ -157,10 +158,11 @@ def compare_ab(
             `out` that cannot be written.
         MeasurementError: A side does not run here.
     """
-    if rounds < MIN_ROUNDS or not seconds > 0 or (threads is not None and threads < 1):
+    if rounds < MIN_ROUNDS or not seconds > 0 or not is_thread_count(threads):
         raise OptionError(
             f"{rounds} rounds of {seconds} s, threads {threads}; expected at least {MIN_ROUNDS} "
-            "rounds, as fewer carry no 95 % interval, more than 0 s, and 1 thread or more."
+            "rounds, as fewer carry no 95 % interval, more than 0 s, and 1 to "
+            f"{MOST_THREADS} threads."
         )
     files.check_out(out)
     sides = {"A": parse_side(a, threads), "B": parse_side(b, threads)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeclf.artifact import Artifact
 from edgeclf.errors import OptionError
 from edgeclf.runtimes import DEFAULT_RUNTIME, takes_format
+from edgeclf.system.cpu import MOST_THREADS, is_thread_count
 from edgeclf.system.words import counted
 
 
@@ -42,6 +43,8 @@ class BenchmarkMatrix:
                 raise OptionError(
                     f"{name} is {numbers}; expected at least one number, and none below 1."
                 )
+        if not all(map(is_thread_count, self.threads)):
+            raise OptionError(f"threads is {self.threads}; expected none above {MOST_THREADS}.")
 
 
 @dataclass(frozen=True)
