@@ -18,6 +18,7 @@ from edgeclf.image import load_image
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
 NORMALISED = (-127 / 128, 1.0)  # what the networks here expect of the bytes 0 and 255
+ONE_PHOTO = 0.04  # of 24 lost is too much: the student was barely trained, and right by chance
 
 
 def write(model: Any, folder: Path) -> Path:
@@ -73,7 +74,7 @@ def uneven(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_uneven_channels_are_rescued_and_the_file_says_by_what(uneven: Path, mugs: Path) -> None:
-    (artifact,) = convert(uneven, mugs, "int8.tflite", tolerance=0.05)
+    (artifact,) = convert(uneven, mugs, "int8.tflite", tolerance=ONE_PHOTO)
     found = result(uneven, "int8.tflite")
     first, *others = found["attempts"]
     assert not first["passed"] and first["top1_agreement"] < 0.95, "it did not even break"
@@ -97,7 +98,7 @@ def test_when_nothing_holds_the_report_is_kept_and_no_artifact(
     for old in uneven.parent.glob("*.tflite"):
         old.unlink()
     with pytest.raises(QualityGateError, match=r"model\.int8\.tflite loses .*not written"):
-        convert(uneven, mugs, "int8.tflite", tolerance=0.05)
+        convert(uneven, mugs, "int8.tflite", tolerance=ONE_PHOTO)
     assert len(result(uneven, "int8.tflite")["attempts"]) == 2
     assert not list(uneven.parent.glob("*.tflite"))
     assert uneven.with_name("model.conversion.html").exists()
