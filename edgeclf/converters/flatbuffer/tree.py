@@ -79,7 +79,7 @@ def _sharing_builder() -> Any:
     """A builder that writes equal vectors of int64, which are zero points, in one place."""
     import flatbuffers
 
-    class Sharing(flatbuffers.Builder):  # type: ignore[misc]
+    class Sharing(flatbuffers.Builder):
         def __init__(self) -> None:
             super().__init__(1024)
             self._written: dict[bytes, int] = {}
