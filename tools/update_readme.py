@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_tables
+from pruning_table import pruning
 from report_picture import take_picture
 from scale_out_table import ray_serving, scale_out
 from student_table import students
@@ -31,8 +32,9 @@ from edgeclf.reporting.tables import table_parts
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
-CONVERSION, RUNTIMES, TRUST, SCALING = (
-    ROOT / "docs" / f"{name}.md" for name in ("conversion", "runtimes", "trust", "scaling")
+CONVERSION, RUNTIMES, TRUST, SCALING, TRAINING = (
+    ROOT / "docs" / f"{name}.md"
+    for name in ("conversion", "runtimes", "trust", "scaling", "training")
 )
 # Scripts in the order of the table.
 DEVICE_SCRIPTS = (
@@ -134,6 +136,8 @@ def main() -> int:
         fill(BENCHMARKS, "peers", benchmark_tables.peers(source))
         fill(BENCHMARKS, "scaling", benchmark_tables.scaling(source))
         fill(BENCHMARKS, "students", students(source))
+        fill(BENCHMARKS, "pruning", pruning(source, plot=True))
+        fill(TRAINING, "pruning", pruning(source, plot=False))
         fill(CONVERSION, "precisions", benchmark_tables.precisions(source))
         fill(RUNTIMES, "idle-threads", benchmark_tables.idle_threads(source))
         fill(TRUST, "beyond", benchmark_tables.beyond(source))
