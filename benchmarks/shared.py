@@ -7,6 +7,7 @@ import io
 import os
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -81,6 +82,20 @@ def parse(description: str | None, **extra: tuple[Any, str]) -> argparse.Namespa
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default,
                             help=f"{text} (default: {default})")  # fmt: skip
     return parser.parse_args()
+
+
+def checkout_before(named: str) -> tuple[Path, str]:
+    """The checkout that a script compares this one with, and its commit; exits where there is none.
+
+    Args:
+        named: What was given as ``--before``.
+    """
+    before = Path(named).resolve()
+    if not (before / "edgeclf").is_dir():
+        raise SystemExit(f"--before is {named!r}; expected a checkout of the build before.")
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(asked, cwd=before, check=True, capture_output=True, text=True)
+    return before, done.stdout.strip()
 
 
 def interleaved_ms(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion_time import IMAGES, SIDE, write_images
-from shared import ROOT, Figure, finish, parse
+from shared import ROOT, Figure, checkout_before, finish, parse
 
 MUGS = ROOT / "examples" / "mugs"
 # Of the build before, at most: CPU seconds, peak memory (None where none was asked for).
@@ -115,11 +115,7 @@ def figures_of(
 def main() -> int:
     args = parse(__doc__, before=("", "checkout of the build before"),
                  rounds=(3, "conversions of each"))  # fmt: skip
-    before = Path(args.before).resolve()
-    if not (before / "edgeclf").is_dir():
-        raise SystemExit(f"--before is {args.before!r}; expected a checkout of the build before.")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=before, check=True,
-                            capture_output=True, text=True).stdout.strip()  # fmt: skip
+    before, commit = checkout_before(args.before)
     builds = {"before": before, "now": ROOT}
     figures, rows = [], []
     with tempfile.TemporaryDirectory() as name:

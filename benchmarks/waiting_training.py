@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared import ROOT, Figure, finish, parse
+from shared import ROOT, Figure, checkout_before, finish, parse
 
 MUGS = ROOT / "examples" / "mugs"
 FROZEN = "features of the backbone, a teacher's answers to 640 photos x 8 views"
@@ -145,11 +145,7 @@ def difference(before: Path, now: Path) -> float:
 def main() -> int:
     args = parse(__doc__, before=("", "checkout of the build before"),
                  rounds=(3, "runs of each"), only=("", "'frozen', 'demo' or 'busy'"))  # fmt: skip
-    before = Path(args.before).resolve()
-    if not (before / "edgeclf").is_dir():
-        raise SystemExit(f"--before is {args.before!r}; expected a checkout of the build before.")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=before, check=True,
-                            capture_output=True, text=True).stdout.strip()  # fmt: skip
+    before, commit = checkout_before(args.before)
     builds = {"before": before, "now": ROOT}
     teacher = (args.artifacts / "mugs-teacher.keras").resolve()
     jobs = {"frozen": (FROZEN, FROZEN_OF_BEFORE, None), "demo": (DEMO, DEMO_OF_BEFORE, DEMO_S)}

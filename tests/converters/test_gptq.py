@@ -72,6 +72,8 @@ def test_moments_and_their_factor_are_those_of_float64(shape: tuple[int, int, in
     assert (np.diff(diagonal, axis=1) <= 1e-6 * diagonal.max()).all(), "not the strongest first"
     diagonal += 0.01 * diagonal.mean(axis=1, keepdims=True)
     expected = np.linalg.cholesky(np.linalg.inv(moments)).transpose(0, 2, 1)
+    # CPUs sum up in other orders. Rounding times the condition of what is inverted is 9e-4 for the
+    # larger shape; with AVX-512 the difference was 1.5e-4.
     assert np.abs(found.upper - expected).max() < 3e-4 * np.abs(expected).max()
 
 
