@@ -10,7 +10,7 @@ Tiny Deep Learning" (2022) as ``models/base/mcunet.py``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeclf.networks.builder import Backbone
 
-Start = Literal["nothing", "teacher", "teacher, cut", "ImageNet"]
+Start = Literal["nothing", "teacher", "ImageNet"]
 PEER_SIDE = 96  # what the student that is compared with takes
 PRESENT, HALF, SAME = "student", "student-half", "student-same"
 
@@ -36,8 +36,8 @@ class Contestant:
         side: Rows and columns of its input.
         body: Adds its convolutional part to normalised images; None for a backbone of edgeclf.
         backbone: Name of that backbone.
-        unfreeze_from: The first layer that is taught, of a `body` whose layers below it are the
-            teacher's; None teaches all.
+        keep: The share of its multiply-adds that pruning leaves once it has been taught, before it
+            is taught again; None prunes nothing.
     """
 
     title: str
@@ -46,19 +46,17 @@ class Contestant:
     side: int = PEER_SIDE
     body: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None
     backbone: str | None = None
-    unfreeze_from: str | None = None
+    keep: float | None = None
 
     def build(self) -> Backbone:
         """The backbone, which imports TensorFlow."""
-        from edgeclf.artifact import Normalization
         from edgeclf.networks.applications import TF
         from edgeclf.networks.builder import Backbone, find_backbone
 
         if self.backbone is not None:
             return find_backbone(self.backbone)
         assert self.body is not None
-        scheme = Normalization(127.0, 128.0) if self.ours else TF
-        return Backbone(self.title, self.body, self.side, self.unfreeze_from or "", scheme)
+        return Backbone(self.title, self.body, self.side, "", TF)
 
 
 def inverted_residual(
@@ -80,28 +78,6 @@ def inverted_residual(
     x = conv_bn(x, width, 1, activation=False, name=f"{name}_project")
     adds = expansion != 1 and x.shape == shortcut.shape
     return layers.Add(name=f"{name}_add")([shortcut, x]) if adds else x
-
-
-# Kernel, stride and width of EfficientNet-Lite0's blocks, of which the first does not widen and the
-# others do so 6 times.
-LITE0 = (
-    (3, 1, 16), (3, 2, 24), (3, 1, 24), (5, 2, 40), (5, 1, 40), (3, 2, 80), (3, 1, 80), (3, 1, 80),
-    (5, 1, 112), (5, 1, 112), (5, 1, 112), (5, 2, 192),
-)  # fmt: skip
-
-
-def lite(
-    inputs: keras.KerasTensor, *, stem: int, expansions: Sequence[int], head: int
-) -> keras.KerasTensor:
-    """Lite0's first blocks, each as wide inside as `expansions` say, with a head of their own."""
-    from edgeclf.networks.efficientnet_lite import conv_bn
-
-    x = conv_bn(inputs, stem, 3, stride=2, name="stem")
-    for index, (expansion, (kernel, stride, width)) in enumerate(
-        zip(expansions, LITE0, strict=False)
-    ):
-        x = inverted_residual(x, expansion, kernel, stride, width, f"block{index}")
-    return conv_bn(x, head, 1, name="head")
 
 
 def mobilenet(
@@ -155,30 +131,9 @@ def mcunet(inputs: keras.KerasTensor) -> keras.KerasTensor:
 
 _MOBILENET_V3 = {"include_preprocessing": False}
 OURS = {
-    PRESENT: Contestant("student, the present one", True, "teacher", 96, backbone="student"),
-    HALF: Contestant(
-        "student-half",
-        True,
-        "teacher, cut",
-        64,
-        partial(lite, stem=32, expansions=(1, 6, 6, 3, 3, 3), head=128),
-        unfreeze_from="block3_expand_conv",
-    ),
-    "student-cut": Contestant(
-        "student-cut",
-        True,
-        "teacher, cut",
-        72,
-        partial(lite, stem=16, expansions=(1, 3, 3, 3, 3, 3), head=128),
-    ),
-    SAME: Contestant(
-        "student-same",
-        True,
-        "teacher, cut",
-        80,
-        partial(lite, stem=32, expansions=(1, *[6] * 8), head=256),
-        unfreeze_from="block3_expand_conv",
-    ),
+    PRESENT: Contestant("student", True, "teacher", 96, backbone="student"),
+    HALF: Contestant("student, 60 % pruned", True, "teacher", 80, backbone="student", keep=0.4),
+    SAME: Contestant("student, 50 % pruned", True, "teacher", 120, backbone="student", keep=0.5),
 }
 PEERS = {
     **{

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 from student_networks import CONTESTANTS, Contestant
-from student_start import NarrowStart
 
 from edgeclf.system import files
 
 VIEWS = 16  # of each photo, which the teacher has answered
 LEAST_EPOCHS = 3
-START_EVERY = 8  # of the photos, to see what a teacher's channels tell
+PRUNED_VIEWS, PRUNED_EPOCHS = 8, 4  # as `edgeclf prune` teaches back
 PROBE_BATCHES, PROBE_WARMUP = 30, 10
 TARGETS = {"tflite": "int8.tflite", "onnx": "int8.onnx"}
 
@@ -74,14 +73,17 @@ class StudentLab:
             model, inherited = start_student(backbone, self.spec, self.teacher, seed=seed)
             return model, train_from(model, inherited, backbone.unfreeze_from)
         use_seed(seed)
-        if self.contestant.start == "teacher, cut":
-            model = build_classifier(backbone, len(self.teacher.labels), self.spec)
-            images = self.data.images(self.data.photos, self.teacher.spec)
-            NarrowStart(model, self.teacher.model, images[::START_EVERY]).fill()
-            return model, self.contestant.unfreeze_from
         weights = "imagenet" if self.contestant.start == "ImageNet" else None
         model = build_classifier(backbone, len(self.teacher.labels), self.spec, weights=weights)
         return model, backbone.unfreeze_from if weights else None
+
+    def pruned(self, model: Any, keep: float) -> Any:
+        """The network without the channels that matter least, as `edgeclf prune` takes them out."""
+        from edgeclf.training.pruning import importance, prune_channels
+
+        photos = self.data.photos
+        scores = importance(model, self.data.images(photos, self.spec), photos.targets)
+        return prune_channels(model, scores, keep)
 
     def views(self, count: int) -> Any:
         """The answers to the first `count` views of every photo."""
@@ -139,10 +141,14 @@ def teach(lab: StudentLab, name: str, seed: int, passes: int) -> dict[str, Any]:
     from edgeclf.converters.pipeline import convert_all
     from edgeclf.training.models import save_model
 
-    views, epochs = plan(passes)
     model, unfreeze_from = lab.start(seed)
     before = time.process_time()
+    keep = lab.contestant.keep
+    views, epochs = plan(passes)
     lab.fit(model, unfreeze_from, lab.views(views), epochs=epochs, seed=seed)
+    if keep is not None:
+        model = lab.pruned(model, keep)
+        lab.fit(model, None, lab.views(PRUNED_VIEWS), epochs=PRUNED_EPOCHS, seed=seed)
     cpu_s = time.process_time() - before
     artifact = save_model(lab.data, f"{name}-{seed}", model, lab.spec, {"seed": seed})
     row = {

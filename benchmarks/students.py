@@ -1,12 +1,14 @@
-"""Students and their peers, taught by one teacher for the same CPU time: accuracy against latency.
+"""Students and their peers, taught by one teacher: accuracy against latency.
 
-Each network of `student_networks.py` learns the same kept answers of the same teacher, by the
-settings of `edgeclf distill`, for as many passes over the photos as the CPU time of the present
-student's training allows (24 passes of its own); what a step takes is measured once for each
-network, and what all took stands in the table. Then each is converted to int8 TFLite and ONNX by
-the usual recipe, and its files are judged. Latency is measured on the files of the first seed, in
-fresh processes in turns, of the runtime's call for one image on one thread and on all, and of the
-whole answer from a photo's bytes. The mugs, and the handwritten digits of scikit-learn.
+Each network of `student_networks.py` learns the same kept answers of the same teacher by the
+settings of `edgeclf distill`. The present student and those that are pruned afterwards learn for
+its default of 24 passes over the photos, to which pruning by the defaults of `edgeclf prune` adds
+32; each peer learns for as many passes as the CPU time of the pruned student of half the latency
+allows. What a step takes is measured once for each of these, and what all took stands in the
+table. Then each is converted to int8 TFLite and ONNX by the usual recipe, and its files are judged.
+Latency is measured on the files of the first seed, in fresh processes in turns, of the runtime's
+call for one image on one thread and on all, and of the whole answer from a photo's bytes. The mugs,
+and the handwritten digits of scikit-learn.
 
 A student that was taught is kept with its row and found again by the next run.
 
@@ -38,7 +40,7 @@ from edgeclf.system.child import serve
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 
-PASSES = 24  # of the present student: 8 views in 3 epochs
+PASSES = 24  # by the defaults of `edgeclf distill`: 8 views in 3 epochs
 STEPS_A_PASS = 20  # of 32 of the 640 photos
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 COMMAND = (sys.executable, __file__, "--child")
@@ -81,17 +83,18 @@ DATA = {"mugs": mugs, "digits": digits}
 
 
 def teach_all(
-    folder: Path, job: Mapping[str, Any], networks: Sequence[str], seeds: int
+    folder: Path, job: Mapping[str, Any], networks: Sequence[str], seeds: int, peer_seeds: int
 ) -> Iterator[dict[str, Any]]:
     """A row for each network and seed; what an earlier run left is taken as it is."""
-    (first,) = _rows(folder, job, PRESENT, PASSES, [0])
+    (first,) = _rows(folder, job, HALF, PASSES, [0])
     for name in networks:
         passes = PASSES
-        if name != PRESENT:
+        if name != PRESENT and CONTESTANTS[name].keep is None:
             (probe,) = _rows(folder, job, name, None, ["step"])
             left_s = first["cpu_s"] - probe["once_cpu_s"]
             passes = max(1, int(left_s / (probe["step_cpu_s"] * STEPS_A_PASS)))
-        for seed, row in enumerate(_rows(folder, job, name, passes, range(seeds))):
+        count = seeds if CONTESTANTS[name].ours else peer_seeds
+        for seed, row in enumerate(_rows(folder, job, name, passes, range(count))):
             yield {"network": name, "seed": seed, **row}
 
 
@@ -193,7 +196,9 @@ def summarize(
             "start": contestant.start,
             "side": contestant.side,
             "teacher_top1": teacher,
-            **{key: found[0][key] for key in ("parameters", "views", "epochs")},
+            "parameters": found[0]["parameters"],
+            "passes": found[0]["views"] * found[0]["epochs"]
+            + PASSES * (contestant.keep is not None),
             "cpu_s": [row["cpu_s"] for row in found],
             "latency": latency.get(name, {}),
         }
@@ -296,7 +301,8 @@ def main() -> int:
         return serve(lambda job, _: (time_calls(job), b""))
     args = parse(
         __doc__,
-        seeds=(5, "students of each network"),
+        seeds=(5, "students of each network of ours"),
+        peer_seeds=(3, "of each peer"),
         data=(",".join(DATA), "data sets"),
         networks=(",".join(CONTESTANTS), "which of them"),
         out=(str(ROOT / "runs" / "students"), "where what is taught is kept"),
@@ -310,7 +316,7 @@ def main() -> int:
         folder = Path(args.out).resolve() / data
         folder.mkdir(parents=True, exist_ok=True)
         job = DATA[data](folder, args.artifacts.resolve())
-        rows = list(teach_all(folder, job, networks, args.seeds))
+        rows = list(teach_all(folder, job, networks, args.seeds, args.peer_seeds))
         if args.teach:
             continue
         photo = sorted((Path(job["data"]) / "eval").rglob("*.*"))[0]
@@ -321,11 +327,14 @@ def main() -> int:
     if args.write and summary:
         draw(summary, results_path(args.write, __file__, "svg"))
     method = (
-        f"{args.seeds} seeds of each network; soft targets of up to 16 views of 640 photos, "
-        f"the settings of edgeclf distill, as many passes as the CPU time of the present "
-        f"student's {PASSES} allows (a step's is measured once); int8 by the usual recipe without "
-        f"fallback; latency of seed 0's files, medians of {args.rounds} fresh processes in turns, "
-        f"{args.seconds} s each call; intervals: seeds by Student's t, ratios by signed ranks"
+        f"{args.seeds} seeds of each network of ours, {args.peer_seeds} of each peer; soft targets "
+        f"of up to 16 views of 640 photos, the settings of edgeclf distill: {PASSES} passes for the "
+        f"present student and for those that are pruned after them by the defaults of edgeclf "
+        f"prune, for the others as many as "
+        f"the CPU time of {HALF} allows (a step's is measured once); int8 by the usual recipe "
+        f"without fallback; latency of seed 0's files, medians of {args.rounds} fresh processes "
+        f"in turns, {args.seconds} s each call; intervals: seeds by Student's t, ratios by signed "
+        f"ranks"
     )
     return finish(__file__, figures, method, args.write, rows=summary)
 

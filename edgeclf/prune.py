@@ -33,8 +33,8 @@ def prune(
         config: All of the following at once, instead of one by one.
 
     Returns:
-        The artifact ``NAME-pruned.keras``; its metadata tell what it was pruned from, how many
-        channels of each layer are left, and how well it does.
+        The artifact ``NAME-pruned.keras``, or of the name that is asked for; its metadata tell what
+        it was pruned from, how many channels of each layer are left, and how well it does.
 
     Raises:
         ArtifactError: `model` is no ``.keras`` artifact, or does not know a class of the photos.
@@ -42,8 +42,8 @@ def prune(
         DataError: The photos cannot be used, or there are none of some of the model's classes.
         MissingDependencyError: TensorFlow is not installed.
         OptionError: An option is out of its range or does not fit another, `out` cannot be written
-            to, so much cannot go, the model is as fast as asked already, or `device` is damaged, of
-            another version, or holds no times of `target`.
+            to, the result would replace `model`, so much cannot go, the model is as fast as asked
+            already, or `device` is damaged, of another version, or holds no times of `target`.
         QualityGateError: However small, the network is predicted to be slower than asked.
         TrainingError: The loss is not a number. The weights of the epoch before are in
             ``NAME-pruned-last-good.keras``.

@@ -46,7 +46,7 @@ def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[s
         row["start"],
         str(row["side"]),
         f"{row['parameters']:,}",
-        str(row["views"] * row["epochs"]),
+        str(row["passes"]),
         f"{statistics.mean(row['cpu_s']):.0f}",
         str(len(row["cpu_s"])),
         *(_accuracy(row[format_]) for format_ in ("keras", *RUNTIMES)),

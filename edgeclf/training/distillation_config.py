@@ -7,6 +7,7 @@ from typing import Literal
 
 from edgeclf.converters.source_spec import SourceSpec
 from edgeclf.errors import OptionError
+from edgeclf.networks.registry import SMALLEST_INPUT
 from edgeclf.options.declaration import Range, option
 from edgeclf.training.config import DataConfig
 
@@ -29,6 +30,10 @@ class DistillationConfig(DataConfig):
         "student-xs to student-xl 20,000 to 2,000,000",
         metavar="NAME",
     )
+    input_size: int | None = option(
+        None, help="rows and columns of the student's images; by default the network's own",
+        within=Range(least=SMALLEST_INPUT),
+    )  # fmt: skip
     soft_targets: Literal["offline", "online"] = option(
         "offline",
         help="how the teacher answers: offline, each view once, kept beside the decoded photos for "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from edgeclf.errors import OptionError
@@ -54,6 +55,9 @@ class PruningConfig(DataConfig):
     target: Literal["int8.tflite", "int8.onnx", "fp32.tflite", "fp32.onnx"] = option(
         "int8.tflite", help="the file that is to keep to max_latency_ms", group=_BUDGET
     )
+    name: str | None = option(
+        None, help="what the artifact is called; by default NAME-pruned", recorded=False
+    )
     teacher: str | os.PathLike[str] | None = option(
         None,
         help="another artifact to learn back from; by default the model itself, unpruned",
@@ -84,6 +88,10 @@ class PruningConfig(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.name is not None and (not self.name or Path(self.name).name != self.name):
+            raise OptionError(
+                f"name is {self.name!r}; expected one that a file can have, without a folder."
+            )
         if self.keep is None and self.max_latency_ms is None:
             raise OptionError(
                 "Neither keep nor max_latency_ms is given; expected one of them, such as keep 0.5."

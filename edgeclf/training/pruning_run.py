@@ -80,6 +80,8 @@ def prune_model(
         TrainingError: The loss is not a number.
     """
     use_seed(config.seed)
+    name = config.name or f"{artifact.metadata.name}-pruned"
+    _check_apart(artifact, data.folder / f"{name}.keras")
     whole = _open(artifact, data)
     graph = channel_groups(whole.model)
     taught_by = whole if teacher is None else open_teacher(teacher, data.photos.labels)
@@ -90,7 +92,6 @@ def prune_model(
         "device": None if config.device is None else sha256_of(Path(config.device)),
     }
     _check_possible(whole.model, graph, config, table)  # before another run's state is given up
-    name = f"{artifact.metadata.name}-pruned"
     folder = RunFolder(data.folder / f"{name}.run", run_config(data, settings))
     scores = _scores(whole, graph, data, config.seed, folder)
     if table is None:
@@ -114,6 +115,16 @@ def prune_model(
     (folder.path / _SCORES).unlink(missing_ok=True)
     _report(artifact, saved, whole, graph, pruned, data)
     return saved
+
+
+def _check_apart(artifact: Artifact, out: Path) -> None:
+    """What is pruned is kept: it may be pruned by another share."""
+    assert artifact.path is not None
+    if out.resolve() == artifact.path.resolve():
+        raise OptionError(
+            f"The pruned network would replace {artifact.path}; expected another name, or another "
+            "folder for out."
+        )
 
 
 def _open(artifact: Artifact, data: TrainingData) -> KerasTeacher:

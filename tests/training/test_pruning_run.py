@@ -105,14 +105,17 @@ def test_another_can_teach_it_and_what_came_of_it_is_printed(
     other = Metadata("t", LABELS, SPEC)
     teacher = save_artifact(seal_model(by_brightness(), other), tmp_path / "t.keras")
     words = ["prune", str(student.path), str(photos / "train"), "--keep", "0.7", "--views", "1",
-             "--epochs", "1", "--teacher", str(teacher.path), "--out", str(tmp_path)]  # fmt: skip
+             "--epochs", "1", "--teacher", str(teacher.path), "--out", str(tmp_path),
+             "--name", "fewer"]  # fmt: skip
     assert main(words) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{tmp_path / 'shades-pruned.keras'}\n"
+    assert printed.out == f"{tmp_path / 'fewer.keras'}\n"
     for line in ("multiply-adds", "parameters", "size", "top-1"):
         assert f"  {line} " in printed.err
-    assert f"next: edgeclf convert {tmp_path / 'shades-pruned.keras'}" in printed.err
-    training = load_artifact(tmp_path / "shades-pruned.keras").metadata.training
+    assert f"next: edgeclf convert {tmp_path / 'fewer.keras'}" in printed.err
+    metadata = load_artifact(tmp_path / "fewer.keras").metadata
+    assert metadata.name == "fewer"
+    training = metadata.training
     assert training is not None
     assert training["settings"]["teacher_sha256"] == teacher.sha256
     assert training["settings"]["pruned_from_sha256"] == student.sha256
@@ -146,11 +149,23 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
         ({"keep": 0.5, "device": "pi.json"}, "device is 'pi.json' and keep 0.5, which needs none"),
         ({"max_latency_ms": 0.0, "device": "pi.json"}, "max_latency_ms is 0.0; expected"),
         ({"keep": 0.5, "target": "int4.tflite"}, "'int4.tflite'; expected"),
+        ({"keep": 0.5, "name": ""}, "name is ''; expected one that a file can have"),
+        ({"keep": 0.5, "name": "smaller/shades"}, "without a folder"),
     ],
 )
 def test_options_that_cannot_work_are_refused(odd: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         edgeclf.prune("gone.keras", "gone", **odd)
+
+
+def test_the_network_that_is_pruned_is_not_replaced(student: Artifact, photos: Path) -> None:
+    assert student.path is not None
+    before = student.path.read_bytes()
+    with pytest.raises(OptionError, match=r"would replace .*shades.keras; expected another name"):
+        edgeclf.prune(
+            student.path, photos / "train", keep=0.5, out=student.path.parent, name="shades"
+        )
+    assert student.path.read_bytes() == before
 
 
 def test_more_than_can_go_is_refused_and_an_earlier_run_is_left_as_it_was(

@@ -126,9 +126,10 @@ def test_a_teacher_that_answers_online_keeps_nothing(
     with no_feed_left():
         artifact = edgeclf.distill(
             teachers / f"swapped.{ending}", shades / "train", out=tmp_path, student="student-xs",
-            soft_targets="online", views=2, epochs=2,
+            soft_targets="online", views=2, epochs=2, input_size=40,
             feature_weight=0.5 if ending == "keras" else 0.0,
         )  # fmt: skip
+    assert (artifact.metadata.image.height, artifact.metadata.image.width) == (40, 40)
     assert artifact.metadata.training is not None
     assert artifact.metadata.training["settings"]["soft_targets"] == "online"
     kinds = {path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()}

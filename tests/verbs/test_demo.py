@@ -30,11 +30,13 @@ def stub(verb, make):
     setattr(importlib.import_module(f"edgeclf.{verb}"), verb, work)
 
 def write(path):
+    path.parent.mkdir(exist_ok=True)
     path.write_text("made")
 
 out = pathlib.Path("out")
 stub("train", lambda *_, **__: write(out / "mugs-teacher.keras"))
-stub("distill", lambda *_, **__: write(out / "mugs.keras"))
+stub("distill", lambda *_, **__: write(out / "unpruned" / "mugs.keras"))
+stub("prune", lambda *_, **__: write(out / "mugs.keras"))
 
 def convert(model, config):
     assert config.calibrate and config.evaluation != config.calibration
@@ -56,7 +58,7 @@ for name in [None, None, *changed]:
     assert shown == ["benchmark.json", "mugs-teacher.trust.json", "mugs.trust.json"], shown
     shown.clear()
 """
-ALL = ["benchmark", "convert", "distill", "train"]
+ALL = ["benchmark", "convert", "distill", "prune", "train"]
 
 
 @pytest.fixture
@@ -87,15 +89,15 @@ def stages_run(tmp_path: Path) -> Callable[[list[str]], list[list[str]]]:
 def test_a_changed_setting_or_reader_of_photos_runs_the_stages_again(
     stages_run: Callable[[list[str]], list[list[str]]],
 ) -> None:
-    making = ["convert", "distill", "train"]
+    making = ["convert", "distill", "prune", "train"]
     expected = {
-        "training/config.py": ["distill", "train"],
+        "training/config.py": ["distill", "prune", "train"],
         "datasets/cache.py": making,
         "datasets/photos.py": ALL,
         "artifact/file.py": ALL,
         "artifact/metadata.py": ALL,
         "networks/backbones.json": making,
-        "converters/gptq.py": ["convert", "distill"],  # a teacher may be a file to convert
+        "converters/gptq.py": ["convert", "distill", "prune"],  # a teacher may be a file to convert
         "measurement/workloads/latency.py": ["benchmark"],
         "reporting/html.py": [],
         "reporting/conversion_page.py": [],
