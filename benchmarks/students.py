@@ -328,8 +328,8 @@ def main() -> int:
         draw(summary, results_path(args.write, __file__, "svg"))
     method = (
         f"{args.seeds} seeds of each network of ours, {args.peer_seeds} of each peer; soft targets "
-        f"of up to 16 views of 640 photos, the settings of edgeclf distill: {PASSES} passes for the "
-        f"present student and for those that are pruned after them by the defaults of edgeclf "
+        f"of up to 16 views of 640 photos, the settings of edgeclf distill: {PASSES} passes for "
+        f"the present student and for those that are pruned after them by the defaults of edgeclf "
         f"prune, for the others as many as "
         f"the CPU time of {HALF} allows (a step's is measured once); int8 by the usual recipe "
         f"without fallback; latency of seed 0's files, medians of {args.rounds} fresh processes "
