@@ -134,7 +134,7 @@ def _train(plan: _Plan, stages: Stages) -> None:
     photos = [plan.train, plan.evaluation]
     training = TrainingConfig(evaluation=plan.evaluation, out=plan.out)
     distillation = DistillationConfig(
-        evaluation=plan.evaluation, out=plan.unpruned.parent, input_size=_STUDENT_SIZE
+        evaluation=plan.evaluation, out=plan.unpruned.parent, student_size=_STUDENT_SIZE
     )
     pruning = PruningConfig(
         evaluation=plan.evaluation, out=plan.out, name=plan.student.stem, keep=_KEPT

@@ -30,7 +30,7 @@ class DistillationConfig(DataConfig):
         "student-xs to student-xl 20,000 to 2,000,000",
         metavar="NAME",
     )
-    input_size: int | None = option(
+    student_size: int | None = option(
         None, help="rows and columns of the student's images; by default the network's own",
         within=Range(least=SMALLEST_INPUT),
     )  # fmt: skip

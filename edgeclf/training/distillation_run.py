@@ -58,7 +58,7 @@ def train_student_of(
         )
     backbone = find_backbone(config.student)
     config = replace(config, student=backbone.name)
-    spec = input_spec(backbone, config.input_size)
+    spec = input_spec(backbone, config.student_size)
     if config.seeds == 1:
         return _train(teacher, backbone, data, spec, config)
     soft_targets = _soft_targets(teacher, data, spec, config)

@@ -31,7 +31,7 @@ from support.training_runs import going_wrong, interrupted, weights_of  # noqa: 
         {"temperature": 0.5},
         {"int8": True},
         {"learning_rate": 0.0},
-        {"input_size": 16},
+        {"student_size": 16},
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:

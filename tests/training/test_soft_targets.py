@@ -126,7 +126,7 @@ def test_a_teacher_that_answers_online_keeps_nothing(
     with no_feed_left():
         artifact = edgeclf.distill(
             teachers / f"swapped.{ending}", shades / "train", out=tmp_path, student="student-xs",
-            soft_targets="online", views=2, epochs=2, input_size=40,
+            soft_targets="online", views=2, epochs=2, student_size=40,
             feature_weight=0.5 if ending == "keras" else 0.0,
         )  # fmt: skip
     assert (artifact.metadata.image.height, artifact.metadata.image.width) == (40, 40)
