@@ -70,13 +70,16 @@ def demo(
     start = time.monotonic()
     stages = Stages(plan.out / "stages")
     _train(plan, stages)
-    records = _convert(plan, stages)
+    pages = _convert(plan, stages)
     _verify(plan)
     results = _measure(plan, stages)
     log("== report")
     page = report(results, out=plan.out)
-    pages = [page, *(report(record) for record in records)]
-    log(f"done in {time.monotonic() - start:.0f} s: open {', '.join(map(str, pages))}")
+    for record, is_new in pages.items():
+        if not is_new:
+            report(record)
+    shown = [page, *(record.with_suffix(".html") for record in pages)]
+    log(f"done in {time.monotonic() - start:.0f} s: open {', '.join(map(str, shown))}")
     return page
 
 
@@ -166,8 +169,13 @@ def _train(plan: _Plan, stages: Stages) -> None:
     )
 
 
-def _convert(plan: _Plan, stages: Stages) -> list[Path]:
-    """Converts each model; returns the records of how far the calibrated files can be believed."""
+def _convert(plan: _Plan, stages: Stages) -> dict[Path, bool]:
+    """Converts each model.
+
+    Returns:
+        The records of how far the calibrated files can be believed, and of each whether it has its
+        page of this run already.
+    """
     from edgeclf.convert import convert
     from edgeclf.converters.config import ConversionConfig
 
@@ -180,18 +188,19 @@ def _convert(plan: _Plan, stages: Stages) -> list[Path]:
     if plan.quick:
         # After one epoch a model is right by chance, and int8 moves its answers about.
         config = replace(config, tolerance=_QUICK_TOLERANCE)
-    records = []
+    pages = {}
     for model, artifacts in plan.artifacts.items():
         made = [model.with_suffix(".trust.json")] if calibrates else []
-        stages.run(
+        converted = stages.run(
             f"convert {model.stem}",
             partial(convert, model, config),
             settings={**config.record(), "calibrate": calibrates},
             inputs=[model, *photos, *_code_of("convert")],
             outputs=[*artifacts, *made],
         )
-        records += made
-    return records
+        for record in made:
+            pages[record] = converted and record.with_suffix(".html").exists()
+    return pages
 
 
 def _can_calibrate(plan: _Plan) -> bool:

@@ -6,20 +6,11 @@ first to import Keras without its settings, and a missing package is told with t
 
 from __future__ import annotations
 
-import os
-
 from edgeclf.errors import MissingDependencyError, OptionError
-from edgeclf.system.lean import importing
-from edgeclf.system.quiet import import_quietly
-
-# Both are read when Keras and TensorFlow are first imported; a user's own choice stands.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from edgeclf.system.lean import import_keras
 
 try:
-    with importing(without=("cv2", "matplotlib", "pandas", "sklearn")):
-        import_quietly("tensorflow")
-        import_quietly("keras")
+    import_keras()
     import keras
     import tensorflow as tf  # Keras's error for a missing backend names no pip line
     from keras import layers, ops

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from pathlib import Path
@@ -23,7 +22,7 @@ from edgeclf.runtimes.base import (
 )
 from edgeclf.runtimes.tap import no_such_tensor
 from edgeclf.system.cpu import available_cpus
-from edgeclf.system.quiet import import_quietly
+from edgeclf.system.lean import import_keras
 
 _DEVICES = ("cpu", "cuda")
 
@@ -78,11 +77,8 @@ class TensorFlowRuntime:
         Raises:
             MissingDependencyError: One is not installed.
         """
-        # Both are read at the first import; what the user set is left alone.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         try:
-            return import_quietly("tensorflow"), import_quietly("keras")
+            return import_keras()
         except ModuleNotFoundError as exc:
             raise MissingDependencyError(
                 exc.name or "tensorflow", "tensorflow", "Running a .keras model"

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 from collections.abc import Iterator
+from types import ModuleType
+
+_NOT_FOR_KERAS = ("cv2", "matplotlib", "pandas", "sklearn")
 
 _verbs: list[str] = []
 
@@ -47,3 +51,18 @@ def importing(*, without: tuple[str, ...] = ()) -> Iterator[None]:
             gc.enable()
         if _verbs:
             gc.freeze()  # modules last as long as the process: they need not be looked through
+
+
+def import_keras() -> tuple[ModuleType, ModuleType]:
+    """The modules tensorflow and keras, set up before the first import of either.
+
+    Raises:
+        ModuleNotFoundError: One is not installed.
+    """
+    from edgeclf.system.quiet import import_quietly  # every verb's start would pay for it
+
+    # Both are read at the first import; a user's own choice stands.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with importing(without=_NOT_FOR_KERAS):
+        return import_quietly("tensorflow"), import_quietly("keras")

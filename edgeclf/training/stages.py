@@ -29,7 +29,7 @@ class Stages:
         settings: Any,
         inputs: Sequence[Path],
         outputs: Sequence[Path],
-    ) -> None:
+    ) -> bool:
         """Runs `work`, or says that its outputs are still good.
 
         They are when settings and input files are those of the last run and the output files
@@ -41,16 +41,20 @@ class Stages:
             settings: What else decides the outcome, as plain JSON types.
             inputs: Files that `work` reads; a folder stands for the files below it.
             outputs: Files that `work` writes.
+
+        Returns:
+            Whether it ran.
         """
         key = files.sha256_of(json.dumps(settings, sort_keys=True), *_files_below(inputs))
         record = self._folder / f"{name}.json"
         if _read(record) == {"key": key, "outputs": _hashes(outputs)}:
             log(f"== {name}: reused, its inputs have not changed")
-            return
+            return False
         log(f"== {name}")
         record.unlink(missing_ok=True)
         work()
         files.write_json(record, {"key": key, "outputs": _hashes(outputs)})
+        return True
 
 
 def _files_below(paths: Sequence[Path]) -> list[str | Path]:

@@ -39,4 +39,4 @@ class AnswersJob(ModelJob[AnswersResult]):
 
     def run(self, started_s: float) -> AnswersResult:
         """See `Job.run`."""
-        return AnswersResult(tuple(self.load().probabilities(self.images).tolist()))
+        return AnswersResult(tuple(self.load_lean().probabilities(self.images).tolist()))

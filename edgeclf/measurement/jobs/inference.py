@@ -56,7 +56,7 @@ class InferenceJob(ModelJob[InferenceResult]):
         from edgeclf.measurement.workloads.latency import random_pixels
         from edgeclf.metrics.statistics import percentiles
 
-        classifier = self.load()
+        classifier = self.load_lean()
         tensor = random_pixels(classifier, self.pictures)
         for _ in range(_WARMUP_CALLS):
             classifier.probabilities(tensor)

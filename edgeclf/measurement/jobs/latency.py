@@ -83,7 +83,7 @@ class LatencyJob(CallJob[LatencyResult]):
         """See `Job.run`."""
         from edgeclf.measurement.workloads import latency
 
-        classifier = self.load()
+        classifier = self.load_lean()
         workload = latency.open_workload(classifier, self.images, self.batch)
         stream = latency.measure_single_stream(workload, self.sampling, self.cpus)
         throughput = latency.measure_throughput(workload, self.batch, self.throughput_s)
