@@ -49,6 +49,7 @@ BULK_SCRIPTS = ("bulk", "bulk_million")
 SERVING_SCRIPTS = ("serving_overhead", "serving_throughput", "serving_overload", "serving_start")
 PAGE_SCRIPTS = ("browser", "page_soak", "link", "stress")
 MAP_SCRIPTS = ("explanation_quality",)
+WAITING_SCRIPTS = ("waiting", "waiting_training")
 
 
 def fill(page: Path, marker: str, body: str) -> None:
@@ -126,6 +127,7 @@ def main() -> int:
         of_device = figure_table(source, DEVICE_SCRIPTS, 60)
         fill(BENCHMARKS, "device-table", of_device)
         fill(BENCHMARKS, "measuring", figure_table(source, MEASURING_SCRIPTS, 200))
+        fill(BENCHMARKS, "waiting", figure_table(source, WAITING_SCRIPTS, 80))
         fill(BENCHMARKS, "prediction", figure_table(source, ("latency_prediction",), 60))
         fill(BENCHMARKS, "serving", figure_table(source, SERVING_SCRIPTS, 60))
         fill(BENCHMARKS, "zoo", figure_table(source, ("zoo_quality",), 60))
