@@ -56,7 +56,8 @@ class Contestant:
         if self.backbone is not None:
             return find_backbone(self.backbone)
         assert self.body is not None
-        return Backbone(self.title, self.body, self.side, "", TF)
+        name = self.title.replace(" ", "-")  # TensorFlow takes no space in it
+        return Backbone(name, self.body, self.side, "", TF)
 
 
 def inverted_residual(
