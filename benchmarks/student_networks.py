@@ -134,7 +134,7 @@ _MOBILENET_V3 = {"include_preprocessing": False}
 OURS = {
     PRESENT: Contestant("student", True, "teacher", 96, backbone="student"),
     HALF: Contestant("student, 60 % pruned", True, "teacher", 80, backbone="student", keep=0.4),
-    SAME: Contestant("student, 54 % pruned", True, "teacher", 116, backbone="student", keep=0.46),
+    SAME: Contestant("student, 30 % pruned", True, "teacher", 104, backbone="student", keep=0.7),
 }
 PEERS = {
     **{
