@@ -90,7 +90,7 @@ def demo(checkout: Path, out: Path) -> dict[str, float]:
     cpu, wall, _ = run(checkout, DEMO_PROGRAM, "demo", MUGS, "--out", out)
     found = {"CPU": cpu, "wall": wall}
     for name in ("mugs-teacher", "mugs"):
-        accuracy = edgeclf.load(out / f"{name}.keras").metadata.accuracy
+        accuracy = edgeclf.load_artifact(out / f"{name}.keras").metadata.accuracy
         assert accuracy is not None
         found[f"top-1 of {name}"] = accuracy["source"]["top1"]
     return found
