@@ -1,8 +1,9 @@
 """How much faster a pruned network is, and whether its quality is kept.
 
-A quarter, half and three quarters of the demo student's multiply-adds are pruned by `edgeclf.prune`
-with its defaults, each model is converted to four files, and their runtime calls are measured in
-turns in fresh processes. Quality is top-1 on the evaluation photos, of the file.
+A quarter, half and three quarters of the multiply-adds of the demo's student, as it was distilled,
+are pruned by `edgeclf.prune` with its defaults, each model is converted to four files, and their
+runtime calls are measured in turns in fresh processes. Quality is top-1 on the evaluation photos,
+of the file.
 
 The control leaves the channels and sets the smallest weights of the 1x1 convolutions to zero, as
 many of each layer, held at zero while the same answers are learnt back; fp32 TFLite of it, written
@@ -309,7 +310,7 @@ def main() -> int:
     args = parse(
         __doc__,
         work=(Path("runs/pruning"), "where models and files go, and are found again"),
-        model=("mugs", "the demo's artifact to prune"),
+        model=("unpruned/mugs", "the demo's artifact to prune"),
         seed=(0, "of the training"),
         rounds=(7, "turns of each file"),
         threads=(1, "of an engine"),
@@ -325,7 +326,7 @@ def main() -> int:
     if args.write:
         draw(rows, zero_rows, results_path(args.write, __file__, "svg"))
     method = (
-        f"{args.model}.keras pruned by edgeclf.prune with its defaults, seed {args.seed}, each "
+        f"{source.name} pruned by edgeclf.prune with its defaults, seed {args.seed}, each "
         f"converted by edgeclf.convert; calls of one picture, {args.rounds} fresh processes of "
         f"each file in turns, medians, ratio by signed ranks; {args.threads} thread(s)"
     )
