@@ -303,6 +303,7 @@ def main() -> int:
         __doc__,
         seeds=(5, "students of each network of ours"),
         peer_seeds=(3, "of each peer"),
+        digit_seeds=(2, "of all of them on the digits"),
         data=(",".join(DATA), "data sets"),
         networks=(",".join(CONTESTANTS), "which of them"),
         out=(str(ROOT / "runs" / "students"), "where what is taught is kept"),
@@ -316,7 +317,8 @@ def main() -> int:
         folder = Path(args.out).resolve() / data
         folder.mkdir(parents=True, exist_ok=True)
         job = DATA[data](folder, args.artifacts.resolve())
-        rows = list(teach_all(folder, job, networks, args.seeds, args.peer_seeds))
+        seeds = (args.seeds, args.peer_seeds) if data == "mugs" else (args.digit_seeds,) * 2
+        rows = list(teach_all(folder, job, networks, *seeds))
         if args.teach:
             continue
         photo = sorted((Path(job["data"]) / "eval").rglob("*.*"))[0]
@@ -327,14 +329,13 @@ def main() -> int:
     if args.write and summary:
         draw(summary, results_path(args.write, __file__, "svg"))
     method = (
-        f"{args.seeds} seeds of each network of ours, {args.peer_seeds} of each peer; soft targets "
-        f"of up to 16 views of 640 photos, the settings of edgeclf distill: {PASSES} passes for "
-        f"the present student and for those that are pruned after them by the defaults of edgeclf "
-        f"prune, for the others as many as "
-        f"the CPU time of {HALF} allows (a step's is measured once); int8 by the usual recipe "
-        f"without fallback; latency of seed 0's files, medians of {args.rounds} fresh processes "
-        f"in turns, {args.seconds} s each call; intervals: seeds by Student's t, ratios by signed "
-        f"ranks"
+        f"seeds on the mugs: {args.seeds} of each network of ours, {args.peer_seeds} of each peer, "
+        f"on the digits {args.digit_seeds}; soft targets of up to 16 views of 640 photos, the "
+        f"settings of edgeclf distill: {PASSES} passes for the present student and for those that "
+        f"are pruned after them by the defaults of edgeclf prune, for the others as many as the "
+        f"CPU time of {HALF} allows (a step's is measured once); int8 by the usual recipe without "
+        f"fallback; latency of seed 0's files, medians of {args.rounds} fresh processes in turns, "
+        f"{args.seconds} s each call; intervals: seeds by Student's t, ratios by signed ranks"
     )
     return finish(__file__, figures, method, args.write, rows=summary)
 
