@@ -210,7 +210,7 @@ def _trial_table(record: Record) -> list[Table]:
         "Trials",
         f"Each judged by the answers of its {target} file, after a short conversion, to "
         f"{record['photos']['judges']:,} training photos that are set aside: cross-entropy in "
-        "nats, and top-1. Costs are predicted.",
+        "nats, at the temperature that suits its answers best, and top-1. Costs are predicted.",
         ("Trial", "Design", "Outcome", "Epochs", "Loss", "Top-1", "Latency", "Size", "Budget"),
         rows,
         3,

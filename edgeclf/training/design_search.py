@@ -47,7 +47,8 @@ class Judgement:
 
     Attributes:
         epoch: How many epochs it had learnt for.
-        loss: Cross-entropy of the file's answers with the labels, in nats.
+        loss: Cross-entropy of the file's answers with the labels at the temperature that suits
+            them best, in nats.
         top1: Of the file, 0..1.
         float_top1: Of the network before it was converted, 0..1.
     """

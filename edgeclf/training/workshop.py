@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,10 +42,10 @@ from edgeclf.training.soft_targets import (
     compute_soft_targets,
 )
 from edgeclf.training.teachers import Teacher
+from edgeclf.trust.temperature import fit_temperature, floor_of, mean_loss
 
 _SET_ASIDE = 0.15  # of the training photos, which trials are judged by
 _CALIBRATION = 64  # photos for the short conversions of a trial
-_LEAST = 1e-7  # of a probability, where its logarithm is taken
 
 
 class Workshop:
@@ -234,16 +235,35 @@ class _Judge(keras.callbacks.Callback):
         images, targets = self._judges
         self._twin.set_weights(self._student.get_weights())
         answers = self._answer(self._twin, images)
-        chosen = answers[np.arange(len(targets)), targets]
         in_float = predict_probabilities(self._twin, images)
         found = Judgement(
             epoch + 1,
-            loss=float(-np.log(np.maximum(chosen, _LEAST)).mean()),
+            loss=calibrated_loss(answers, targets),
             top1=float((answers.argmax(axis=1) == targets).mean()),
             float_top1=float((in_float.argmax(axis=1) == targets).mean()),
         )
         if not self._go_on(found):
             self.model.stop_training = True
+
+
+def calibrated_loss(answers: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> float:
+    """The cross-entropy at the temperature that suits the answers best, in nats.
+
+    What learns from soft answers is less sure than it is right, and the more so the smaller it is
+    and the fewer its epochs: at its own temperature, a network that is right on all photos lost to
+    one that was surer of fewer.
+
+    Args:
+        answers: float32 [N, classes], probabilities.
+        targets: int64 [N], the right classes.
+
+    Returns:
+        NaN where one of the answers is.
+    """
+    if not np.isfinite(answers).all():
+        return math.nan
+    floor = floor_of("fp32")
+    return mean_loss(answers, targets, fit_temperature(answers, targets, floor).value, floor)
 
 
 def _spec(design: StudentDesign) -> ImageSpec:

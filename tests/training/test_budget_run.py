@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import edgeclf
@@ -45,6 +46,25 @@ def words(folder: Path, teachers: Path, device: Path, *more: str) -> list[str]:
         "--device", f"{device}", "--out", f"{folder / 'out'}", "--trials", "1", "--finalists", "1",
         "--views", "1", "--epochs", "1", "--no-mirror", *more,
     ]  # fmt: skip
+
+
+def test_a_network_is_not_judged_by_how_sure_it_is() -> None:
+    from edgeclf.training.workshop import calibrated_loss
+
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 4, 400)
+    right = np.eye(4, dtype=np.float32)[targets]
+    few_wrong = right.copy()
+    few_wrong[:20] = np.roll(right[:20], 1, axis=1)
+    timid, sure = 0.4 * right + 0.15, 0.97 * few_wrong + 0.0075
+
+    def own_loss(answers: Any) -> float:
+        return float(-np.log(answers[np.arange(len(targets)), targets]).mean())
+
+    assert own_loss(timid) > 2 * own_loss(sure)
+    assert calibrated_loss(timid, targets) < calibrated_loss(sure, targets) / 2
+    timid[3] = np.nan
+    assert np.isnan(calibrated_loss(timid, targets))
 
 
 def test_the_recommended_student_is_written_with_a_report(
