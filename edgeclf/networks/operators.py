@@ -10,6 +10,7 @@ from edgeclf.errors import OptionError
 from edgeclf.metrics.operator_shapes import OperatorShape
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import normalization_of
+from edgeclf.trust.certificate import MAX_JPEG_BYTES, MAX_PNG_BYTES
 
 Shape = tuple[int, int, int]
 
@@ -22,11 +23,11 @@ _CLIPS = {"relu", "relu6", "linear"}
 _NUMBER_BYTES = {"fp32": 4, "int8": 1}
 _CHANNEL_BYTES = {"tflite": {"fp32": 4, "int8": 13}, "onnx": {"fp32": 6, "int8": 17}}
 _OPERATOR_BYTES = {"tflite": {"fp32": 450, "int8": 680}, "onnx": {"fp32": 640, "int8": 2_240}}
-# Beside the model: labels, provenance and statistics; four golden images as PNG, which are held to
-# 18 kB each; a JPEG of 23 times their pixels, held to 24 kB; and the novelty's basis.
+# Beside the model: labels, provenance and statistics; four golden images as PNG, with a palette
+# where they would take too much; a JPEG of 23 times their pixels; and the novelty's basis.
 _RECORD_BYTES = 15_000
-_PNGS, _PNG_BYTES_PER_PIXEL, _MOST_PNG_BYTES = 4, 1.5, 18_000
-_JPEG_BYTES_PER_PIXEL, _MOST_JPEG_BYTES = 2.6, 24_000
+_PNGS, _PNG_BYTES_PER_PIXEL, _PALETTE_BYTES_PER_PIXEL = 4, 1.5, 0.6
+_JPEG_BYTES_PER_PIXEL = 2.6
 _BASIS_BYTES_PER_FEATURE = 44
 _BASE64 = 4 / 3
 
@@ -54,7 +55,7 @@ def size_bytes_of(model: keras.Model, precision: Precision, format: Format) -> i
     """About how large the sealed artifact of a network becomes.
 
     The model itself is predicted within some per cent. Beside it lies what edgeclf seals with it:
-    up to 120 kB, most of that the certificate's golden photos, whose size depends on the photos.
+    up to 75 kB, most of that the certificate's golden photos, whose size depends on the photos.
 
     Args:
         model: As for `operators_of`.
@@ -73,10 +74,12 @@ def artifact_bytes(
 ) -> int:
     """`size_bytes_of` a network that has not been built, by its operators."""
     rows, columns, _ = operators[0].input
+    png = _PNG_BYTES_PER_PIXEL * rows * columns
+    if png > MAX_PNG_BYTES:
+        png = min(_PALETTE_BYTES_PER_PIXEL * rows * columns, MAX_PNG_BYTES)
     features = next((o.output[2] for o in operators if o.kind == "pool"), 0)
     sealed = _RECORD_BYTES + _BASE64 * (
-        _PNGS * min(_PNG_BYTES_PER_PIXEL * rows * columns, _MOST_PNG_BYTES)
-        + min(_JPEG_BYTES_PER_PIXEL * rows * columns, _MOST_JPEG_BYTES)
+        _PNGS * png + min(_JPEG_BYTES_PER_PIXEL * rows * columns, MAX_JPEG_BYTES)
     )
     return round(model_bytes(operators, precision, format) + sealed
                  + _BASIS_BYTES_PER_FEATURE * features)  # fmt: skip

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
 
 _MAX_IMAGES = 4
-_MAX_PNG_BYTES = 8_000  # larger ones are reduced to a palette, which is then what is golden
+MAX_PNG_BYTES = 8_000  # larger ones are reduced to a palette, which is then what is golden
 _PALETTES = (256, 64, 16, 4)
 _MAX_CHARACTERS = 150_000  # of the whole certificate as JSON
 # The JPEG is made so that every step has work to do: large enough for a scaled decode, wider than
 # the input for the resize policy, and turned, with the EXIF tag that turns it back.
 _JPEG_HEIGHT, _JPEG_WIDTH = 4.25, 5.5  # relative to the model's input
 _JPEG_QUALITIES = (85, 60, 35, 15, 5)
-_MAX_JPEG_BYTES = 12_000
+MAX_JPEG_BYTES = 12_000
 _ORIENTATION_TAG, _TURNED_LEFT = 0x0112, 8
 _DIGITS = 6
 _BLOCKS = 8  # a fingerprint's means are those of 8 x 8 blocks
@@ -291,7 +291,7 @@ def _encoded(pixels: bytes, width: int, height: int) -> bytes:
     picture = Image.frombytes("RGB", (width, height), pixels)
     png = _png(picture)
     for colors in _PALETTES:
-        if len(png) <= _MAX_PNG_BYTES:
+        if len(png) <= MAX_PNG_BYTES:
             break
         png = _png(picture.quantize(colors, dither=Image.Dither.NONE))
     return png
@@ -312,7 +312,7 @@ def _as_jpeg(image: UInt8Array) -> bytes:
         buffer = io.BytesIO()
         turned = larger.transpose(Image.Transpose.ROTATE_270)
         turned.save(buffer, "JPEG", quality=quality, exif=exif)
-        if buffer.tell() <= _MAX_JPEG_BYTES:
+        if buffer.tell() <= MAX_JPEG_BYTES:
             break
     return buffer.getvalue()
 
