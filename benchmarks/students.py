@@ -31,6 +31,7 @@ from PIL import Image
 from shared import ROOT, Figure, finish, parse, results_path
 from student_networks import CONTESTANTS, HALF, PRESENT, SAME
 from student_plot import draw
+from student_training import PRUNED_EPOCHS, PRUNED_VIEWS
 
 import edgeclf
 from edgeclf.measurement.harness.interleave import measure_interleaved
@@ -198,7 +199,7 @@ def summarize(
             "teacher_top1": teacher,
             "parameters": found[0]["parameters"],
             "passes": found[0]["views"] * found[0]["epochs"]
-            + PASSES * (contestant.keep is not None),
+            + (PRUNED_VIEWS * PRUNED_EPOCHS if contestant.keep else 0),
             "cpu_s": [row["cpu_s"] for row in found],
             "latency": latency.get(name, {}),
         }
