@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _QUICK_TOLERANCE = 0.5
 # A student that has learnt whole on 80 pixels, and then loses three fifths of its multiply-adds, is
-# as accurate as one on 96 that keeps them, in less than half its time (benchmarks/students.py).
+# about half a point below one on 96 that keeps them, in half its time (benchmarks/README.md).
 _STUDENT_SIZE, _KEPT = 80, 0.4
 
 
@@ -140,8 +140,9 @@ def _train(plan: _Plan, stages: Stages) -> None:
         evaluation=plan.evaluation, out=plan.unpruned.parent, student_size=_STUDENT_SIZE
     )
     pruning = PruningConfig(
-        evaluation=plan.evaluation, out=plan.out, name=plan.student.stem, keep=_KEPT
-    )
+        evaluation=plan.evaluation, out=plan.out, name=plan.student.stem, keep=_KEPT,
+        teacher=plan.teacher,
+    )  # fmt: skip
     if plan.quick:
         training = replace(training, epochs=1)
         distillation = replace(distillation, epochs=1, views=1)
@@ -164,7 +165,7 @@ def _train(plan: _Plan, stages: Stages) -> None:
         "prune the student",
         lambda: prune(plan.unpruned, plan.train, pruning),
         settings=pruning.record(),
-        inputs=[plan.unpruned, *photos, *_code_of("prune")],
+        inputs=[plan.unpruned, plan.teacher, *photos, *_code_of("prune")],
         outputs=[plan.student],
     )
 

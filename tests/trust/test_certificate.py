@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeclf.errors import VerificationError
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
-from edgeclf.trust.certificate import make_certificate, replay
+from edgeclf.trust.certificate import (
+    MAX_JPEG_BYTES,
+    MAX_PNG_BYTES,
+    make_certificate,
+    replay,
+)
+from support import REPOSITORY
 
 
 def test_another_class_is_refused_though_its_probability_hardly_moved() -> None:
@@ -34,3 +43,30 @@ def test_another_class_is_refused_though_its_probability_hardly_moved() -> None:
         replay(answering(0.496))
     with pytest.raises(VerificationError, match=r"0 change their class.*0\.0960"):
         replay(answering(0.6))
+
+
+def test_golden_pictures_take_little_room_and_still_look_like_the_photo() -> None:
+    """On a small student, they are as large as the network itself."""
+    artifact = fake_artifact(["dark", "bright"])
+    sized = dataclasses.replace(artifact.metadata.image, height=96, width=96)
+    metadata = dataclasses.replace(artifact.metadata, image=sized, precision="int8")
+    artifact = dataclasses.replace(artifact, metadata=metadata)
+    with Image.open(REPOSITORY / "examples/mugs/eval/transparent/005.jpg") as photo:
+        image = np.asarray(photo.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC))
+    plain = io.BytesIO()
+    Image.fromarray(image).save(plain, "PNG", optimize=True)
+    assert plain.tell() > MAX_PNG_BYTES, "else nothing is made smaller here"
+    row = np.array([[0.9, 0.1]], np.float32)
+    with Classifier(
+        artifact, runtime=FakeRuntime(artifact, answer=lambda given: np.tile(row, (len(given), 1)))
+    ) as classifier:
+        certificate = make_certificate(
+            classifier, lambda given: np.tile(row, (len(given), 1)), image[np.newaxis], (row, row)
+        )
+    png = base64.b64decode(certificate["images"][0]["png"])
+    assert len(png) <= MAX_PNG_BYTES
+    assert len(base64.b64decode(certificate["photo"]["jpeg"])) <= MAX_JPEG_BYTES
+    with Image.open(io.BytesIO(png)) as golden:
+        kept = np.asarray(golden.convert("RGB"))
+    assert np.abs(kept.astype(int) - image).mean() < 8
+    assert len(np.unique(kept.reshape(-1, 3), axis=0)) > 32

@@ -257,6 +257,7 @@ def test_the_demo_runs_through_and_reuses(
     assert distill["out"] == out / "unpruned"
     assert (prune["model"], prune["data"]) == (out / "unpruned" / "mugs.keras", photos)
     assert (prune["out"], prune["evaluation"], prune["epochs"]) == (out, evaluation, 1)
+    assert prune["teacher"] == out / "mugs-teacher.keras"
     assert (convert["model"], convert["tolerance"]) == (out / "mugs.keras", 0.5)
     assert (convert["calibration"], convert["evaluation"]) == (photos, evaluation)
     files = [out / f"mugs.{ending}" for ending in DEFAULT_TARGETS]
