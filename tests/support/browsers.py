@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -269,18 +270,17 @@ def firefox(folder: Path, preferences: Mapping[str, Any] | None = None) -> Itera
     (profile / "user.js").write_text("\n".join(lines))
     command = [FIREFOX, "--headless", "--no-remote", "--profile", str(profile),
                "--remote-debugging-port", "0", "about:blank"]  # fmt: skip
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    said = folder / "said"  # a pipe would have to be read until the last of its processes ends
+    with said.open("wb") as log, subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=log,
         env={**os.environ, "HOME": str(folder)},
     ) as process, _ended(process, 4 * START_S):  # fmt: skip
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.search(rb"BiDi listening on ws://([^:]+):(\d+)", line):
-                break
-        else:
-            raise BrowserError("Firefox ended before it listened")
-        stream = process.stderr
-        threading.Thread(target=lambda: [None for _ in stream], daemon=True).start()
+        while (
+            found := re.search(rb"BiDi listening on ws://([^:]+):(\d+)\n", said.read_bytes())
+        ) is None:
+            if process.poll() is not None:
+                raise BrowserError("Firefox ended before it listened")
+            time.sleep(0.05)
         made = Firefox(process, found[1].decode(), int(found[2]))
         try:
             yield made
