@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from edgeclf.training.stages import Stages
 
 _QUICK_TOLERANCE = 0.5
-# A student that has learnt whole on 80 pixels, and then loses three fifths of its multiply-adds, is
-# about half a point below one on 96 that keeps them, in half its time (benchmarks/README.md).
-_STUDENT_SIZE, _KEPT = 80, 0.4
 
 
 def demo(
@@ -31,7 +28,7 @@ def demo(
 ) -> Path:
     """Runs every stage from photos to reports, and reuses what is still good.
 
-    Trains, distils, prunes, converts and calibrates, verifies, measures, reports.
+    Trains, distils, converts and calibrates, verifies, measures, reports.
 
     Args:
         data: A folder with ``train`` and ``eval``, each with one folder of photos a class. In a
@@ -110,10 +107,6 @@ class _Plan:
         return self.out / f"{self.data.resolve().name}-teacher.keras"
 
     @property
-    def unpruned(self) -> Path:
-        return self.out / "unpruned" / f"{self.data.resolve().name}.keras"
-
-    @property
     def student(self) -> Path:
         return self.out / f"{self.data.resolve().name}.keras"
 
@@ -128,25 +121,16 @@ class _Plan:
 
 def _train(plan: _Plan, stages: Stages) -> None:
     from edgeclf.distill import distill
-    from edgeclf.prune import prune
     from edgeclf.train import train
     from edgeclf.training.config import TrainingConfig
     from edgeclf.training.distillation_config import DistillationConfig
-    from edgeclf.training.pruning_config import PruningConfig
 
     photos = [plan.train, plan.evaluation]
     training = TrainingConfig(evaluation=plan.evaluation, out=plan.out)
-    distillation = DistillationConfig(
-        evaluation=plan.evaluation, out=plan.unpruned.parent, student_size=_STUDENT_SIZE
-    )
-    pruning = PruningConfig(
-        evaluation=plan.evaluation, out=plan.out, name=plan.student.stem, keep=_KEPT,
-        teacher=plan.teacher,
-    )  # fmt: skip
+    distillation = DistillationConfig(evaluation=plan.evaluation, out=plan.out)
     if plan.quick:
         training = replace(training, epochs=1)
         distillation = replace(distillation, epochs=1, views=1)
-        pruning = replace(pruning, epochs=1, views=1)
     stages.run(
         "train the teacher",
         lambda: train(plan.train, training),
@@ -159,13 +143,6 @@ def _train(plan: _Plan, stages: Stages) -> None:
         lambda: distill(plan.teacher, plan.train, distillation),
         settings=distillation.record(),
         inputs=[plan.teacher, *photos, *_code_of("distill")],
-        outputs=[plan.unpruned],
-    )
-    stages.run(
-        "prune the student",
-        lambda: prune(plan.unpruned, plan.train, pruning),
-        settings=pruning.record(),
-        inputs=[plan.unpruned, plan.teacher, *photos, *_code_of("prune")],
         outputs=[plan.student],
     )
 

@@ -102,15 +102,15 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
             f"{artifact.path} is an artifact already, in {artifact.format}; convert the .keras one "
             "that it was made from."
         )
-    from edgeclf.converters.keras_source import graph_of, traced
+    from edgeclf.converters.keras_source import ModelAnswers, graph_of
     from edgeclf.networks.builder import part
     from edgeclf.networks.keras_model import load_model
 
     model = load_model(artifact)
-    ask = traced(model)
+    asked = ModelAnswers(model, 0, f"answers of {artifact.metadata.name}")
 
     def answers(images: UInt8Array) -> Float32Array:
-        return np.concatenate([np.asarray(ask(few)) for few in in_parts(images)])
+        return np.concatenate([asked.of(few) for few in in_parts(images)])
 
     return SourceModel(
         Source(graph_of(part(model, "normalize", "probabilities")), artifact.metadata),

@@ -1,4 +1,4 @@
-"""Networks written as ONNX directly, for running what is frozen in ONNX Runtime.
+"""Networks written as ONNX directly, for running in ONNX Runtime what does not learn.
 
 An exporter traces the network and rewrites graphs for seconds. Here each layer is written as the
 operator it is, within milliseconds, with BatchNorm folded into the convolution before it. That goes
@@ -29,22 +29,24 @@ class UnknownLayerError(Exception):
     """A layer that is not among those written here; says which, never reaches a user."""
 
 
-def write_onnx(model: keras.Model, ends: Sequence[str]) -> bytes:
-    """A part of a network in the frame of `build_classifier`, as an ONNX file.
+def write_onnx(model: keras.Model, outputs: Sequence[keras.KerasTensor]) -> bytes:
+    """A network of one image, or a part of it, as an ONNX file.
 
     Args:
         model: The network; written is what it does when it is not being trained.
-        ends: Names of the layers whose outputs are wanted.
+        outputs: Those tensors of it that are wanted.
 
     Returns:
-        A graph from ``image``, float32 [N, H, W, 3] of values 0..255, to one output an end: float32
-        [N, C], or [N, h, w, C] where the layer answers maps.
+        A graph from ``image``, float32 [N, H, W, C], to each of them: float32 [N, K], or [N, h, w,
+        K] of maps.
 
     Raises:
         UnknownLayerError: It holds a layer that is not written here.
     """
-    outputs = [model.get_layer(name).output for name in ends]
-    return _Writer(keras.Model(model.inputs, outputs), model.input_shape[1:]).write(outputs)
+    shape = tuple(model.inputs[0].shape[1:])
+    if len(model.inputs) != 1 or len(shape) != 3 or None in shape:
+        raise UnknownLayerError(f"{model.name} (its input)")
+    return _Writer(keras.Model(model.inputs, list(outputs)), shape).write(outputs)
 
 
 class _Writer:
@@ -66,8 +68,8 @@ class _Writer:
             for tensor in node.input_tensors:
                 self._readers.setdefault(id(tensor), []).append(node)
         wanted = {id(tensor) for tensor in outputs}
-        for tensor in self._part.inputs:
-            self._names[id(tensor)] = _INPUT
+        (image,) = self._part.inputs
+        self._names[id(image)] = self.add("Transpose", [_INPUT], perm=_TO_CHANNELS_FIRST)
         for node in nodes:
             if not node.is_input:
                 self._write(node, wanted)
@@ -91,7 +93,7 @@ class _Writer:
             return  # a BatchNorm that its convolution has taken in
         inputs = [self._names[id(tensor)] for tensor in node.input_tensors]
         write = next((write for kind, write in _WRITERS if isinstance(layer, kind)), None)
-        if write is None:
+        if write is None or not type(layer).__module__.startswith("keras."):  # code of its own
             raise UnknownLayerError(f"{layer.name} ({type(layer).__name__})")
         if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             after = self._readers.get(id(output), [])
@@ -148,23 +150,13 @@ class _Writer:
             scale, offset = _affine(norm)
             kernel, bias = kernel * scale, bias * scale + offset
         steps, spread = list(layer.strides), list(layer.dilation_rate)
-        pads = [0, 0, 0, 0]
-        if layer.padding == "same":
-            sides = [
-                _same(size, step, (side - 1) * wide + 1)
-                for size, step, side, wide in zip(
-                    shape[1:3], steps, (rows, columns), spread, strict=True
-                )
-            ]
-            pads = [sides[0][0], sides[1][0], sides[0][1], sides[1][1]]
-        elif layer.padding != "valid":
-            raise UnknownLayerError(f"{layer.name} (padding {layer.padding})")
+        sides = [(side - 1) * wide + 1 for side, wide in zip((rows, columns), spread, strict=True)]
         name = self.add(
             "Conv",
             [given, self.constant(kernel.transpose(3, 2, 0, 1)), self.constant(bias)],
             strides=steps,
             dilations=spread,
-            pads=pads,
+            pads=_pads(layer, shape, steps, sides),
             group=groups,
             kernel_shape=[rows, columns],
         )
@@ -181,9 +173,17 @@ class _Writer:
             return self.add("Mul", [given, self.add("Sigmoid", [given])])
         if name == "hard_sigmoid":
             return self.add("HardSigmoid", [given], alpha=1 / 6, beta=0.5)
+        if name == "softmax":
+            return self.softmax(layer, given)
         if name in _ACTIVATIONS:
             return self.add(_ACTIVATIONS[name], [given])
         raise UnknownLayerError(f"{layer.name} (activation {name})")
+
+    def softmax(self, layer: Any, given: str) -> str:
+        """Probabilities of scores."""
+        if len(layer.output.shape) != 2:
+            raise UnknownLayerError(f"{layer.name} (softmax on maps)")
+        return self.add("Softmax", [given], axis=1)
 
     def clip(self, given: str, most: float | None) -> str:
         """ReLU, bounded by `most`."""
@@ -193,11 +193,12 @@ class _Writer:
 
 
 def _rescaling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
-    if inputs != [_INPUT]:
-        raise UnknownLayerError(f"{layer.name} (Rescaling within the network)")
-    scaled = writer.add("Mul", [_INPUT, writer.constant(layer.scale)])
-    moved = writer.add("Add", [scaled, writer.constant(layer.offset)])
-    return writer.add("Transpose", [moved], perm=_TO_CHANNELS_FIRST)
+    scale, offset = (
+        np.reshape(values, (-1, 1, 1)) if np.ndim(values) else values
+        for values in (layer.scale, layer.offset)
+    )
+    scaled = writer.add("Mul", [inputs[0], writer.constant(scale)])
+    return writer.add("Add", [scaled, writer.constant(offset)])
 
 
 def _normalization(writer: _Writer, layer: Any, inputs: list[str]) -> str:
@@ -218,6 +219,12 @@ def _zero_padding(writer: _Writer, layer: Any, inputs: list[str]) -> str:
     return writer.add("Pad", [inputs[0], pads])
 
 
+def _max_pooling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
+    kernel, steps = list(layer.pool_size), list(layer.strides)
+    pads = _pads(layer, layer.input.shape, steps, kernel)
+    return writer.add("MaxPool", inputs, kernel_shape=kernel, strides=steps, pads=pads)
+
+
 def _pooling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
     pooled = writer.add("GlobalAveragePool", inputs)
     return pooled if layer.keepdims else writer.add("Flatten", [pooled])
@@ -229,12 +236,6 @@ def _dense(writer: _Writer, layer: Any, inputs: list[str]) -> str:
     bias = layer.bias if layer.use_bias else np.zeros(layer.units)
     product = writer.add("Gemm", [*inputs, writer.constant(layer.kernel), writer.constant(bias)])
     return writer.activation(layer, product)
-
-
-def _softmax(writer: _Writer, layer: Any, inputs: list[str]) -> str:
-    if len(layer.output.shape) != 2:
-        raise UnknownLayerError(f"{layer.name} (Softmax on maps)")
-    return writer.add("Softmax", inputs, axis=1)
 
 
 def _sum(writer: _Writer, layer: Any, inputs: list[str]) -> str:
@@ -250,9 +251,10 @@ _WRITERS: tuple[tuple[Any, _Write], ...] = (
     (layers.Activation, lambda writer, layer, inputs: writer.activation(layer, inputs[0])),
     (layers.Add, _sum),
     (layers.ZeroPadding2D, _zero_padding),
+    (layers.MaxPooling2D, _max_pooling),
     (layers.GlobalAveragePooling2D, _pooling),
     (layers.Dense, _dense),
-    (layers.Softmax, _softmax),
+    (layers.Softmax, lambda writer, layer, inputs: writer.softmax(layer, inputs[0])),
     ((layers.Dropout, layers.Identity), lambda _, __, inputs: inputs[0]),
 )
 
@@ -265,6 +267,16 @@ def _affine(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]
         scale = scale * np.asarray(norm.gamma, np.float64)
     offset = -mean * scale
     return scale, offset + np.asarray(norm.beta, np.float64) if norm.center else offset
+
+
+def _pads(layer: Any, shape: Any, steps: Sequence[int], sides: Sequence[int]) -> list[int]:
+    """Rows and columns around maps of that shape: first those before, then those behind."""
+    if layer.padding == "valid":
+        return [0, 0, 0, 0]
+    if layer.padding != "same":
+        raise UnknownLayerError(f"{layer.name} (padding {layer.padding})")
+    before, behind = zip(*map(_same, shape[1:3], steps, sides), strict=True)
+    return [*before, *behind]
 
 
 def _same(size: int, step: int, kernel: int) -> tuple[int, int]:

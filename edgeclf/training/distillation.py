@@ -19,12 +19,13 @@ import numpy.typing as npt
 from edgeclf.image import ImageSpec
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import Backbone, build_classifier
+from edgeclf.networks.engines import Engine, KerasEngine, fastest
 from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
 from edgeclf.system.progress import track
 from edgeclf.training.checkpoint import CheckpointCallback
 from edgeclf.training.distillation_config import DistillationConfig
 from edgeclf.training.fit import use_seed
-from edgeclf.training.frozen import Engine, FrozenPart, KerasEngine, fastest, frozen_end
+from edgeclf.training.frozen import FrozenPart, frozen_end
 from edgeclf.training.lean_layers import lean
 from edgeclf.training.online_distillation import OnlineSoftTargets
 from edgeclf.training.optimization import classification_loss, cosine_adam

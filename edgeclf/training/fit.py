@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgeclf.image import UInt8Array
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import part
+from edgeclf.networks.engines import KerasEngine, fastest
 from edgeclf.networks.keras_model import BATCH_SIZE, in_batches
 from edgeclf.system.progress import log, track
 from edgeclf.training.augment import Variations, augmentation
@@ -21,7 +22,7 @@ from edgeclf.training.batch_loader import BatchLoader
 from edgeclf.training.checkpoint import CheckpointCallback
 from edgeclf.training.config import TrainingConfig
 from edgeclf.training.distribution import open_strategy, prepare_for_replicas, twin_of
-from edgeclf.training.frozen import FrozenPart, KerasEngine, fastest, frozen_end
+from edgeclf.training.frozen import FrozenPart, frozen_end
 from edgeclf.training.lean_layers import lean
 from edgeclf.training.optimization import balanced_weights, classification_loss, cosine_adam
 from edgeclf.training.progress_callback import ProgressCallback

@@ -24,11 +24,11 @@ from edgeclf.datasets.labels import class_finder
 from edgeclf.errors import ArtifactError, listed
 from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.networks.backend import keras
+from edgeclf.networks.engines import Engine, fastest
 from edgeclf.networks.keras_model import in_batches, load_model
 from edgeclf.runtimes import DEFAULT_RUNTIME, load_runtime
 from edgeclf.system.files import sha256_of
 from edgeclf.system.progress import log
-from edgeclf.training.frozen import Engine, fastest
 
 _LEAST = 1e-7  # of a probability: float32 tells 1 from 1 - 1e-7 just so
 

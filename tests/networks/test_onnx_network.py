@@ -28,12 +28,13 @@ def with_statistics(model: keras.Model) -> keras.Model:
 
 
 def answers(model: keras.Model, ends: list[str], images: np.ndarray) -> tuple[list, list]:
+    outputs = [model.get_layer(name).output for name in ends]
     session = onnxruntime.InferenceSession(
-        write_onnx(model, ends), providers=["CPUExecutionProvider"]
+        write_onnx(model, outputs), providers=["CPUExecutionProvider"]
     )
     told = session.run(None, {"image": images.astype(np.float32)})
-    part = keras.Model(model.input, [model.get_layer(name).output for name in ends])
-    return told, [np.asarray(each) for each in part(images, training=False)]
+    part = keras.Model(model.input, outputs)
+    return told, [np.asarray(each) for each in keras.tree.flatten(part(images, training=False))]
 
 
 def many_kinds() -> keras.Model:
@@ -47,8 +48,11 @@ def many_kinds() -> keras.Model:
     x = layers.DepthwiseConv2D(3, padding="valid", depth_multiplier=2, use_bias=False)(x)
     x = layers.BatchNormalization(scale=False)(x)
     x = layers.ReLU(6.0)(x)
+    x = layers.Rescaling(0.5, offset=0.1)(x)
     x = layers.Conv2D(8, 1, padding="same", groups=2, use_bias=False)(x)
     x = layers.BatchNormalization(center=False)(x)
+    x = layers.MaxPooling2D(3, strides=1, padding="same")(x)
+    x = layers.MaxPooling2D((2, 1), strides=1)(layers.ZeroPadding2D(((1, 0), (0, 0)))(x))
     x = layers.Conv2D(8, 2, padding="same", dilation_rate=2, activation="hard_sigmoid")(x)
     shortcut = layers.ZeroPadding2D(((0, 1), (0, 0)))(shortcut)
     shortcut = layers.Conv2D(8, (1, 2), padding="valid", activation="tanh")(shortcut)
@@ -78,13 +82,41 @@ def test_a_network_of_ours_answers_as_in_keras() -> None:
         assert np.abs(one - other).max() < 1e-5 * max(1, np.abs(other).max())
 
 
+def test_a_network_from_elsewhere_answers_as_in_keras() -> None:
+    """Without our frame: numbers of any range, grey, no size that divides evenly, a softmax."""
+    image = keras.Input((21, 17, 1), name="grey")
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D(padding="same")(layers.BatchNormalization()(x))
+    x = layers.Dense(3, activation="softmax", name="scores")(layers.GlobalAveragePooling2D()(x))
+    model = with_statistics(keras.Model(image, x))
+    images = np.random.default_rng(1).normal(0, 3, (4, 21, 17, 1)).astype(np.float32)
+    (found,), (expected,) = answers(model, ["scores"], images)
+    assert np.abs(found - expected).max() < 1e-6 and expected.std() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(None, 8, 3), (8,)])
+def test_an_input_that_is_not_written_is_named(shape: tuple[int | None, ...]) -> None:
+    image = keras.Input(shape)
+    model = keras.Model(image, layers.Identity()(image), name="open")
+    with pytest.raises(UnknownLayerError, match=r"open \(its input\)"):
+        write_onnx(model, model.outputs)
+
+
+class Doubled(layers.Conv2D):
+    """Looks like a layer of Keras's, and is not."""
+
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
 @pytest.mark.parametrize(
     ("layer", "named"),
     [
-        (layers.MaxPooling2D(name="pool"), r"pool \(MaxPooling2D\)"),
+        (layers.UpSampling2D(name="larger"), r"larger \(UpSampling2D\)"),
+        (Doubled(3, 1, name="own"), r"own \(Doubled\)"),
         (layers.ReLU(negative_slope=0.1, name="leaky"), "leaky"),
         (layers.Conv2D(3, 1, activation="softplus", name="soft"), "soft .*softplus"),
-        (layers.Rescaling(2.0, name="again"), "again"),
+        (layers.Activation("softmax", name="each"), "each .*softmax"),
     ],
 )
 def test_a_layer_that_is_not_written_is_named(layer: keras.layers.Layer, named: str) -> None:
@@ -92,4 +124,4 @@ def test_a_layer_that_is_not_written_is_named(layer: keras.layers.Layer, named: 
     x = layer(layers.Rescaling(1 / 128, name="normalize")(image))
     x = layers.GlobalAveragePooling2D(name="features")(x)
     with pytest.raises(UnknownLayerError, match=named):
-        write_onnx(keras.Model(image, x), ["features"])
+        write_onnx(keras.Model(image, x), [x])

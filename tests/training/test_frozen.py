@@ -10,13 +10,15 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
+from edgeclf.networks import engines  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
-from edgeclf.training import distillation, frozen  # noqa: E402
+from edgeclf.networks.engines import KerasEngine, OnnxEngine, fastest  # noqa: E402
+from edgeclf.training import distillation  # noqa: E402
 from edgeclf.training.config import TrainingConfig  # noqa: E402
 from edgeclf.training.distillation import fit_student  # noqa: E402
 from edgeclf.training.distillation_config import DistillationConfig  # noqa: E402
 from edgeclf.training.fit import TrainingRun, fine_tune, fit_head, use_seed  # noqa: E402
-from edgeclf.training.frozen import KerasEngine, OnnxEngine, fastest, frozen_end  # noqa: E402
+from edgeclf.training.frozen import frozen_end  # noqa: E402
 from edgeclf.training.online_distillation import OnlineSoftTargets  # noqa: E402
 from edgeclf.training.run_folder import RunFolder  # noqa: E402
 from edgeclf.training.soft_targets import PhotoPairs, SoftTargets  # noqa: E402
@@ -43,77 +45,15 @@ def network(trained_from: str | None = UPPER) -> keras.Model:
     return model
 
 
-def test_onnx_runtime_answers_as_keras_does(capsys: pytest.CaptureFixture[str]) -> None:
-    model, images = network(), pictures(12)
-    engine = fastest(model, ["block0_project_bn", "logits"], images, "answers")
-    assert isinstance(engine, OnnxEngine)
-    assert "answers by ONNX Runtime: " in capsys.readouterr().err
-    for given in (images, images + np.float32(0.25)):  # bytes, and varied ones
-        for found, expected in zip(
-            engine(given), KerasEngine(model, ["block0_project_bn", "logits"])(given), strict=True
-        ):
-            assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-5
-
-
-def test_an_engine_that_answers_otherwise_is_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    right = OnnxEngine.__call__
-    for wrong in (2e-4, np.nan):
-
-        def answer(self: OnnxEngine, images: Any, wrong: float = wrong) -> Any:
-            return [each + np.float32(wrong) for each in right(self, images)]
-
-        monkeypatch.setattr(OnnxEngine, "__call__", answer)
-        engine = fastest(network(), ["logits"], pictures(8), "answers")
-        assert isinstance(engine, KerasEngine)
-        assert "answers by Keras: ONNX Runtime's answers differ by" in capsys.readouterr().err
-
-
-def test_an_engine_that_is_slower_is_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    times = iter([1.0, 2.0])
-    monkeypatch.setattr(frozen, "_least_s", lambda call: next(times))
-    assert isinstance(fastest(network(), ["logits"], pictures(8), "answers"), KerasEngine)
-    assert "takes 2.0 times as long" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("missing", [["onnx"], ["onnxruntime"], ["onnx", "onnxruntime"]])
-def test_without_an_engine_it_is_keras(
-    missing: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    find = frozen.importlib.util.find_spec
-    monkeypatch.setattr(
-        frozen.importlib.util, "find_spec", lambda name: None if name in missing else find(name)
-    )
-    assert isinstance(fastest(network(), ["logits"], pictures(8), "answers"), KerasEngine)
-    assert f"answers by Keras: {' and '.join(missing)} would be" in capsys.readouterr().err
-
-
-def test_an_engine_that_fails_or_lacks_a_layer_is_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = keras.Input((32, 32, 3), dtype="uint8")
-    x = keras.layers.MaxPooling2D(name="pool")(keras.layers.Rescaling(1.0, name="normalize")(image))
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
-    assert isinstance(fastest(model, ["logits"], pictures(8), "answers"), KerasEngine)
-    assert "is not given the layer pool (MaxPooling2D)" in capsys.readouterr().err
-    monkeypatch.setattr(frozen, "write_onnx", lambda model, ends: b"no graph")
-    assert isinstance(fastest(network(), ["logits"], pictures(8), "answers"), KerasEngine)
-    assert "ONNX Runtime failed" in capsys.readouterr().err
-
-
 def test_a_choice_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By the folder of a run, whatever a later measurement would say."""
     for slower, expected in ((2.0, KerasEngine), (0.5, OnnxEngine)):
         folder = RunFolder(tmp_path / f"{slower}", {})
         for times in ([1.0, slower], [1.0, 1 / slower]):
             each = iter(times)
-            monkeypatch.setattr(frozen, "_least_s", lambda call, each=each: next(each))
-            with folder.engines() as engines:
-                engine = fastest(network(), ["logits"], pictures(8), "answers", engines=engines)
+            monkeypatch.setattr(engines, "_timed", lambda call, each=each: (call(), next(each)))
+            with folder.engines() as kept:
+                engine = fastest(network(), ["logits"], pictures(8), "answers", engines=kept)
             assert isinstance(engine, expected)
 
 
@@ -152,7 +92,7 @@ def test_a_student_on_frozen_layers_learns_the_same_by_either_engine(
 ) -> None:
     given = soft_targets()
     start, by_onnx = network(), taught(None, given)
-    monkeypatch.setattr(frozen, "_barred", lambda model: "for a test")
+    monkeypatch.setattr(engines, "_barred", lambda model: "for a test")
     assert same(by_onnx, taught(None, given), 2e-3)
     moved = {layer.name for layer in start.layers if any(
         not np.array_equal(*pair) for pair in
@@ -212,7 +152,7 @@ def test_upper_layers_are_fine_tuned_the_same_by_either_engine(
 
     folder = RunFolder(tmp_path, {})
     by_onnx = tuned(folder)
-    with folder.engines() as engines:
-        assert set(engines.values()) == {"ONNX Runtime"}
-    monkeypatch.setattr(frozen, "_barred", lambda model: "for a test")
+    with folder.engines() as kept:
+        assert set(kept.values()) == {"ONNX Runtime"}
+    monkeypatch.setattr(engines, "_barred", lambda model: "for a test")
     assert same(by_onnx, tuned(None), 2e-3)

@@ -226,7 +226,7 @@ def test_the_demo_runs_through_and_reuses(
 
     data, out = tmp_path / "mugs", tmp_path / "demo"
     shutil.copytree(mugs, data)
-    (out / "unpruned").mkdir(parents=True)
+    out.mkdir()
 
     def leave_artifacts(given: dict[str, Any]) -> None:
         for ending in given["to"]:
@@ -238,7 +238,6 @@ def test_the_demo_runs_through_and_reuses(
         for verb, leave in {
             "train": lambda given: shutil.copy(model, given["out"] / "mugs-teacher.keras"),
             "distill": lambda given: shutil.copy(model, given["out"] / "mugs.keras"),
-            "prune": lambda given: shutil.copy(model, given["out"] / f"{given['name']}.keras"),
             "convert": leave_artifacts,
             "benchmark": lambda given: given["out"].write_text(json.dumps(make_results())),
         }.items()
@@ -249,15 +248,11 @@ def test_the_demo_runs_through_and_reuses(
     said = capsys.readouterr().err
     assert said.count("repeats its") == len(DEFAULT_TARGETS)
     assert "the files will not be calibrated: " in said  # as 24 photos are too few
-    (train,), (distill,), (prune,), (convert,), (benchmark,) = calls.values()
+    (train,), (distill,), (convert,), (benchmark,) = calls.values()
     photos, evaluation = data / "train", data / "eval"
     assert (train["data"], train["evaluation"], train["epochs"]) == (photos, evaluation, 1)
     assert (distill["teacher"], distill["data"]) == (out / "mugs-teacher.keras", photos)
     assert (distill["evaluation"], distill["epochs"], distill["views"]) == (evaluation, 1, 1)
-    assert distill["out"] == out / "unpruned"
-    assert (prune["model"], prune["data"]) == (out / "unpruned" / "mugs.keras", photos)
-    assert (prune["out"], prune["evaluation"], prune["epochs"]) == (out, evaluation, 1)
-    assert prune["teacher"] == out / "mugs-teacher.keras"
     assert (convert["model"], convert["tolerance"]) == (out / "mugs.keras", 0.5)
     assert (convert["calibration"], convert["evaluation"]) == (photos, evaluation)
     files = [out / f"mugs.{ending}" for ending in DEFAULT_TARGETS]
@@ -265,10 +260,10 @@ def test_the_demo_runs_through_and_reuses(
     assert benchmark["images"] == evaluation and benchmark["quick"]
 
     assert edgeclf.demo(data, out=out, quick=True) == page
-    assert capsys.readouterr().err.count("reused, its inputs have not changed") == 5
-    assert [len(made) for made in calls.values()] == [1, 1, 1, 1, 1]
+    assert capsys.readouterr().err.count("reused, its inputs have not changed") == 4
+    assert [len(made) for made in calls.values()] == [1, 1, 1, 1]
     edgeclf.demo(data, out=out)  # in earnest: longer, and the teacher is converted too
-    assert [len(made) for made in calls.values()] == [2, 2, 2, 3, 2]
+    assert [len(made) for made in calls.values()] == [2, 2, 3, 2]
     assert {each["tolerance"] for each in calls["convert"][1:]} == {DEFAULT_TOLERANCE}
     assert calls["train"][1]["epochs"] > 1 and calls["distill"][1]["views"] > 1
 

@@ -30,11 +30,11 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     check_output_type(model.outputs[chosen].dtype, output.name, path)
     check_input_type(given.dtype, given.name, path)
 
-    answers = keras_source.traced(model, chosen)
+    answers = keras_source.ModelAnswers(model, chosen, f"answers of {path.name}")
 
     def predict(images: Any) -> Any:
         values = in_type(images, np.dtype(given.dtype), path)
-        return as_rows(np.asarray(answers(values)), len(values))
+        return as_rows(answers.of(values), len(values))
 
     return ForeignModel(
         keras_source.graph_of(model, chosen),
