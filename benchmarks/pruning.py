@@ -310,7 +310,7 @@ def main() -> int:
     args = parse(
         __doc__,
         work=(Path("runs/pruning"), "where models and files go, and are found again"),
-        model=("unpruned/mugs", "the demo's artifact to prune"),
+        model=("mugs", "the demo's artifact to prune"),
         seed=(0, "of the training"),
         rounds=(7, "turns of each file"),
         threads=(1, "of an engine"),

@@ -1,8 +1,8 @@
 """Models to convert: edgeclf's own artifacts, and models from elsewhere.
 
 Whatever it was, it becomes a `Source`: a network from normalised float32 images to probabilities,
-and the answers of the original to any images, computed by its own engine outside of any converter.
-A converter's result is judged by those.
+and the answers of the original to any images, computed outside of any converter: by its own engine,
+or by one that is shown to answer the same. A converter's result is judged by those.
 """
 
 from __future__ import annotations
