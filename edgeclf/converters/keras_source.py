@@ -87,13 +87,13 @@ class ModelAnswers:
     Args:
         model: From `load`, or an artifact's.
         output: Which of its tensors.
-        what: Whose answers they are, for the log.
+        model_name: What it is called in the log.
     """
 
     name = "Keras"
 
-    def __init__(self, model: keras.Model, output: int, what: str) -> None:
-        self._model, self._output, self._what = model, output, what
+    def __init__(self, model: keras.Model, output: int, model_name: str) -> None:
+        self._model, self._output, self._what = model, output, f"  answers of {model_name}"
         self._call = tf.function(self._by_layers)
         self._traced: dict[tuple[int, ...], Callable[[Any], Any]] = {}
         self._engine: Engine | None = None

@@ -107,7 +107,7 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
     from edgeclf.networks.keras_model import load_model
 
     model = load_model(artifact)
-    asked = ModelAnswers(model, 0, f"answers of {artifact.metadata.name}")
+    asked = ModelAnswers(model, 0, artifact.metadata.name)
 
     def answers(images: UInt8Array) -> Float32Array:
         return np.concatenate([asked.of(few) for few in in_parts(images)])

@@ -339,20 +339,20 @@ def test_answers_come_from_the_engine_that_is_faster_and_right(
     model = keras.Model(image, [maps, keras.layers.GlobalAveragePooling2D()(maps)])
     pictures = np.random.default_rng(0).normal(size=(5, 8, 9, 3)).astype(np.float32)
     expected = np.asarray(model(pictures)[1])
-    asked = keras_source.ModelAnswers(model, 1, "answers of m.keras")
+    asked = keras_source.ModelAnswers(model, 1, "m.keras")
     for count in (5, 1):
         assert np.abs(asked.of(pictures[:count]) - expected[:count]).max() < 1e-6
     said = capsys.readouterr().err
-    assert said.count("answers of m.keras by ONNX Runtime: ") == 1
+    assert said.count("  answers of m.keras by ONNX Runtime: ") == 1
     monkeypatch.setattr(engines.OnnxEngine, "__call__", lambda self, images: [expected * 1.001])
-    other = keras_source.ModelAnswers(model, 1, "answers of m.keras")
+    other = keras_source.ModelAnswers(model, 1, "m.keras")
     assert np.abs(other.of(pictures) - expected).max() < 1e-6
     assert "by Keras: ONNX Runtime's answers differ by 0.001" in capsys.readouterr().err
 
 
 def test_a_layer_that_needs_values_answers_without_being_traced() -> None:
     def answers(model: keras.Model, given: Any) -> Any:
-        return keras_source.ModelAnswers(model, 0, "answers")(given)[0]
+        return keras_source.ModelAnswers(model, 0, "m")(given)[0]
 
     class Doubled(keras.layers.Layer):
         def call(self, values: Any) -> Any:

@@ -30,7 +30,7 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     check_output_type(model.outputs[chosen].dtype, output.name, path)
     check_input_type(given.dtype, given.name, path)
 
-    answers = keras_source.ModelAnswers(model, chosen, f"answers of {path.name}")
+    answers = keras_source.ModelAnswers(model, chosen, path.name)
 
     def predict(images: Any) -> Any:
         values = in_type(images, np.dtype(given.dtype), path)
