@@ -114,11 +114,16 @@ def row(figure: dict[str, Any], longest_note: int) -> str:
     unit = f" {figure['unit']}" * bool(figure["unit"])
     wanted = ""
     if figure["at_most"] is not None:
-        wanted = f"≤ {figure['at_most']:g}{unit}"
+        wanted = f"≤ {short(figure['at_most'])}{unit}"
     if figure["at_least"] is not None:
-        wanted = f"≥ {figure['at_least']:g}{unit}"
+        wanted = f"≥ {short(figure['at_least'])}{unit}"
     note = f" ({figure['note']})" * (0 < len(figure["note"]) <= longest_note)
-    return f"| {figure['what']}{note} | {figure['value']:.3g}{unit} | {wanted} | {limit} |"
+    return f"| {figure['what']}{note} | {short(figure['value'])}{unit} | {wanted} | {limit} |"
+
+
+def short(value: float) -> str:
+    """Three digits that count, and from 1,000 on a whole number."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def main() -> int:

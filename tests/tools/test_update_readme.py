@@ -46,6 +46,16 @@ def test_only_what_lies_between_the_marks_is_replaced(tool: ModuleType, tmp_path
         tool.fill(page, "others", "new")
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.32494, "0.325"), (14.26, "14.3"), (998.6, "999"), (5480.07, "5,480"), (1e6, "1,000,000")],
+)
+def test_figures_are_written_to_be_read(tool: ModuleType, value: float, shown: str) -> None:
+    figure = {"what": "peak", "value": value, "unit": "MB", "note": "", "met": True,
+              "at_most": value, "at_least": None}  # fmt: skip
+    assert tool.row(figure, 40) == f"| peak | {shown} MB | ≤ {shown} MB | yes |"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results of the precisions, of the waiting threads and of trust on other data."""
