@@ -121,7 +121,7 @@ class OnnxEngine:
         )
         self._input = self._session.get_inputs()[0].name
         self._cpus = available_cpus()
-        self._pool = ThreadPoolExecutor(self._cpus, thread_name_prefix="edgeclf-frozen")
+        self._pool = ThreadPoolExecutor(self._cpus, thread_name_prefix="edgeclf-engine")
 
     def __call__(self, images: npt.NDArray[Any]) -> Arrays:
         """See `Engine`."""

@@ -77,7 +77,7 @@ class _Writer:
         float32 = TensorProto.FLOAT
         graph = helper.make_graph(
             self._nodes,
-            "frozen",
+            "network",
             [helper.make_tensor_value_info(_INPUT, float32, ["N", *self._shape])],
             [helper.make_tensor_value_info(name, float32, shape) for name, shape in told],
             self._weights,
