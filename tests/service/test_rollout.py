@@ -70,9 +70,13 @@ def test_too_few_pictures_to_show_an_agreement_are_refused() -> None:
 
 
 def until(is_so: Callable[[], bool], http: httpx.Client) -> None:
-    """Asks until something is so."""
+    """Asks until something is so, as seen between two steps of the service."""
     end = time.monotonic() + 20
-    while not is_so():
+
+    async def seen() -> bool:
+        return is_so()
+
+    while not run_in(http, seen()):
         assert time.monotonic() < end
         for level in (20, 128, 240):
             assert http.post("/classify", content=shade(level)).status_code == 200
