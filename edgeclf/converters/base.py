@@ -93,10 +93,13 @@ class TensorFlowGraph:
     Attributes:
         function: From float32 [N, H, W, 3], normalised, to float32 probabilities [N, classes].
         variables: What it computes with; they must be kept alive.
+        as_onnx: Gives the same network as an ONNX file, or None where there is no such file that
+            has proved to answer alike; without it an exporter makes one.
     """
 
     function: Callable[[Any], Any]
     variables: Sequence[Any]
+    as_onnx: Callable[[], FileGraph | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -54,15 +54,18 @@ class OnnxConverter:
         self._source = source
         self._scheme = source.metadata.normalization
         image = source.metadata.image
-        if isinstance(source.graph, TensorFlowGraph):
-            float_graph = _from_tensorflow(source.graph, (None, image.height, image.width, 3))
-        elif source.graph.format == "onnx":
-            classes = len(source.metadata.labels)
-            float_graph = onnx_graph.as_float_graph(source.graph, image, classes)
+        graph = source.graph
+        if isinstance(graph, TensorFlowGraph):
+            written = graph.as_onnx() if graph.as_onnx is not None else None
+            graph = written or graph
+        if isinstance(graph, TensorFlowGraph):
+            float_graph = _from_tensorflow(graph, (None, image.height, image.width, 3))
+        elif graph.format == "onnx":
+            float_graph = onnx_graph.as_float_graph(graph, image, len(source.metadata.labels))
         else:
             raise ConversionError(
-                f"A .{source.graph.format} model cannot become ONNX here; convert it to "
-                f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
+                f"A .{graph.format} model cannot become ONNX here; convert it to "
+                f".{graph.format} artifacts, or start from the Keras model or SavedModel."
             )
         onnx_graph.free_batch(float_graph, self._scheme)
         self._float_graph = float_graph

@@ -112,8 +112,13 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
     def answers(images: UInt8Array) -> Float32Array:
         return np.concatenate([asked.of(few) for few in in_parts(images)])
 
+    def proof() -> bool:
+        asked.of(probe_pictures(artifact.metadata.image))  # in case it was asked nothing yet
+        return asked.are_by_onnx()
+
+    network = part(model, "normalize", "probabilities")
     return SourceModel(
-        Source(graph_of(part(model, "normalize", "probabilities")), artifact.metadata),
+        Source(graph_of(network, proof=proof), artifact.metadata),
         answers,
         artifact.format,
         artifact.sha256,
@@ -181,15 +186,23 @@ def _open_foreign(path: Path, source_spec: SourceSpec, model: ForeignModel) -> S
 def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head, classes: int) -> Graph:
     """The model's own graph as one from RGB to probabilities."""
     channels_first = source_spec.layout == "nchw"
-    if isinstance(graph, FileGraph):
+
+    def with_edges(file: FileGraph) -> FileGraph:
         return dataclasses.replace(
-            graph,
+            file,
             channels_first=channels_first,
             channels=source_spec.channels,
             logits=head.logits,
             single=head.single,
         )
-    scores_of_own = graph.function
+
+    if isinstance(graph, FileGraph):
+        return with_edges(graph)
+    scores_of_own, write = graph.function, graph.as_onnx
+
+    def as_onnx() -> FileGraph | None:
+        file = write() if write is not None else None
+        return with_edges(file) if file is not None else None
 
     def probabilities(image: Any) -> Any:
         import tensorflow as tf
@@ -202,7 +215,7 @@ def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head, classes: int)
             scores = tf.reshape(scores, (-1, 1 if head.single else classes))
         return head.apply_in_tensorflow(scores)
 
-    return TensorFlowGraph(probabilities, graph.variables)
+    return TensorFlowGraph(probabilities, graph.variables, as_onnx)
 
 
 def _input_size(

@@ -57,6 +57,8 @@ class _Writer:
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
         self._names: dict[int, str] = {}  # of tensors, by the identity of Keras's
+        self._layer = "input"  # what is being written
+        self._given: set[str] = set()  # names
         self._readers: dict[int, list[Any]] = {}  # the nodes that read a tensor
 
     def write(self, outputs: Sequence[Any]) -> bytes:
@@ -73,13 +75,16 @@ class _Writer:
         for node in nodes:
             if not node.is_input:
                 self._write(node, wanted)
-        told = [self._answer(tensor) for tensor in outputs]
+        told: dict[str, list[Any]] = {}
+        for tensor in outputs:
+            name = self._answer(tensor)
+            told[self.add("Identity", [name]) if name in told else name] = ["N", *tensor.shape[1:]]
         float32 = TensorProto.FLOAT
         graph = helper.make_graph(
             self._nodes,
             "network",
             [helper.make_tensor_value_info(_INPUT, float32, ["N", *self._shape])],
-            [helper.make_tensor_value_info(name, float32, shape) for name, shape in told],
+            [helper.make_tensor_value_info(name, float32, shape) for name, shape in told.items()],
             self._weights,
         )
         opset = helper.make_opsetid("", _OPSET)
@@ -92,6 +97,7 @@ class _Writer:
         if id(output) in self._names:
             return  # a BatchNorm that its convolution has taken in
         inputs = [self._names[id(tensor)] for tensor in node.input_tensors]
+        self._layer = layer.name
         write = next((write for kind, write in _WRITERS if isinstance(layer, kind)), None)
         if write is None or not type(layer).__module__.startswith("keras."):  # code of its own
             raise UnknownLayerError(f"{layer.name} ({type(layer).__name__})")
@@ -108,28 +114,36 @@ class _Writer:
             name = write(self, layer, inputs)
         self._names[id(output)] = name
 
-    def _answer(self, tensor: Any) -> tuple[str, list[Any]]:
-        """An output's name and shape, its channels last again."""
-        name = self._names[id(tensor)]
+    def _answer(self, tensor: Any) -> str:
+        """An output's name, its channels last again."""
+        self._layer, name = "output", self._names[id(tensor)]
         if len(tensor.shape) == 4:
-            name = self.add("Transpose", [name], perm=_TO_CHANNELS_LAST)
-        else:
-            name = self.add("Identity", [name])  # two ends may be one tensor
-        return name, ["N", *tensor.shape[1:]]
+            return self.add("Transpose", [name], perm=_TO_CHANNELS_LAST)
+        return name
 
     def add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Adds a node of one output; returns the output's name."""
         from onnx import helper
 
-        name = f"t{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        name = self._free(operator)
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], name, **attributes))
         return name
 
-    def constant(self, values: npt.ArrayLike, dtype: Any = np.float32) -> str:
-        """Adds an array; returns its name."""
+    def _free(self, part: str) -> str:
+        """A name for what a layer consists of that nothing else has."""
+        name = plain = f"{self._layer}/{part}"
+        number = 1
+        while name in self._given:
+            number += 1
+            name = f"{plain}_{number}"
+        self._given.add(name)
+        return name
+
+    def constant(self, part: str, values: npt.ArrayLike, dtype: Any = np.float32) -> str:
+        """Adds an array that a layer has; returns its name."""
         from onnx import numpy_helper
 
-        name = f"w{len(self._weights)}"
+        name = self._free(part)
         array = np.ascontiguousarray(values, dtype)
         self._weights.append(numpy_helper.from_array(array, name))
         return name
@@ -153,7 +167,11 @@ class _Writer:
         sides = [(side - 1) * wide + 1 for side, wide in zip((rows, columns), spread, strict=True)]
         name = self.add(
             "Conv",
-            [given, self.constant(kernel.transpose(3, 2, 0, 1)), self.constant(bias)],
+            [
+                given,
+                self.constant("kernel", kernel.transpose(3, 2, 0, 1)),
+                self.constant("bias", bias),
+            ],
             strides=steps,
             dilations=spread,
             pads=_pads(layer, shape, steps, sides),
@@ -189,7 +207,7 @@ class _Writer:
         """ReLU, bounded by `most`."""
         if most is None:
             return self.add("Relu", [given])
-        return self.add("Clip", [given, self.constant(0.0), self.constant(most)])
+        return self.add("Clip", [given, self.constant("least", 0.0), self.constant("most", most)])
 
 
 def _rescaling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
@@ -197,14 +215,14 @@ def _rescaling(writer: _Writer, layer: Any, inputs: list[str]) -> str:
         np.reshape(values, (-1, 1, 1)) if np.ndim(values) else values
         for values in (layer.scale, layer.offset)
     )
-    scaled = writer.add("Mul", [inputs[0], writer.constant(scale)])
-    return writer.add("Add", [scaled, writer.constant(offset)])
+    scaled = writer.add("Mul", [inputs[0], writer.constant("scale", scale)])
+    return writer.add("Add", [scaled, writer.constant("offset", offset)])
 
 
 def _normalization(writer: _Writer, layer: Any, inputs: list[str]) -> str:
     scale, offset = (values[:, None, None] for values in _affine(layer))
-    scaled = writer.add("Mul", [inputs[0], writer.constant(scale)])
-    return writer.add("Add", [scaled, writer.constant(offset)])
+    scaled = writer.add("Mul", [inputs[0], writer.constant("scale", scale)])
+    return writer.add("Add", [scaled, writer.constant("offset", offset)])
 
 
 def _relu(writer: _Writer, layer: Any, inputs: list[str]) -> str:
@@ -215,7 +233,7 @@ def _relu(writer: _Writer, layer: Any, inputs: list[str]) -> str:
 
 def _zero_padding(writer: _Writer, layer: Any, inputs: list[str]) -> str:
     (top, bottom), (left, right) = layer.padding
-    pads = writer.constant([0, 0, top, left, 0, 0, bottom, right], np.int64)
+    pads = writer.constant("pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
     return writer.add("Pad", [inputs[0], pads])
 
 
@@ -234,7 +252,8 @@ def _dense(writer: _Writer, layer: Any, inputs: list[str]) -> str:
     if len(layer.input.shape) != 2:
         raise UnknownLayerError(f"{layer.name} (Dense on maps)")
     bias = layer.bias if layer.use_bias else np.zeros(layer.units)
-    product = writer.add("Gemm", [*inputs, writer.constant(layer.kernel), writer.constant(bias)])
+    weights = writer.constant("kernel", layer.kernel), writer.constant("bias", bias)
+    product = writer.add("Gemm", [*inputs, *weights])
     return writer.activation(layer, product)
 
 

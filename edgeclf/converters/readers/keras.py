@@ -37,7 +37,7 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
         return as_rows(answers.of(values), len(values))
 
     return ForeignModel(
-        keras_source.graph_of(model, chosen),
+        keras_source.graph_of(model, chosen, answers.are_by_onnx),
         predict,
         model.input_shape if source_spec.input_size else keras_source.input_shape(model),
         int(model.count_params()),
