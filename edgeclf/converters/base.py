@@ -93,13 +93,13 @@ class TensorFlowGraph:
     Attributes:
         function: From float32 [N, H, W, 3], normalised, to float32 probabilities [N, classes].
         variables: What it computes with; they must be kept alive.
-        as_onnx: Gives the same network as an ONNX file, or None where there is no such file that
-            has proved to answer alike; without it an exporter makes one.
+        written: Gives the same network as a file of a format, or None where there is none that has
+            proved to answer alike; an exporter makes one then.
     """
 
     function: Callable[[Any], Any]
     variables: Sequence[Any]
-    as_onnx: Callable[[], FileGraph | None] | None = None
+    written: Callable[[Format], FileGraph | None] = lambda _: None
 
 
 @dataclass(frozen=True)

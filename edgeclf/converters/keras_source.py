@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.converters import keras_2_file
-from edgeclf.converters.base import FileGraph, TensorFlowGraph
+from edgeclf.converters.base import TensorFlowGraph
 from edgeclf.converters.readers.base import Output, only_input
+from edgeclf.converters.written import Known
 from edgeclf.errors import ArtifactError, ConversionError, mapped
 from edgeclf.networks.backend import keras, layers, tf
-from edgeclf.networks.engines import Arrays, Engine, OnnxEngine, faster
-from edgeclf.networks.onnx_network import write_onnx
+from edgeclf.networks.engines import Arrays, Engine, faster
 
 # Keras 2 wrote `groups` for all convolutions; Keras 3 refuses it where it could only be one.
 _WITHOUT_GROUPS = (
@@ -32,6 +32,7 @@ _OTHER_POLICIES = (*_OTHER_FLOATS, "mixed_float16", "mixed_bfloat16")
 _ON_PIXELS = (layers.InputLayer, layers.Rescaling, layers.Normalization)
 _SIZED = (layers.Resizing, layers.CenterCrop)
 _SHAPING = (layers.Flatten, layers.Identity, layers.Reshape)
+_KEPT = 4  # pictures, to prove files by
 
 
 def load(path: Path, *, trust: bool) -> keras.Model:
@@ -67,27 +68,14 @@ def load(path: Path, *, trust: bool) -> keras.Model:
     return model
 
 
-def graph_of(
-    model: keras.Model, output: int = 0, proof: Callable[[], bool] | None = None
-) -> TensorFlowGraph:
-    """One output of the network as exporters take it, without what it does only in training.
-
-    Args:
-        model: The network.
-        output: Which of its tensors.
-        proof: Tells whether what `write_onnx` makes of it has proved to answer as it does.
-    """
+def graph_of(model: keras.Model, output: int = 0) -> TensorFlowGraph:
+    """One output of the network as exporters take it, without what it does only in training."""
 
     def scores(image: Any) -> Any:
         with _depthwise(model):
             return answer_of(model, tf.cast(image, model.inputs[0].dtype), output)
 
-    def as_onnx() -> FileGraph | None:
-        if proof is None or not proof() or model.inputs[0].dtype != "float32":
-            return None
-        return FileGraph("onnx", write_onnx(model, [model.outputs[output]]))
-
-    return TensorFlowGraph(scores, [variable.value for variable in model.variables], as_onnx)
+    return TensorFlowGraph(scores, [variable.value for variable in model.variables])
 
 
 def answer_of(model: keras.Model, images: Any, output: int) -> Any:
@@ -111,17 +99,20 @@ class ModelAnswers:
         self._call = tf.function(self._by_layers)
         self._traced: dict[tuple[int, ...], Callable[[Any], Any]] = {}
         self._engine: Engine | None = None
+        self._first: npt.NDArray[Any] | None = None
 
     def of(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Its scores for images [N, ...] of its own layout and type; as many rows as there are."""
         if self._engine is None:
             output = self._model.outputs[self._output]
             self._engine = faster(self, self._model, [output], images, self._what)
+            self._first = images[:_KEPT].copy()
         return self._engine(images)[0]
 
-    def are_by_onnx(self) -> bool:
-        """Whether ONNX Runtime gave those so far, as it proved to compute the same."""
-        return self._engine is not None and self._engine.name == OnnxEngine.name
+    def known(self) -> Known:
+        """The first few images it was asked, which it must have been, and its scores for them."""
+        assert self._first is not None, "asked before"
+        return self._first, self.of(self._first)
 
     def __call__(self, images: npt.NDArray[Any]) -> Arrays:
         """See `Plain`; traced once for batches of any size, which is half the time of `untraced`.

@@ -56,8 +56,7 @@ class OnnxConverter:
         image = source.metadata.image
         graph = source.graph
         if isinstance(graph, TensorFlowGraph):
-            written = graph.as_onnx() if graph.as_onnx is not None else None
-            graph = written or graph
+            graph = graph.written(self.format) or graph
         if isinstance(graph, TensorFlowGraph):
             float_graph = _from_tensorflow(graph, (None, image.height, image.width, 3))
         elif graph.format == "onnx":

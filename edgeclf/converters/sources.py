@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf.artifact import Artifact, Metadata, is_artifact, load_artifact
+from edgeclf.artifact import Artifact, Format, Metadata, is_artifact, load_artifact
 from edgeclf.converters.base import FileGraph, Graph, Source, TensorFlowGraph
 from edgeclf.converters.channels import count_of, from_rgb_in_tensorflow
 from edgeclf.converters.evaluation import in_parts
@@ -103,6 +103,7 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
             "that it was made from."
         )
     from edgeclf.converters.keras_source import ModelAnswers, graph_of
+    from edgeclf.converters.written import Known, Written
     from edgeclf.networks.builder import part
     from edgeclf.networks.keras_model import load_model
 
@@ -112,13 +113,14 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
     def answers(images: UInt8Array) -> Float32Array:
         return np.concatenate([asked.of(few) for few in in_parts(images)])
 
-    def proof() -> bool:
-        asked.of(probe_pictures(artifact.metadata.image))  # in case it was asked nothing yet
-        return asked.are_by_onnx()
+    def known() -> Known:
+        pictures = probe_pictures(artifact.metadata.image)
+        return artifact.metadata.normalization.apply(pictures), asked.of(pictures)
 
     network = part(model, "normalize", "probabilities")
+    graph = dataclasses.replace(graph_of(network), written=Written(network, 0, known))
     return SourceModel(
-        Source(graph_of(network, proof=proof), artifact.metadata),
+        Source(graph, artifact.metadata),
         answers,
         artifact.format,
         artifact.sha256,
@@ -198,10 +200,10 @@ def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head, classes: int)
 
     if isinstance(graph, FileGraph):
         return with_edges(graph)
-    scores_of_own, write = graph.function, graph.as_onnx
+    scores_of_own, written_plain = graph.function, graph.written
 
-    def as_onnx() -> FileGraph | None:
-        file = write() if write is not None else None
+    def written(format_: Format) -> FileGraph | None:
+        file = written_plain(format_)
         return with_edges(file) if file is not None else None
 
     def probabilities(image: Any) -> Any:
@@ -215,7 +217,7 @@ def _with_edges(graph: Graph, source_spec: SourceSpec, head: Head, classes: int)
             scores = tf.reshape(scores, (-1, 1 if head.single else classes))
         return head.apply_in_tensorflow(scores)
 
-    return TensorFlowGraph(probabilities, graph.variables, as_onnx)
+    return TensorFlowGraph(probabilities, graph.variables, written)
 
 
 def _input_size(

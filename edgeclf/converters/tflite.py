@@ -49,16 +49,19 @@ class TFLiteConverter:
         self._source = source
         self._scheme = source.metadata.normalization
         image = source.metadata.image
-        if isinstance(source.graph, TensorFlowGraph):
+        graph = source.graph
+        if isinstance(graph, TensorFlowGraph):
+            graph = graph.written(self.format) or graph
+        if isinstance(graph, TensorFlowGraph):
             self._float_graph = flatbuffer.as_float_graph(
-                _from_tensorflow(source.graph, (1, image.height, image.width, 3))
+                _from_tensorflow(graph, (1, image.height, image.width, 3))
             )
-        elif source.graph.format == "tflite":
-            self._float_graph = _from_file(source.graph, image)
+        elif graph.format == "tflite":
+            self._float_graph = _from_file(graph, image)
         else:
             raise ConversionError(
-                f"A .{source.graph.format} model cannot become TFLite here; convert it to "
-                f".{source.graph.format} artifacts, or start from the Keras model or SavedModel."
+                f"A .{graph.format} model cannot become TFLite here; convert it to "
+                f".{graph.format} artifacts, or start from the Keras model or SavedModel."
             )
         self._int8 = StaticInt8(_TFLiteEngine(self._scheme), self._float_graph, source)
 

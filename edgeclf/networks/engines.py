@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.networks.backend import keras, tf
-from edgeclf.networks.onnx_network import UnknownLayerError, write_onnx
+from edgeclf.networks.layer_writer import UnknownLayerError
+from edgeclf.networks.onnx_network import write_onnx
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 
@@ -217,7 +218,7 @@ def _compared(
     except Exception as exc:  # whatever an engine of any version raises, Keras can do it
         return plain, f"ONNX Runtime failed: {type(exc).__name__}: {exc}"
     expected, keras_s = _timed(lambda: _by_few(plain, examples))
-    worst = max(map(_difference, answers, expected))
+    worst = max(map(difference, answers, expected))
     if not worst <= TOLERANCE:  # nor where it is no number
         return plain, f"ONNX Runtime's answers differ by {worst:.1g}, more than {TOLERANCE:g}"
     if again == fast.name:
@@ -234,7 +235,7 @@ def _by_few(plain: Plain, images: npt.NDArray[Any]) -> Arrays:
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def _difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     """The largest difference, relative to the largest number; infinite of other shapes."""
     if found.shape != expected.shape:
         return math.inf

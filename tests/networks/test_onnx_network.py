@@ -11,7 +11,8 @@ pytest.importorskip("onnx", reason="needs edgeclf[convert]")
 
 from edgeclf.image import ImageSpec  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
-from edgeclf.networks.onnx_network import UnknownLayerError, write_onnx  # noqa: E402
+from edgeclf.networks.layer_writer import UnknownLayerError  # noqa: E402
+from edgeclf.networks.onnx_network import write_onnx  # noqa: E402
 
 layers = keras.layers
 

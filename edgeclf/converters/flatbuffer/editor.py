@@ -17,12 +17,13 @@ class Editor:
     def __init__(self, tree: Any) -> None:
         self._tree = tree
         (self._graph,) = tree.subgraphs
+        self._taken = {text(tensor.name) for tensor in self._graph.tensors}
 
     def tensor(self, name: str, type_: int, shape: Any) -> int:
         """Adds a tensor, under another name if that one is taken; gives its index."""
-        taken = {text(tensor.name) for tensor in self._graph.tensors}
-        while name in taken:
+        while name in self._taken:
             name += "_"
+        self._taken.add(name)
         tensor = schema().TensorT()
         tensor.name, tensor.type, tensor.buffer = name.encode(), type_, 0
         tensor.shape = [int(size) for size in shape]
@@ -49,13 +50,19 @@ class Editor:
         """Puts an operator before all others."""
         self._graph.operators.insert(0, self._operator(name, options, inputs, output))
 
-    def last(self, name: str, options: Any, inputs: list[int], output: int) -> None:
-        """Puts an operator behind all others."""
-        self._graph.operators.append(self._operator(name, options, inputs, output))
+    def last(
+        self, name: str, options: Any, inputs: list[int], output: int, version: int | None = None
+    ) -> None:
+        """Puts an operator behind all others, of a version that is not the usual one."""
+        operator = self._operator(name, options, inputs, output, version)
+        self._graph.operators.append(operator)
 
-    def _operator(self, name: str, options: Any, inputs: list[int], output: int) -> Any:
+    def _operator(
+        self, name: str, options: Any, inputs: list[int], output: int, version: int | None = None
+    ) -> Any:
         operator = schema().OperatorT()
-        operator.opcodeIndex = self._opcode_index(getattr(schema().BuiltinOperator, name))
+        builtin = getattr(schema().BuiltinOperator, name)
+        operator.opcodeIndex = self._opcode_index(builtin, version)
         operator.inputs, operator.outputs = inputs, [output]
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
@@ -63,7 +70,7 @@ class Editor:
             operator.builtinOptions = options
         return operator
 
-    def _opcode_index(self, builtin: int) -> int:
+    def _opcode_index(self, builtin: int, version: int | None) -> int:
         codes = self._tree.operatorCodes
         for index, code in enumerate(codes):
             if code.builtinCode == builtin:
@@ -71,7 +78,7 @@ class Editor:
         code = schema().OperatorCodeT()
         code.builtinCode = builtin
         # Of QUANTIZE, 2 has the kernels from one integer type to another; RESHAPE has one version.
-        code.version = 1 if builtin == schema().BuiltinOperator.RESHAPE else 2
+        code.version = version or (1 if builtin == schema().BuiltinOperator.RESHAPE else 2)
         codes.append(code)
         return len(codes) - 1
 
