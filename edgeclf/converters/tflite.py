@@ -2,7 +2,7 @@
 
 The network is converted without its normalisation, as a float graph from float32 to probabilities.
 How bytes become its input is then one operation that holds the normalisation as scale and zero
-point (`flatbuffer.with_bytes_input`), so int8 needs no arithmetic before its first layer.
+point (`flatbuffer.take_bytes`), so int8 needs no arithmetic before its first layer.
 Logits and softmax stay in float, but for ``int8-full``: in int8 the softmax rounds every score to
 a multiple of 1/256.
 """
@@ -89,18 +89,23 @@ class TFLiteConverter:
         return Converted(self._finish(quantized, recipe), self._scheme_of(recipe, in_float), errors)
 
     def _finish(self, float_graph: bytes, recipe: Recipe) -> bytes:
-        if recipe.precision == "int8-full":
-            model = flatbuffer.with_signature(float_graph)
-        else:
-            model = flatbuffer.with_bytes_input(float_graph, self._scheme)
-            if _can_resize(model):
-                model = flatbuffer.with_free_batch(model)
+        tree, takes_bytes = flatbuffer.unpack(float_graph), recipe.precision != "int8-full"
+        if takes_bytes:
+            flatbuffer.take_bytes(tree, self._scheme)
+            flatbuffer.say_batch(tree, is_free=True)
+        flatbuffer.sign(tree)
+        flatbuffer.shorten_names(tree)
         metadata = tflite_metadata(
             dataclasses.replace(self._source.metadata, precision=recipe.precision),
             "image",
             "probabilities",
         )
-        return flatbuffer.with_metadata(flatbuffer.with_short_names(model), BUFFER_NAME, metadata)
+        flatbuffer.add_metadata(tree, BUFFER_NAME, metadata)
+        model = flatbuffer.pack(tree)
+        if takes_bytes and not _can_resize(model):
+            flatbuffer.say_batch(tree, is_free=False)
+            model = flatbuffer.pack(tree)
+        return model
 
     def _scheme_of(self, recipe: Recipe, in_float: Sequence[str]) -> dict[str, Any]:
         weights = "symmetric int8 weights per channel (dense layers: per tensor)"

@@ -29,7 +29,7 @@ from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 
 TOLERANCE = 1e-4  # of the largest number Keras answers
-_PICTURES = 8  # that both engines are shown
+_PICTURES = 4  # that both engines are shown
 _FEW = 2  # of them at a time, layer by layer
 _TOGETHER = 4  # pictures in one call of ONNX Runtime
 _LEAST = 1e-6  # that answers are compared with

@@ -19,6 +19,7 @@ from edgeclf.networks.backend import keras, layers
 
 T = TypeVar("T")
 Numbers = npt.NDArray[np.float64]
+_CHANNELS = (-1, 3)  # their axis
 _CLIPPED = {"relu": None, "relu6": 6.0}  # at most
 
 
@@ -151,7 +152,7 @@ class LayerWriter(ABC, Generic[T]):
         if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             after = self._readers.get(id(output), [])
             norm = after[0].operation if len(after) == 1 and id(output) not in wanted else None
-            folds = isinstance(norm, layers.BatchNormalization)
+            folds = isinstance(norm, layers.BatchNormalization) and norm.axis in _CHANNELS
             if folds and layer.activation is keras.activations.linear:
                 (output,) = after[0].outputs
             else:
@@ -249,7 +250,7 @@ def _window(layer: Any, sides: Sequence[int], maps: Sequence[int]) -> Window:
 
 
 def _normalized(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
-    if len(writer.shape) != 3 or layer.axis not in (-1, 3):
+    if len(writer.shape) != 3 or layer.axis not in _CHANNELS:
         raise writer.unknown("not over the channels of maps")
     return writer.scaled(inputs[0], *_affine(layer))
 

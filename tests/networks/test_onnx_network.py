@@ -13,19 +13,9 @@ from edgeclf.image import ImageSpec  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
 from edgeclf.networks.layer_writer import UnknownLayerError  # noqa: E402
 from edgeclf.networks.onnx_network import write_onnx  # noqa: E402
+from support.layer_networks import many_kinds, with_statistics  # noqa: E402
 
 layers = keras.layers
-
-
-def with_statistics(model: keras.Model) -> keras.Model:
-    """The model with the statistics and offsets of one that has been trained."""
-    rng = np.random.default_rng(0)
-    model.set_weights([rng.uniform(0.3, 0.9, w.shape) * np.sign(w + 0.1) if w.ndim == 1 else w
-                       for w in model.get_weights()])  # fmt: skip
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.moving_variance.assign(np.abs(layer.moving_variance))
-    return model
 
 
 def answers(model: keras.Model, ends: list[str], images: np.ndarray) -> tuple[list, list]:
@@ -36,33 +26,6 @@ def answers(model: keras.Model, ends: list[str], images: np.ndarray) -> tuple[li
     told = session.run(None, {"image": images.astype(np.float32)})
     part = keras.Model(model.input, outputs)
     return told, [np.asarray(each) for each in keras.tree.flatten(part(images, training=False))]
-
-
-def many_kinds() -> keras.Model:
-    """Every layer that is written, at sizes that "same" pads unevenly."""
-    image = keras.Input((19, 22, 3), dtype="uint8", name="image")
-    x = layers.Rescaling([1 / 50, 1 / 60, 1 / 70], offset=[-1, -2, 0.5], name="normalize")(image)
-    x = layers.Conv2D(8, (3, 5), strides=2, padding="same", activation="relu6")(x)
-    x = layers.BatchNormalization()(x)  # the convolution's activation is in between
-    x = shortcut = layers.Activation("silu", name="maps")(x)
-    x = layers.ZeroPadding2D(((1, 2), (0, 1)))(x)
-    x = layers.DepthwiseConv2D(3, padding="valid", depth_multiplier=2, use_bias=False)(x)
-    x = layers.BatchNormalization(scale=False)(x)
-    x = layers.ReLU(6.0)(x)
-    x = layers.Rescaling(0.5, offset=0.1)(x)
-    x = layers.Conv2D(8, 1, padding="same", groups=2, use_bias=False)(x)
-    x = layers.BatchNormalization(center=False)(x)
-    x = layers.MaxPooling2D(3, strides=1, padding="same")(x)
-    x = layers.MaxPooling2D((2, 1), strides=1)(layers.ZeroPadding2D(((1, 0), (0, 0)))(x))
-    x = layers.Conv2D(8, 2, padding="same", dilation_rate=2, activation="hard_sigmoid")(x)
-    shortcut = layers.ZeroPadding2D(((0, 1), (0, 0)))(shortcut)
-    shortcut = layers.Conv2D(8, (1, 2), padding="valid", activation="tanh")(shortcut)
-    x = layers.DepthwiseConv2D(5, strides=2, padding="same")(x)
-    shortcut = layers.Conv2D(8, 3, strides=2, padding="same", activation="hard_silu")(shortcut)
-    x = layers.Add()([x, layers.ReLU()(shortcut), layers.Dropout(0.5)(x)])
-    x = layers.GlobalAveragePooling2D(name="features")(x)
-    x = layers.Dense(5, name="logits")(x)
-    return keras.Model(image, layers.Softmax(name="probabilities")(x))
 
 
 def test_every_kind_of_layer_answers_as_in_keras() -> None:

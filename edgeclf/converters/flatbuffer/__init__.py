@@ -1,17 +1,17 @@
 """Edits of TFLite flatbuffers that the converters need and no tool of theirs makes.
 
-The functions take and return models as bytes; each of them leaves one graph, one input, one output
-and a signature that names both. A *float graph* is the network between normalisation and
-probabilities, float32 [1, H, W, 3] to float32 [1, classes].
+Most functions take and return models as bytes, some change a tree that `unpack` gave; all leave one
+graph, one input, one output and a signature that names both. A *float graph* is the network between
+normalisation and probabilities, float32 [1, H, W, 3] to float32 [1, classes].
 """
 
 from edgeclf.converters.flatbuffer.edits import (
+    add_metadata,
+    say_batch,
+    shorten_names,
+    sign,
+    take_bytes,
     up_to,
-    with_bytes_input,
-    with_free_batch,
-    with_metadata,
-    with_short_names,
-    with_signature,
 )
 from edgeclf.converters.flatbuffer.foreign import (
     as_float_graph,
@@ -31,6 +31,7 @@ from edgeclf.converters.flatbuffer.queries import (
 from edgeclf.converters.flatbuffer.tree import pack, unpack
 
 __all__ = [
+    "add_metadata",
     "as_float_graph",
     "head_tensors",
     "image_layers",
@@ -40,14 +41,13 @@ __all__ = [
     "pack",
     "parameter_count",
     "quantized_as",
+    "say_batch",
+    "shorten_names",
+    "sign",
+    "take_bytes",
     "tensor_ranks",
     "unpack",
     "up_to",
-    "with_bytes_input",
-    "with_free_batch",
-    "with_metadata",
     "with_one_image",
     "with_own_names",
-    "with_short_names",
-    "with_signature",
 ]

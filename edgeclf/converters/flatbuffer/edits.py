@@ -1,4 +1,7 @@
-"""What a model takes and gives, and what its file says of that."""
+"""What a model takes and gives, and what its file says of that.
+
+But for `up_to`, the functions change a tree that `unpack` gave, which is packed once they are done.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ import numpy as np
 
 from edgeclf.artifact import Normalization
 from edgeclf.converters.flatbuffer.editor import Editor
-from edgeclf.converters.flatbuffer.tree import pack, schema, text, unpack, unpack_graph
+from edgeclf.converters.flatbuffer.tree import pack, schema, text, unpack_graph
 
 _UINT8_OVER_INT8 = 128  # zero points of the same values differ by this
 
 
-def with_bytes_input(model: bytes, scheme: Normalization) -> bytes:
+def take_bytes(tree: Any, scheme: Normalization) -> None:
     """Puts what turns bytes into a float graph's input before it.
 
     Where mean is one whole number and std is one number, that is a single operation without any
@@ -23,10 +26,10 @@ def with_bytes_input(model: bytes, scheme: Normalization) -> bytes:
     and zero point mean stands for: DEQUANTIZE before float32, QUANTIZE before int8.
 
     Args:
-        model: A float graph, or one that was quantised and has an int8 input.
+        tree: Of a float graph, or one that was quantised and has an int8 input.
         scheme: What the float graph expects of the bytes.
     """
-    tree, graph = unpack_graph(model)
+    (graph,) = tree.subgraphs
     editor = Editor(tree)
     (inner_index,) = graph.inputs
     inner = graph.tensors[inner_index]
@@ -50,46 +53,40 @@ def with_bytes_input(model: bytes, scheme: Normalization) -> bytes:
         editor.first("MUL", schema().MulOptionsT(), [values, factor], scaled)
         editor.first("DEQUANTIZE", schema().DequantizeOptionsT(), [image], values)
     graph.inputs = [image]
-    editor.sign("image", "probabilities")
-    return pack(tree)
 
 
-def with_signature(model: bytes) -> bytes:
+def sign(tree: Any) -> None:
     """Names the input ``image`` and the output ``probabilities`` in the only signature."""
-    tree = unpack(model)
     Editor(tree).sign("image", "probabilities")
-    return pack(tree)
 
 
-def with_free_batch(model: bytes) -> bytes:
-    """Says in the input's and the output's signature that the batch may be resized."""
-    tree, graph = unpack_graph(model)
+def say_batch(tree: Any, *, is_free: bool) -> None:
+    """Says in the input's and the output's signature whether the batch may be resized."""
+    (graph,) = tree.subgraphs
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
-        tensor.shapeSignature = [-1, *(int(size) for size in tensor.shape[1:])]
-    return pack(tree)
+        sizes = [-1, *(int(size) for size in tensor.shape[1:])]
+        tensor.shapeSignature = sizes if is_free else None
 
 
-def with_short_names(model: bytes) -> bytes:
+def shorten_names(tree: Any) -> None:
     """Leaves of a tensor's name the first of those that TensorFlow's converter joined by ``;``.
 
     It names what a fused operator computes, and its bias, by all that went into it, several hundred
     bytes each. Where several begin alike, what is computed keeps the name, and the others get a
     number behind a ``;``.
     """
-    tree, graph = unpack_graph(model)
+    (graph,) = tree.subgraphs
     computed = {int(index) for operator in graph.operators for index in operator.outputs}
     taken: Counter[str] = Counter()
     for index in sorted(range(len(graph.tensors)), key=lambda each: each not in computed):
         short = text(graph.tensors[index].name).partition(";")[0]
         taken[short] += 1
         graph.tensors[index].name = short if taken[short] == 1 else f"{short};{taken[short]}"
-    return pack(tree)
 
 
-def with_metadata(model: bytes, name: str, content: bytes) -> bytes:
+def add_metadata(tree: Any, name: str, content: bytes) -> None:
     """Adds a named metadata buffer, or replaces the one of that name."""
-    tree = unpack(model)
     buffer = schema().BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     tree.buffers.append(buffer)
@@ -97,7 +94,6 @@ def with_metadata(model: bytes, name: str, content: bytes) -> bytes:
     entry.name, entry.buffer = name.encode(), len(tree.buffers) - 1
     others = [e for e in tree.metadata or [] if text(e.name) != name]
     tree.metadata = [*others, entry]
-    return pack(tree)
 
 
 def up_to(model: bytes, names: Collection[str] | None) -> bytes:
