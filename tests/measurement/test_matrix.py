@@ -28,6 +28,7 @@ from edgeclf.measurement.jobs.inference import InferenceJob, InferenceResult
 from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
 from edgeclf.measurement.jobs.memory import MemoryJob, MemoryResult
 from edgeclf.measurement.jobs.profile import ProfileJob
+from edgeclf.measurement.jobs.row import RowJob, RowResult
 from edgeclf.measurement.jobs.start import StartJob, StartResult
 from edgeclf.measurement.matrix import rows
 from edgeclf.measurement.matrix.cases import BenchmarkCase, BenchmarkMatrix, plan_cases
@@ -41,6 +42,7 @@ from support import REPOSITORY
 
 LABELS = ("dark", "light")
 STARTED = StartJob(model="m", runtime="fake")
+LATENCY = LatencyJob(model="m", runtime="fake", sampling=QUICK.sampling, answer=("a", "b"))
 # Files with metadata and no network: the fake runtime answers for them by brightness.
 MODELS = {
     "tflite": b"\x1c\x00\x00\x00TFL3" + bytes(64),
@@ -81,6 +83,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def imagined(job: ModelJob[Any]) -> Any:
         jobs.append(job)
+        if not isinstance(job, RowJob):
+            return found(job)
+        return RowResult(found(MemoryJob(model=job.model, runtime=job.runtime)), found(job.timing))
+
+    def found(job: ModelJob[Any]) -> Any:
         if isinstance(job, MemoryJob):
             phases = {"steady": {"pss_bytes": 1, "uss_bytes": 1, "rss_bytes": 1}}
             return MemoryResult(phases, peak_rss_bytes=1, gpu_bytes=None, start_ms=2.0)
@@ -200,14 +207,14 @@ def test_finished_rows_are_reused(
         )
 
     first = go()
-    assert len(measured) == 2 and "reused" not in capsys.readouterr().err
+    assert len(measured) == 1 and "reused" not in capsys.readouterr().err
     assert go()["rows"] == first["rows"] and measured == []
     assert "1 of 1 rows reused" in capsys.readouterr().err
     go(matrix=BenchmarkMatrix(batches=[1, 2]))
     assert {job.batch for job in measured} == {2}
     assert "1 of 2 rows reused" in capsys.readouterr().err
     go(fresh=True)
-    assert len(measured) == 2
+    assert len(measured) == 1
     for changed in (
         {"matrix": BenchmarkMatrix(threads=[1])},
         {"matrix": BenchmarkMatrix(["fake"])},
@@ -267,7 +274,7 @@ def test_interrupted_it_leaves_the_rows_that_it_has(
     imagined = rows.measure
 
     def interrupted(job: ModelJob[Any]) -> Any:
-        if "b.int8" in job.model and isinstance(job, MemoryJob):
+        if "b.int8" in job.model and isinstance(job, RowJob):
             raise KeyboardInterrupt
         return imagined(job)
 
@@ -294,7 +301,7 @@ def test_a_failed_row_keeps_its_reason_and_is_tried_again(
     imagined = rows.measure
 
     def broken(job: ModelJob[Any]) -> Any:
-        if "a.int8" in job.model and isinstance(job, MemoryJob):
+        if "a.int8" in job.model and isinstance(job, RowJob):
             raise MeasurementError("out of memory")
         return imagined(job)
 
@@ -308,6 +315,24 @@ def test_a_failed_row_keeps_its_reason_and_is_tried_again(
     measured.clear()
     assert main(words) == 0
     assert {Path(job.model).name for job in measured} == {"a.int8.tflite"}
+
+
+def test_only_a_quick_row_is_one_process(
+    model: Path, measured: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = cold_start.ColdStart(5.0, None, "not here", None, None, 3)
+    monkeypatch.setattr(rows, "measure_cold_start", lambda job, starts: start)
+    quick, whole = (
+        edgeclf.benchmark([model], None, out=tmp_path / "r.json", quick=q) for q in (True, False)
+    )
+    assert [job.kind for job in measured] == ["row", "latency", "memory"]
+    (row,), (other,) = quick["rows"], whole["rows"]
+    assert row["cold_start"]["warm_ms"] == 2.0 and other["cold_start"]["warm_ms"] == 5.0
+    assert {**row, "cold_start": None, "date": "", "key": ""} == {
+        **other, "cold_start": None, "date": "", "key": ""
+    }  # fmt: skip
+    assert "the same process" in quick["method"]["memory"]
+    assert "apart from latency" in whole["method"]["memory"]
 
 
 def test_agreement_with_a_source_whose_row_is_reused_or_fails(
@@ -324,7 +349,7 @@ def test_agreement_with_a_source_whose_row_is_reused_or_fails(
     three = BenchmarkMatrix(["fake"], batches=[1, 2, 3])
     found = edgeclf.benchmark([small, source], photos, **options)
     # The source is measured first, and stays where it was put.
-    assert [Path(job.model).suffix for job in measured] == [".onnx"] * 2 + [".tflite"] * 2
+    assert [Path(job.model).suffix for job in measured] == [".onnx", ".tflite"]
     assert [row["format"] for row in found["rows"]] == ["tflite", "onnx"]
     assert found["rows"][0]["agreement"]["top1_agreement"] == 1.0
     measured.clear()
@@ -334,7 +359,7 @@ def test_agreement_with_a_source_whose_row_is_reused_or_fails(
     measured.clear()
     again = edgeclf.benchmark([small, source], photos, matrix=three, **options)
     # Of the source, rows of batch 1 and 2 are reused; its answers come with the row of batch 3.
-    assert sorted(job.kind for job in measured) == ["latency", "latency", "memory", "memory"]
+    assert [job.kind for job in measured] == ["row", "row"]
     assert all(row["agreement"]["max_change"] == 0 for row in again["rows"])
     alone = edgeclf.benchmark([small], photos, matrix=three, **options)
     assert [row["agreement"] for row in alone["rows"]] == [None] * 3
@@ -426,7 +451,8 @@ def test_a_matrix_needs_something_of_each() -> None:
         ImportJob(runtime="fake", cpus=(1, 2)),
         MemoryJob(model="m", runtime="fake", images=("a",), batch=2),
         STARTED,
-        LatencyJob(model="m", runtime="fake", sampling=QUICK.sampling, answer=("a", "b")),
+        LATENCY,
+        RowJob(model="m", runtime="fake", images=("a",), batch=2, timing=LATENCY),
         InferenceJob(model="m", runtime="fake", threads=3, seconds=0.5),
         AnswersJob(model="m", runtime="fake", images=("a",)),
         ProfileJob(model="m", runtime="litert", threads=1, seconds=1.0),

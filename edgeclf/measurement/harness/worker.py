@@ -13,6 +13,7 @@ KINDS = {
     "memory": "edgeclf.measurement.jobs.memory:MemoryJob",
     "start": "edgeclf.measurement.jobs.start:StartJob",
     "latency": "edgeclf.measurement.jobs.latency:LatencyJob",
+    "row": "edgeclf.measurement.jobs.row:RowJob",
     "inference": "edgeclf.measurement.jobs.inference:InferenceJob",
     "answers": "edgeclf.measurement.jobs.answers:AnswersJob",
     "profile": "edgeclf.measurement.jobs.profile:ProfileJob",

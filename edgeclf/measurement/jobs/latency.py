@@ -9,6 +9,7 @@ from edgeclf.measurement.jobs.base import CallJob
 from edgeclf.measurement.workloads.sampling import Sampling
 
 if TYPE_CHECKING:
+    from edgeclf.inference.classifier import Classifier
     from edgeclf.runtimes.base import RuntimeInfo
 
 
@@ -81,9 +82,12 @@ class LatencyJob(CallJob[LatencyResult]):
 
     def run(self, started_s: float) -> LatencyResult:
         """See `Job.run`."""
+        return self.measure(self.load_lean())
+
+    def measure(self, classifier: Classifier) -> LatencyResult:
+        """Measures a model that is open already."""
         from edgeclf.measurement.workloads import latency
 
-        classifier = self.load_lean()
         workload = latency.open_workload(classifier, self.images, self.batch)
         stream = latency.measure_single_stream(workload, self.sampling, self.cpus)
         throughput = latency.measure_throughput(workload, self.batch, self.throughput_s)

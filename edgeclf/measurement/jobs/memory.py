@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeclf.measurement.jobs.base import CallJob
 from edgeclf.measurement.probes.memory import memory_use, peak_rss_bytes
+
+if TYPE_CHECKING:
+    from edgeclf.inference.classifier import Classifier
 
 _STEADY_IMAGES = 50
 
@@ -40,32 +43,43 @@ class MemoryJob(CallJob[MemoryResult]):
 
     def run(self, started_s: float) -> MemoryResult:
         """See `Job.run`."""
-        phases: dict[str, dict[str, int]] = {}
-        looking_s = 0.0
+        return measure_memory(self, started_s)[0]
 
-        def look(phase: str) -> None:
-            nonlocal looking_s
-            start = time.monotonic()
-            phases[phase] = asdict(memory_use())
-            looking_s += time.monotonic() - start
 
-        look("baseline")
-        from edgeclf.measurement.probes.gpu import gpu_bytes, gpu_memory
-        from edgeclf.runtimes import import_runtime
+def measure_memory(job: CallJob[Any], started_s: float) -> tuple[MemoryResult, Classifier]:
+    """Makes a job's calls, looks at the process after each phase, and leaves the classifier open.
 
+    Args:
+        job: Which model, and how it is called.
+        started_s: As for `Job.run`; nothing of an engine may have been imported since.
+    """
+    phases: dict[str, dict[str, int]] = {}
+    looking_s = 0.0
+
+    def look(phase: str) -> None:
+        nonlocal looking_s
         start = time.monotonic()
-        card_before = gpu_memory()
+        phases[phase] = asdict(memory_use())
         looking_s += time.monotonic() - start
-        import_runtime(self.runtime)
-        look("imported")
-        classifier = self.load()
-        look("loaded")
-        answer = self.answering(classifier)
+
+    look("baseline")
+    from edgeclf.measurement.probes.gpu import gpu_bytes, gpu_memory
+    from edgeclf.runtimes import import_runtime
+
+    start = time.monotonic()
+    card_before = gpu_memory()
+    looking_s += time.monotonic() - start
+    import_runtime(job.runtime)
+    look("imported")
+    classifier = job.load()
+    look("loaded")
+    answer = job.answering(classifier)
+    answer()
+    start_ms = (time.monotonic() - started_s - looking_s) * 1e3
+    look("first inference")
+    for _ in range(math.ceil(_STEADY_IMAGES / job.batch)):
         answer()
-        start_ms = (time.monotonic() - started_s - looking_s) * 1e3
-        look("first inference")
-        for _ in range(math.ceil(_STEADY_IMAGES / self.batch)):
-            answer()
-        look("steady")
-        peak = peak_rss_bytes()
-        return MemoryResult(phases, peak, gpu_bytes(card_before, gpu_memory()), start_ms)
+    look("steady")
+    peak = peak_rss_bytes()
+    found = MemoryResult(phases, peak, gpu_bytes(card_before, gpu_memory()), start_ms)
+    return found, classifier

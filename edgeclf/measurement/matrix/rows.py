@@ -16,6 +16,7 @@ from edgeclf.measurement.harness.process import measure
 from edgeclf.measurement.jobs.answers import AnswersJob
 from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
 from edgeclf.measurement.jobs.memory import MemoryJob, MemoryResult
+from edgeclf.measurement.jobs.row import RowJob
 from edgeclf.measurement.jobs.start import StartJob
 from edgeclf.measurement.matrix.cases import BenchmarkCase, plan_cases
 from edgeclf.measurement.probes.affinity import choose_cpus
@@ -37,7 +38,8 @@ class SamplingPlan:
         sampling: Of the single stream.
         throughput_s: Of batches back to back, in seconds.
         arrivals_s: Of an open stream, in seconds.
-        cold_starts: Starts of each kind; 0 to take the one that the memory run shows anyway.
+        cold_starts: Starts of each kind. 0 takes the one that is seen anyway, and measures memory
+            and then latency in one process, not each in its own: a large engine is imported once.
     """
 
     sampling: Sampling
@@ -111,12 +113,16 @@ class CaseRunner:
         key = (case.artifact.sha256, case.runtime)
         if key in self._answers:
             latency_job = replace(latency_job, answer=())
-        timed = measure(latency_job)
-        starts = self._plan.cold_starts
-        cold_start = measure_cold_start(start_job, starts) if starts else None
-        # After the files were dropped and read again: what has just been installed counts as
-        # some megabytes more while the page cache holds it as it was written.
-        memory = measure(memory_job)
+        if starts := self._plan.cold_starts:
+            timed = measure(latency_job)
+            cold_start = measure_cold_start(start_job, starts)
+            # After the files were dropped and read again: what has just been installed counts as
+            # some megabytes more while the page cache holds it as it was written.
+            memory = measure(memory_job)
+        else:
+            together = measure(RowJob(**vars(memory_job), timing=latency_job))
+            timed, memory = together.latency, together.memory
+            cold_start = _quick_start(memory.start_ms)
         if timed.probabilities is not None:
             self._answers[key] = np.array(timed.probabilities, np.float32)
         return {
@@ -125,7 +131,7 @@ class CaseRunner:
             "throughput": timed.throughput,
             "open_loop": timed.open_loop,
             "memory": _memory(memory),
-            "cold_start": asdict(cold_start or _quick_start(memory.start_ms)),
+            "cold_start": asdict(cold_start),
             "energy": _energy(timed, case.batch),
             "state": timed.state,
             "throttled": timed.throttled,
@@ -222,7 +228,7 @@ def _empty_row(case: BenchmarkCase, given: str) -> dict[str, Any]:
 
 
 def _quick_start(start_ms: float) -> ColdStart:
-    """The start that the memory run shows anyway."""
+    """The start that is seen with the memory anyway."""
     return ColdStart(start_ms, None, "left out of a quick run", None, None, 1)
 
 

@@ -134,12 +134,16 @@ def _method(request: BenchmarkRequest, photos: Photos | None, plan: SamplingPlan
         f"or {rule.max_s:g} s; stable if the medians of the last three windows of "
         f"{rule.window_s:g} s lie within 10 % of each other",
         "throughput": f"in the same process, batches back to back for {plan.throughput_s:g} s",
-        "memory": "one process a row, apart from latency; /proc/self/smaps_rollup by phase",
+        "memory": (
+            "one process a row, apart from latency; /proc/self/smaps_rollup by phase"
+            if plan.cold_starts
+            else "in the same process, before latency; /proc/self/smaps_rollup by phase"
+        ),
         "cold_start": (
             f"from the start of a process to its first answer; median of {plan.cold_starts}, "
             "files in the page cache, and dropped from it"
             if plan.cold_starts
-            else "from the start of a process to its first answer, in the run for memory, without "
-            "the time for reading it"
+            else "from the start of that process to its first answer, without the time for reading "
+            "its memory"
         ),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,6 +82,8 @@ def sample(
         after_window: Done between two windows, outside of every sample.
         clock: Gives seconds.
     """
+    import statistics  # half a megabyte that the memory of a row would be charged with
+
     values: list[Sequence[float]] = []
     medians: list[float] = []
     start = clock()
