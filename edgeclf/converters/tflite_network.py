@@ -11,12 +11,14 @@ import numpy.typing as npt
 from edgeclf.converters.flatbuffer.editor import Editor
 from edgeclf.converters.flatbuffer.tree import pack, schema
 from edgeclf.networks.backend import keras
-from edgeclf.networks.layer_writer import Convolution, LayerWriter, Window
+from edgeclf.networks.convolution import Convolution, Window
+from edgeclf.networks.layer_writer import LayerWriter
 
 _VERSION = 1  # of every operator here: the one for floats
 _ACTIVATIONS = {"sigmoid": "LOGISTIC", "tanh": "TANH", "hard_silu": "HARD_SWISH"}
 _CLIPPED = {None: "RELU", 6.0: "RELU6"}
 _FORMAT_VERSION = 3
+_CHANNELS = 3  # their axis
 
 
 def write_tflite(model: keras.Model, output: keras.KerasTensor) -> bytes:
@@ -92,10 +94,11 @@ class _TFLiteWriter(LayerWriter[int]):
         inputs = [given, weights, self._constant("bias", bias)]
         return self._add("FULLY_CONNECTED", inputs, schema().FullyConnectedOptionsT())
 
-    def scaled(self, given: int, scale: Any, offset: Any) -> int:
-        inputs = [given, self._constant("scale", scale)]
-        product = self._add("MUL", inputs, schema().MulOptionsT())
-        return self._add("ADD", [product, self._constant("offset", offset)], schema().AddOptionsT())
+    def times(self, given: int, factor: Any) -> int:
+        return self.multiplied(given, self._constant("factor", factor))
+
+    def plus(self, given: int, amount: Any) -> int:
+        return self.added([given, self._constant("amount", amount)])
 
     def relu(self, given: int, most: float | None) -> int:
         if most not in _CLIPPED:
@@ -110,7 +113,7 @@ class _TFLiteWriter(LayerWriter[int]):
     def activation(self, given: int, name: str) -> int:
         if name == "silu":
             gate = self._add("LOGISTIC", [given])
-            return self._add("MUL", [given, gate], schema().MulOptionsT())
+            return self.multiplied(given, gate)
         if name not in _ACTIVATIONS:
             raise self.unknown(f"activation {name}")
         return self._add(_ACTIVATIONS[name], [given])
@@ -124,14 +127,30 @@ class _TFLiteWriter(LayerWriter[int]):
             total = self._add("ADD", [total, other], schema().AddOptionsT())
         return total
 
+    def multiplied(self, one: int, other: int) -> int:
+        return self._add("MUL", [one, other], schema().MulOptionsT())
+
+    def joined(self, inputs: Sequence[int]) -> int:
+        options = schema().ConcatenationOptionsT()
+        return self._add("CONCATENATION", list(inputs), options, axis=_CHANNELS)
+
+    def turned(self, given: int, order: Sequence[int]) -> int:
+        inputs = [given, self._constant("order", order, "<i4")]
+        return self._add("GATHER", inputs, schema().GatherOptionsT(), axis=_CHANNELS)
+
+    def as_maps(self, given: int) -> int:
+        sizes = [-1, *self.shape]
+        inputs = [given, self._constant("sizes", sizes, "<i4")]
+        return self._add("RESHAPE", inputs, schema().ReshapeOptionsT(), newShape=sizes)
+
     def padded(self, given: int, rows: tuple[int, int], columns: tuple[int, int]) -> int:
         pads = self._constant("pads", [[0, 0], rows, columns, [0, 0]], "<i4")
         return self._add("PAD", [given, pads], schema().PadOptionsT())
 
-    def max_pooled(self, given: int, window: Window) -> int:
+    def pooled(self, given: int, window: Window, *, largest: bool) -> int:
         options = _placed(schema().Pool2DOptionsT(), window)
         options.filterHeight, options.filterWidth = window.sides
-        return self._add("MAX_POOL_2D", [given], options)
+        return self._add("MAX_POOL_2D" if largest else "AVERAGE_POOL_2D", [given], options)
 
     def averaged(self, given: int, *, keepdims: bool) -> int:
         axes = self._constant("axes", [1, 2], "<i4")

@@ -9,67 +9,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeclf.networks.backend import keras, layers
+from edgeclf.networks.convolution import (
+    Convolution,
+    Window,
+    affine_of,
+    convolutions_of,
+    window_of,
+)
 
 T = TypeVar("T")
-Numbers = npt.NDArray[np.float64]
 _CHANNELS = (-1, 3)  # their axis
 _CLIPPED = {"relu": None, "relu6": 6.0}  # at most
 
 
 class UnknownLayerError(Exception):
     """A layer that is not among those written here; says which, never reaches a user."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a convolution or a pooling goes over its maps with.
-
-    Attributes:
-        sides: Rows and columns it spans, those left out between dilated ones included.
-        strides: Rows and columns from one to the next.
-        padding: ``same`` or ``valid``, as TensorFlow means it.
-        maps: Rows and columns of what it goes over.
-    """
-
-    sides: tuple[int, int]
-    strides: tuple[int, int]
-    padding: str
-    maps: tuple[int, int]
-
-    @property
-    def pads(self) -> list[int]:
-        """Rows and columns of zeros around the maps: first those before, then those behind."""
-        if self.padding == "valid":
-            return [0, 0, 0, 0]
-        spread = map(_same, self.maps, self.strides, self.sides)
-        before, behind = zip(*spread, strict=True)
-        return [*before, *behind]
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """A convolution, dense or depthwise.
-
-    Attributes:
-        kernel: [rows, columns, inputs of a group, outputs].
-        bias: [outputs].
-        groups: Of inputs; as many as there are of these where it is depthwise.
-        dilations: Rows and columns from one of the kernel's to the next.
-        window: Where it goes.
-    """
-
-    kernel: Numbers
-    bias: Numbers
-    groups: int
-    dilations: tuple[int, int]
-    window: Window
 
 
 class LayerWriter(ABC, Generic[T]):
@@ -141,15 +100,15 @@ class LayerWriter(ABC, Generic[T]):
         if id(output) in self._tensors:
             return  # a BatchNorm that its convolution has taken in
         inputs = [self._tensors[id(tensor)] for tensor in node.input_tensors]
-        write = next((write for kind, write in _WRITERS if isinstance(layer, kind)), None)
-        if write is None or not type(layer).__module__.startswith("keras."):  # code of its own
+        write = _writer_of(layer)
+        if write is None:
             raise UnknownLayerError(f"{layer.name} ({type(layer).__name__})")
         self.layer, self.shape = layer.name, tuple(output.shape[1:])
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise self.unknown(layer.data_format)
         given = [id(tensor) for tensor in node.input_tensors]
         self.is_sole_reader = all(len(self._readers[i]) == 1 and i not in wanted for i in given)
-        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
+        if isinstance(layer, _CONVOLUTIONS):
             after = self._readers.get(id(output), [])
             norm = after[0].operation if len(after) == 1 and id(output) not in wanted else None
             folds = isinstance(norm, layers.BatchNormalization) and norm.axis in _CHANNELS
@@ -157,12 +116,14 @@ class LayerWriter(ABC, Generic[T]):
                 (output,) = after[0].outputs
             else:
                 norm = None
-            maps = node.input_tensors[0].shape[1:3]
-            tensor = self.convolution(inputs[0], _convolution(layer, maps, norm))
+            tensor, maps = inputs[0], node.input_tensors[0].shape[1:3]
+            for convolution in convolutions_of(layer, maps, norm):
+                self.shape = (*self.shape[:2], convolution.kernel.shape[3])
+                tensor = self.convolution(tensor, convolution)
             self.is_sole_reader = True
             tensor = self._activated(layer, tensor)
         else:
-            tensor = write(self, layer, inputs)
+            tensor = write(self, node, inputs)
         self._tensors[id(output)] = tensor
 
     def _activated(self, layer: Any, given: T) -> T:
@@ -194,8 +155,12 @@ class LayerWriter(ABC, Generic[T]):
         """A dense layer on rows, of a kernel [inputs, outputs]."""
 
     @abstractmethod
-    def scaled(self, given: T, scale: Any, offset: Any) -> T:
-        """Maps times a number plus another, of each channel [C] or of all []."""
+    def times(self, given: T, factor: Any) -> T:
+        """Maps times a number, of each channel [C] or of all []."""
+
+    @abstractmethod
+    def plus(self, given: T, amount: Any) -> T:
+        """Maps plus a number, of each channel [C] or of all []."""
 
     @abstractmethod
     def relu(self, given: T, most: float | None) -> T:
@@ -214,65 +179,110 @@ class LayerWriter(ABC, Generic[T]):
         """The sum of two tensors or more."""
 
     @abstractmethod
+    def multiplied(self, one: T, other: T) -> T:
+        """The product of two tensors, of which one may have a single row and column."""
+
+    @abstractmethod
+    def joined(self, inputs: Sequence[T]) -> T:
+        """The channels of one after those of the other."""
+
+    @abstractmethod
+    def turned(self, given: T, order: Sequence[int]) -> T:
+        """The channels in another order."""
+
+    @abstractmethod
+    def as_maps(self, given: T) -> T:
+        """Rows [C] as maps [1, 1, C]."""
+
+    @abstractmethod
     def padded(self, given: T, rows: tuple[int, int], columns: tuple[int, int]) -> T:
         """Maps with rows and columns of zeros before and behind."""
 
     @abstractmethod
-    def max_pooled(self, given: T, window: Window) -> T:
-        """The largest numbers of the windows."""
+    def pooled(self, given: T, window: Window, *, largest: bool) -> T:
+        """The largest numbers of the windows, or the means of what is no padding there."""
 
     @abstractmethod
     def averaged(self, given: T, *, keepdims: bool) -> T:
         """The mean of each map."""
 
 
-def _convolution(layer: Any, maps: tuple[int, int], norm: Any) -> Convolution:
-    """What a layer and the BatchNorm behind it, if there is one, are together."""
-    kernel = np.asarray(layer.kernel, np.float64)
-    if isinstance(layer, layers.DepthwiseConv2D):
-        rows, columns, groups, multiplier = kernel.shape
-        kernel = kernel.reshape(rows, columns, 1, groups * multiplier)
-    else:
-        groups = layer.groups
-    bias = np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[3])
-    if norm is not None:
-        scale, offset = _affine(norm)
-        kernel, bias = kernel * scale, bias * scale + offset
-    dilations = tuple(layer.dilation_rate)
-    spans = [(side - 1) * wide + 1 for side, wide in zip(kernel.shape, dilations, strict=False)]
-    return Convolution(kernel, bias, groups, dilations, _window(layer, spans, maps))
-
-
-def _window(layer: Any, sides: Sequence[int], maps: Sequence[int]) -> Window:
-    if layer.padding not in ("valid", "same"):
-        raise UnknownLayerError(f"{layer.name} (padding {layer.padding})")
-    return Window((sides[0], sides[1]), tuple(layer.strides), layer.padding, (maps[0], maps[1]))
-
-
-def _normalized(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
-    if len(writer.shape) != 3 or layer.axis not in _CHANNELS:
+def _normalized(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    if len(writer.shape) != 3 or node.operation.axis not in _CHANNELS:
         raise writer.unknown("not over the channels of maps")
-    return writer.scaled(inputs[0], *_affine(layer))
+    scale, offset = affine_of(node.operation)
+    return writer.plus(writer.times(inputs[0], scale), offset)
 
 
-def _rescaled(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
-    scale, offset = np.asarray(layer.scale), np.asarray(layer.offset)
+def _rescaled(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    scale, offset = np.asarray(node.operation.scale), np.asarray(node.operation.offset)
     if len(writer.shape) != 3 or max(scale.ndim, offset.ndim) > 1:
         raise writer.unknown("not by channels of maps")
-    return writer.scaled(inputs[0], scale, offset)
+    return writer.plus(writer.times(inputs[0], scale), offset)
 
 
-def _relu(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
+def _relu(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    layer = node.operation
     if layer.negative_slope or layer.threshold:
         raise writer.unknown("ReLU with a slope or a threshold")
     return writer.relu(inputs[0], None if layer.max_value is None else float(layer.max_value))
 
 
-def _max_pooling(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
-    return writer.max_pooled(inputs[0], _window(layer, layer.pool_size, layer.input.shape[1:3]))
+def _pooled(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    layer = node.operation
+    window = window_of(layer, layer.pool_size, node.input_tensors[0].shape[1:3])
+    return writer.pooled(inputs[0], window, largest=isinstance(layer, layers.MaxPooling2D))
 
 
-def _dense(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
+def _joined(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    if len(writer.shape) != 3 or node.operation.axis not in _CHANNELS:
+        raise writer.unknown("not of the channels of maps")
+    return writer.joined(inputs)
+
+
+def _multiplied(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    if len(inputs) != 2:
+        raise writer.unknown(f"{len(inputs)} factors")
+    return writer.multiplied(*inputs)
+
+
+def _reshaped(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    given = tuple(node.input_tensors[0].shape[1:])
+    if len(given) != 1 or writer.shape != (1, 1, *given):
+        raise writer.unknown(f"from {given} to {writer.shape}")
+    return writer.as_maps(inputs[0])
+
+
+def _sum(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    """What ``x + y`` is, where one may be a number."""
+    if len(inputs) == 2:
+        return writer.added(inputs)
+    return writer.plus(inputs[0], _number(writer, node))
+
+
+def _product(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    """What ``x * y`` is, where one may be a number."""
+    if len(inputs) == 2:
+        return writer.multiplied(*inputs)
+    return writer.times(inputs[0], _number(writer, node))
+
+
+def _number(writer: LayerWriter[T], node: Any) -> Any:
+    found = [value for value in node.arguments.args if isinstance(value, int | float)]
+    if len(found) != 1 or len(node.arguments.args) != 2:
+        raise writer.unknown("with what is neither a number nor of the network")
+    return np.asarray(found[0])
+
+
+def _turned(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    order = [value for value in node.arguments.args if isinstance(value, tuple | list)]
+    if len(writer.shape) != 3 or node.operation.axis not in _CHANNELS or len(order) != 1:
+        raise writer.unknown("not of the channels of maps")
+    return writer.turned(inputs[0], order[0])
+
+
+def _dense(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
+    layer = node.operation
     if len(writer.shape) != 1:
         raise writer.unknown("Dense on maps")
     kernel = np.asarray(layer.kernel)
@@ -283,34 +293,35 @@ def _dense(writer: LayerWriter[T], layer: Any, inputs: list[T]) -> T:
 
 
 _Write = Callable[[Any, Any, list[Any]], Any]
+_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _WRITERS: tuple[tuple[Any, _Write], ...] = (
-    ((layers.Conv2D, layers.DepthwiseConv2D), lambda *_: None),
+    (_CONVOLUTIONS, lambda *_: None),
     (layers.Rescaling, _rescaled),
     (layers.BatchNormalization, _normalized),
     (layers.ReLU, _relu),
-    (layers.Activation, lambda writer, layer, given: writer._activated(layer, given[0])),
+    (layers.Activation, lambda writer, node, given: writer._activated(node.operation, given[0])),
     (layers.Add, lambda writer, _, given: writer.added(given)),
-    (layers.ZeroPadding2D, lambda writer, layer, given: writer.padded(given[0], *layer.padding)),
-    (layers.MaxPooling2D, _max_pooling),
-    (layers.GlobalAveragePooling2D, lambda writer, layer, given: writer.averaged(
-        given[0], keepdims=layer.keepdims)),
+    (layers.Multiply, _multiplied),
+    (layers.Concatenate, _joined),
+    (layers.Reshape, _reshaped),
+    (layers.ZeroPadding2D, lambda writer, node, given: writer.padded(
+        given[0], *node.operation.padding)),
+    ((layers.MaxPooling2D, layers.AveragePooling2D), _pooled),
+    (layers.GlobalAveragePooling2D, lambda writer, node, given: writer.averaged(
+        given[0], keepdims=node.operation.keepdims)),
     (layers.Dense, _dense),
-    (layers.Softmax, lambda writer, layer, given: writer._probabilities(layer, given[0])),
+    (layers.Softmax, lambda writer, node, given: writer._probabilities(node.operation, given[0])),
     ((layers.Dropout, layers.Identity), lambda _, __, given: given[0]),
 )  # fmt: skip
+# What stands between layers: functions, and Python's own operators on Keras's tensors.
+_OPERATIONS: dict[str, _Write] = {"Add": _sum, "Multiply": _product, "Take": _turned}
 
 
-def _affine(norm: Any) -> tuple[Numbers, Numbers]:
-    """What BatchNorm multiplies each channel by, and what it adds."""
-    mean, variance = (np.asarray(v, np.float64) for v in (norm.moving_mean, norm.moving_variance))
-    scale = 1 / np.sqrt(variance + norm.epsilon)
-    if norm.scale:
-        scale = scale * np.asarray(norm.gamma, np.float64)
-    offset = -mean * scale
-    return scale, offset + np.asarray(norm.beta, np.float64) if norm.center else offset
-
-
-def _same(size: int, step: int, side: int) -> tuple[int, int]:
-    """Rows or columns of zeros before and behind, by which TensorFlow's "same" padding goes."""
-    total = max((-(-size // step) - 1) * step + side - size, 0)
-    return total // 2, total - total // 2
+def _writer_of(operation: Any) -> _Write | None:
+    """What writes a layer or an operation of Keras's own; None for any other."""
+    module = type(operation).__module__
+    if module == "keras.src.ops.numpy":
+        return _OPERATIONS.get(type(operation).__name__)
+    if not module.startswith("keras."):  # it may compute anything, whatever it is derived of
+        return None
+    return next((write for kind, write in _WRITERS if isinstance(operation, kind)), None)

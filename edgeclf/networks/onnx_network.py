@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeclf.networks.backend import keras
-from edgeclf.networks.layer_writer import Convolution, LayerWriter, Window
+from edgeclf.networks.convolution import Convolution, Window
+from edgeclf.networks.layer_writer import LayerWriter
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -101,10 +102,11 @@ class _OnnxWriter(LayerWriter[str]):
         weights = self._constant("kernel", kernel)
         return self._add("Gemm", [given, weights, self._constant("bias", bias)])
 
-    def scaled(self, given: str, scale: Any, offset: Any) -> str:
-        scale, offset = (v.reshape(-1, 1, 1) if v.ndim else v for v in (scale, offset))
-        scaled = self._add("Mul", [given, self._constant("scale", scale)])
-        return self._add("Add", [scaled, self._constant("offset", offset)])
+    def times(self, given: str, factor: Any) -> str:
+        return self._add("Mul", [given, self._constant("factor", _by_channel(factor))])
+
+    def plus(self, given: str, amount: Any) -> str:
+        return self._add("Add", [given, self._constant("amount", _by_channel(amount))])
 
     def relu(self, given: str, most: float | None) -> str:
         if most is None:
@@ -128,13 +130,26 @@ class _OnnxWriter(LayerWriter[str]):
     def added(self, inputs: Sequence[str]) -> str:
         return self._add("Sum" if len(inputs) > 2 else "Add", inputs)
 
+    def multiplied(self, one: str, other: str) -> str:
+        return self._add("Mul", [one, other])
+
+    def joined(self, inputs: Sequence[str]) -> str:
+        return self._add("Concat", inputs, axis=1)
+
+    def turned(self, given: str, order: Sequence[int]) -> str:
+        return self._add("Gather", [given, self._constant("order", order, np.int64)], axis=1)
+
+    def as_maps(self, given: str) -> str:
+        sizes = [0, -1, 1, 1]  # as many as there are, and all that is left
+        return self._add("Reshape", [given, self._constant("sizes", sizes, np.int64)])
+
     def padded(self, given: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
         pads = [0, 0, rows[0], columns[0], 0, 0, rows[1], columns[1]]
         return self._add("Pad", [given, self._constant("pads", pads, np.int64)])
 
-    def max_pooled(self, given: str, window: Window) -> str:
+    def pooled(self, given: str, window: Window, *, largest: bool) -> str:
         return self._add(
-            "MaxPool",
+            "MaxPool" if largest else "AveragePool",
             [given],
             kernel_shape=window.sides,
             strides=window.strides,
@@ -144,3 +159,7 @@ class _OnnxWriter(LayerWriter[str]):
     def averaged(self, given: str, *, keepdims: bool) -> str:
         averaged = self._add("GlobalAveragePool", [given])
         return averaged if keepdims else self._add("Flatten", [averaged])
+
+
+def _by_channel(values: Any) -> Any:
+    return values.reshape(-1, 1, 1) if values.ndim else values

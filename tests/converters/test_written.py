@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from edgeclf.networks.backend import keras, layers
 from edgeclf.networks.builder import build_classifier, find_backbone, normalization_of
 from edgeclf.networks.keras_model import seal_model
 from edgeclf.networks.layer_writer import UnknownLayerError
-from support.layer_networks import many_kinds, with_statistics
+from support.layer_networks import gated, many_kinds, with_statistics
 
 SIZE = 16
 PICTURES = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.float32)
@@ -51,9 +52,14 @@ def classifier(*inside: Any, channels: int = 3, softmax: bool = True) -> keras.M
     )
 
 
+@pytest.mark.parametrize(
+    "network", [lambda: many_kinds(groups=1, activation="sigmoid"), gated], ids=["many", "gated"]
+)
 @pytest.mark.parametrize("end", ["maps", "features", "logits", "probabilities"])
-def test_every_kind_of_layer_answers_as_in_keras(end: str) -> None:
-    model = with_statistics(many_kinds(groups=1, activation="sigmoid"))
+def test_every_kind_of_layer_answers_as_in_keras(
+    end: str, network: Callable[[], keras.Model]
+) -> None:
+    model = with_statistics(network())
     images = np.random.default_rng(1).integers(0, 256, (3, 19, 22, 3), np.uint8)
     tensor = model.get_layer(end).output
     expected = np.asarray(keras.Model(model.input, tensor)(images, training=False))
@@ -106,6 +112,7 @@ def test_a_group_for_each_channel_is_depthwise() -> None:
         (layers.Conv2D(6, 1, activation="hard_sigmoid", name="gate"), "gate .*hard_sigmoid"),
         (layers.Conv2D(6, 1, activation="softplus", name="soft"), "soft .*softplus"),
         (layers.BatchNormalization(axis=1, name="rows"), "rows .*channels"),
+        (layers.Reshape((7, 28, 6), name="wider"), r"wider \(from \(14, 14, 6\) to \(7, 28, 6\)\)"),
     ],
 )
 def test_what_is_not_written_is_named(layer: Any, named: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from edgeclf.image import ImageSpec  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
 from edgeclf.networks.layer_writer import UnknownLayerError  # noqa: E402
 from edgeclf.networks.onnx_network import write_onnx  # noqa: E402
-from support.layer_networks import many_kinds, with_statistics  # noqa: E402
+from support.layer_networks import gated, many_kinds, with_statistics  # noqa: E402
 
 layers = keras.layers
 
@@ -28,8 +30,9 @@ def answers(model: keras.Model, ends: list[str], images: np.ndarray) -> tuple[li
     return told, [np.asarray(each) for each in keras.tree.flatten(part(images, training=False))]
 
 
-def test_every_kind_of_layer_answers_as_in_keras() -> None:
-    model = with_statistics(many_kinds())
+@pytest.mark.parametrize("network", [many_kinds, gated])
+def test_every_kind_of_layer_answers_as_in_keras(network: Callable[[], keras.Model]) -> None:
+    model = with_statistics(network())
     images = np.random.default_rng(1).integers(0, 256, (3, 19, 22, 3), np.uint8)
     found, expected = answers(model, ["maps", "features", "logits", "probabilities"], images)
     for one, other in zip(found, expected, strict=True):

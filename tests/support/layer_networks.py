@@ -44,3 +44,24 @@ def many_kinds(groups: int = 2, activation: str = "hard_sigmoid") -> keras.Model
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dense(5, name="logits")(x)
     return keras.Model(image, layers.Softmax(name="probabilities")(x))
+
+
+def gated() -> keras.Model:
+    """What larger networks have between their convolutions: gates, branches, functions."""
+    image = keras.Input((19, 22, 3), dtype="float32", name="image")
+    x = keras.ops.take(image, (2, 1, 0), axis=-1)
+    x = layers.SeparableConv2D(8, 3, strides=2, padding="same", depth_multiplier=2)(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.SeparableConv2D(8, 3, padding="valid", use_bias=False, activation="relu6")(x)
+    gate = layers.GlobalAveragePooling2D()(x)
+    gate = layers.Reshape((1, 1, 8))(gate)
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(gate)
+    x = layers.Multiply(name="maps")([x, gate])
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = x * (layers.ReLU(6.0)(gate + 3.0) * (1 / 6))
+    mean = layers.AveragePooling2D(3, strides=1, padding="same")(x)
+    x = layers.Concatenate()([mean, layers.MaxPooling2D(3, strides=1, padding="same")(x), x + mean])
+    x = layers.AveragePooling2D(2)(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dense(5, name="logits")(x)
+    return keras.Model(image, layers.Softmax(name="probabilities")(x))
