@@ -62,8 +62,9 @@ def source_of(
         backbone.name, LABELS, spec, normalization=backbone.normalization,
         parameters=model.count_params(),
     )  # fmt: skip
-    graph = graph_of(part(model, "normalize", "probabilities"))
     answers = np.asarray(model(images, training=False))
+    known = backbone.normalization.apply(images), answers
+    graph = graph_of(part(model, "normalize", "probabilities"), known=lambda: known)
     return Source(graph, metadata, calibration=images), answers
 
 

@@ -1,8 +1,9 @@
-"""Keras models from files: loaded for their answers, and traced in a form that exporters take."""
+"""Keras models from files: loaded for their answers, and as graphs that converters take."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from edgeclf.converters import keras_2_file
 from edgeclf.converters.base import TensorFlowGraph
 from edgeclf.converters.readers.base import Output, only_input
-from edgeclf.converters.written import Known
+from edgeclf.converters.written import Known, Written
 from edgeclf.errors import ArtifactError, ConversionError, mapped
 from edgeclf.networks.backend import keras, layers, tf
 from edgeclf.networks.engines import Arrays, Engine, faster
@@ -68,14 +69,25 @@ def load(path: Path, *, trust: bool) -> keras.Model:
     return model
 
 
-def graph_of(model: keras.Model, output: int = 0) -> TensorFlowGraph:
-    """One output of the network as exporters take it, without what it does only in training."""
+def graph_of(
+    model: keras.Model, output: int = 0, known: Callable[[], Known] | None = None
+) -> TensorFlowGraph:
+    """One output of the network as converters take it, without what it does only in training.
+
+    Args:
+        model: The network.
+        output: Which of its tensors.
+        known: Gives what files that are written directly must answer; None leaves all to exporters.
+    """
 
     def scores(image: Any) -> Any:
         with _depthwise(model):
             return answer_of(model, tf.cast(image, model.inputs[0].dtype), output)
 
-    return TensorFlowGraph(scores, [variable.value for variable in model.variables])
+    graph = TensorFlowGraph(scores, [variable.value for variable in model.variables])
+    if known is None:
+        return graph
+    return dataclasses.replace(graph, written=Written(model, output, known))
 
 
 def answer_of(model: keras.Model, images: Any, output: int) -> Any:

@@ -1,4 +1,4 @@
-"""To ONNX: tf2onnx for the float graph, ONNX Runtime's QDQ quantiser for int8.
+"""To ONNX: a float graph, written directly or by tf2onnx; ONNX Runtime's QDQ quantiser for int8.
 
 As for TFLite, the network is converted without its normalisation and gets one DequantizeLinear
 before it that holds it as scale and zero point. int8 means QDQ: pairs of QuantizeLinear and

@@ -104,7 +104,7 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
             "that it was made from."
         )
     from edgeclf.converters.keras_source import ModelAnswers, graph_of
-    from edgeclf.converters.written import Known, Written
+    from edgeclf.converters.written import Known
     from edgeclf.networks.builder import part
     from edgeclf.networks.keras_model import load_model
 
@@ -119,9 +119,8 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
         return artifact.metadata.normalization.apply(pictures), asked.of(pictures)
 
     network = part(model, "normalize", "probabilities")
-    graph = dataclasses.replace(graph_of(network), written=Written(network, 0, known))
     return SourceModel(
-        Source(graph, artifact.metadata),
+        Source(graph_of(network, known=known), artifact.metadata),
         answers,
         artifact.format,
         artifact.sha256,

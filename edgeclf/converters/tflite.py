@@ -1,4 +1,4 @@
-"""To TFLite: TensorFlow's converter for the float graph, litert-quantizer for the other precisions.
+"""To TFLite: a float graph, written directly or by TensorFlow; litert-quantizer for the rest.
 
 The network is converted without its normalisation, as a float graph from float32 to probabilities.
 How bytes become its input is then one operation that holds the normalisation as scale and zero

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from edgeclf.converters.source_spec import SourceSpec
 def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
     """Keras's own file, ``.keras`` or ``.h5``."""
     from edgeclf.converters import keras_source
-    from edgeclf.converters.written import Written
 
     model = keras_source.load(path, trust=source_spec.trust)
     outputs = keras_source.outputs_of(model)
@@ -38,11 +36,8 @@ def read_keras(path: Path, source_spec: SourceSpec) -> ForeignModel:
         values = in_type(images, np.dtype(given.dtype), path)
         return as_rows(answers.of(values), len(values))
 
-    graph = dataclasses.replace(
-        keras_source.graph_of(model, chosen), written=Written(model, chosen, answers.known)
-    )
     return ForeignModel(
-        graph,
+        keras_source.graph_of(model, chosen, answers.known),
         predict,
         model.input_shape if source_spec.input_size else keras_source.input_shape(model),
         int(model.count_params()),
