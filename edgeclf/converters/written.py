@@ -43,12 +43,12 @@ class Written:
 
     def __call__(self, format_: Format) -> FileGraph | None:
         """The file, or None where an exporter is needed; the log says why."""
-        if self.model.inputs[0].dtype != "float32":
+        if format_ not in _WAYS or self.model.inputs[0].dtype != "float32":
             return None
+        write, run = _WAYS[format_]
         images, expected = self.known()
         try:
-            content = self._write(format_)
-            run = _run_onnx if format_ == "onnx" else _run_tflite
+            content = write(self.model, self.model.outputs[self.output])
             worst = difference(run(content, np.asarray(images, np.float32)), expected)
             if worst <= TOLERANCE:  # not where it is no number
                 return FileGraph(format_, content)
@@ -59,12 +59,6 @@ class Written:
             reason = f"written directly, {type(exc).__name__}: {exc}"
         log(f"  {format_} by an exporter: {reason}")
         return None
-
-    def _write(self, format_: Format) -> bytes:
-        tensor = self.model.outputs[self.output]
-        if format_ == "onnx":
-            return write_onnx(self.model, [tensor])
-        return write_tflite(self.model, tensor)
 
 
 def _run_onnx(content: bytes, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
@@ -82,3 +76,10 @@ def _run_tflite(content: bytes, images: npt.NDArray[np.float32]) -> npt.NDArray[
         interpreter.invoke()
         rows.append(interpreter.get_tensor(answer["index"]))
     return np.concatenate(rows)
+
+
+# How a format's file is written, and what it answers images.
+_WAYS: dict[Format, tuple[Callable[..., bytes], Callable[..., npt.NDArray[Any]]]] = {
+    "onnx": (lambda model, output: write_onnx(model, [output]), _run_onnx),
+    "tflite": (write_tflite, _run_tflite),
+}

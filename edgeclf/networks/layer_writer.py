@@ -128,7 +128,9 @@ class LayerWriter(ABC, Generic[T]):
 
     def _activated(self, layer: Any, given: T) -> T:
         """What a layer does with its numbers at last."""
-        name = layer.activation.__name__
+        name = getattr(layer.activation, "__name__", "")
+        if getattr(keras.activations, name, None) is not layer.activation:
+            raise self.unknown(f"activation {layer.activation}")
         if name == "linear":
             return given
         if name in _CLIPPED:
@@ -138,8 +140,8 @@ class LayerWriter(ABC, Generic[T]):
         return self.activation(given, name)
 
     def _probabilities(self, layer: Any, given: T) -> T:
-        if len(self.shape) != 1:
-            raise UnknownLayerError(f"{layer.name} (softmax on maps)")
+        if len(self.shape) != 1 or getattr(layer, "axis", -1) not in (-1, 1):
+            raise self.unknown("softmax of other than rows")
         return self.softmax(given)
 
     def unknown(self, what: str) -> UnknownLayerError:

@@ -30,6 +30,11 @@ SIZE = 16
 PICTURES = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.float32)
 
 
+def relu(x: Any) -> Any:
+    """Another function of a name that is known."""
+    return keras.activations.relu(x, negative_slope=0.1)
+
+
 def answered(content: bytes, images: np.ndarray) -> np.ndarray:
     return written._run_tflite(content, images.astype(np.float32))
 
@@ -111,6 +116,7 @@ def test_a_group_for_each_channel_is_depthwise() -> None:
         (layers.ReLU(4.0, name="to4"), "to4 .*up to 4"),
         (layers.Conv2D(6, 1, activation="hard_sigmoid", name="gate"), "gate .*hard_sigmoid"),
         (layers.Conv2D(6, 1, activation="softplus", name="soft"), "soft .*softplus"),
+        (layers.Conv2D(6, 1, activation=relu, name="own"), "own .*relu"),
         (layers.BatchNormalization(axis=1, name="rows"), "rows .*channels"),
         (layers.Reshape((7, 28, 6), name="wider"), r"wider \(from \(14, 14, 6\) to \(7, 28, 6\)\)"),
     ],
@@ -119,6 +125,13 @@ def test_what_is_not_written_is_named(layer: Any, named: str) -> None:
     model = classifier(layers.Conv2D(6, 3), layer)
     with pytest.raises(UnknownLayerError, match=named):
         write_tflite(model, model.outputs[0])
+
+
+def test_a_format_that_is_not_written_needs_an_exporter() -> None:
+    model = classifier(layers.Conv2D(4, 3))
+    known = PICTURES, np.asarray(model(PICTURES))
+    other: Any = "coreml"
+    assert Written(model, 0, lambda: known)(other) is None
 
 
 @pytest.mark.parametrize("format_", ["tflite", "onnx"])
@@ -153,8 +166,8 @@ class TestProof:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        for name in ("write_tflite", "write_onnx"):
-            monkeypatch.setattr(written, name, lambda *_: b"no model")
+        _, run = written._WAYS[format_]
+        monkeypatch.setitem(written._WAYS, format_, (lambda *_: b"no model", run))
         model = classifier(layers.Conv2D(4, 3))
         known = PICTURES, np.asarray(model(PICTURES))
         assert Written(model, 0, lambda: known)(format_) is None
