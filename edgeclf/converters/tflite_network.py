@@ -138,6 +138,9 @@ class _TFLiteWriter(LayerWriter[int]):
         inputs = [given, self._constant("order", order, "<i4")]
         return self._add("GATHER", inputs, schema().GatherOptionsT(), axis=_CHANNELS)
 
+    def as_rows(self, given: int) -> int:
+        return self.as_maps(given)  # RESHAPE as well: channels are last already
+
     def as_maps(self, given: int) -> int:
         sizes = [-1, *self.shape]
         inputs = [given, self._constant("sizes", sizes, "<i4")]

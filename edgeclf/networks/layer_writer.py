@@ -57,6 +57,7 @@ class LayerWriter(ABC, Generic[T]):
             raise UnknownLayerError(f"{model.name} (its input)")
         self.layer, self.is_sole_reader = "input", False
         self._outputs = outputs
+        self._shared = {id(tensor) for tensor in outputs}  # with others than this network's layers
         self._part = keras.Model(model.inputs, list(outputs))
         self._tensors: dict[int, T] = {}  # by the identity of Keras's
         self._readers: dict[int, list[Any]] = {}  # the nodes that read a tensor
@@ -71,19 +72,26 @@ class LayerWriter(ABC, Generic[T]):
         Raises:
             UnknownLayerError: It holds a layer that is not written here.
         """
-        depths = self._part._nodes_by_depth
-        nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
-        for node in nodes:
-            for tensor in node.input_tensors:
-                self._readers.setdefault(id(tensor), []).append(node)
-        wanted = {id(tensor) for tensor in self._outputs}
         (given,) = self._part.inputs
         self._tensors[id(given)] = image
-        for node in nodes:
-            if not node.is_input:
-                self._write(node, wanted)
+        self._go_through(self._part)
         self.layer = "output"
         return [self._tensors[id(tensor)] for tensor in self._outputs]
+
+    def _go_through(self, network: keras.Model) -> None:
+        depths = network._nodes_by_depth
+        nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+        readers: dict[int, list[Any]] = {}
+        for node in nodes:
+            for tensor in node.input_tensors:
+                readers.setdefault(id(tensor), []).append(node)
+        self._readers.update(readers)
+        nodes = [node for node in nodes if not node.is_input]
+        for node in nodes:  # it may have been written before, as a layer in another place
+            for tensor in node.outputs:
+                self._tensors.pop(id(tensor), None)
+        for node in nodes:
+            self._write(node)
 
     def free_name(self, part: str) -> str:
         """A name for what the layer consists of that nothing else has."""
@@ -95,10 +103,13 @@ class LayerWriter(ABC, Generic[T]):
         self._names.add(name)
         return name
 
-    def _write(self, node: Any, wanted: set[int]) -> None:
+    def _write(self, node: Any) -> None:
         layer, output = node.operation, node.outputs[0]
         if id(output) in self._tensors:
             return  # a BatchNorm that its convolution has taken in
+        if isinstance(layer, keras.Model):
+            self._enter(node)
+            return
         inputs = [self._tensors[id(tensor)] for tensor in node.input_tensors]
         write = _writer_of(layer)
         if write is None:
@@ -106,11 +117,10 @@ class LayerWriter(ABC, Generic[T]):
         self.layer, self.shape = layer.name, tuple(output.shape[1:])
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise self.unknown(layer.data_format)
-        given = [id(tensor) for tensor in node.input_tensors]
-        self.is_sole_reader = all(len(self._readers[i]) == 1 and i not in wanted for i in given)
+        self.is_sole_reader = all(map(self._is_read_once, node.input_tensors))
         if isinstance(layer, _CONVOLUTIONS):
             after = self._readers.get(id(output), [])
-            norm = after[0].operation if len(after) == 1 and id(output) not in wanted else None
+            norm = after[0].operation if self._is_read_once(output) else None
             folds = isinstance(norm, layers.BatchNormalization) and norm.axis in _CHANNELS
             if folds and layer.activation is keras.activations.linear:
                 (output,) = after[0].outputs
@@ -125,6 +135,21 @@ class LayerWriter(ABC, Generic[T]):
         else:
             tensor = write(self, node, inputs)
         self._tensors[id(output)] = tensor
+
+    def _enter(self, node: Any) -> None:
+        """Writes a network that stands in another as a layer."""
+        inner = getattr(node.operation, "_functional", None) or node.operation  # a Sequential's
+        if len(node.input_tensors) != 1 or len(inner.inputs) != 1 or len(inner.outputs) != 1:
+            raise UnknownLayerError(f"{node.operation.name} (of several inputs or outputs)")
+        (outside,), (given,), (answer,) = node.input_tensors, inner.inputs, inner.outputs
+        self._tensors[id(given)] = self._tensors[id(outside)]
+        if not self._is_read_once(outside):
+            self._shared.add(id(given))
+        self._go_through(inner)
+        self._tensors[id(node.outputs[0])] = self._tensors[id(answer)]
+
+    def _is_read_once(self, tensor: Any) -> bool:
+        return len(self._readers.get(id(tensor), [])) == 1 and id(tensor) not in self._shared
 
     def _activated(self, layer: Any, given: T) -> T:
         """What a layer does with its numbers at last."""
@@ -197,6 +222,10 @@ class LayerWriter(ABC, Generic[T]):
         """Rows [C] as maps [1, 1, C]."""
 
     @abstractmethod
+    def as_rows(self, given: T) -> T:
+        """Maps [H, W, C] as rows, in that order."""
+
+    @abstractmethod
     def padded(self, given: T, rows: tuple[int, int], columns: tuple[int, int]) -> T:
         """Maps with rows and columns of zeros before and behind."""
 
@@ -250,9 +279,13 @@ def _multiplied(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
 
 def _reshaped(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
     given = tuple(node.input_tensors[0].shape[1:])
-    if len(given) != 1 or writer.shape != (1, 1, *given):
-        raise writer.unknown(f"from {given} to {writer.shape}")
-    return writer.as_maps(inputs[0])
+    if given == writer.shape:
+        return inputs[0]
+    if len(given) == 3 and len(writer.shape) == 1:
+        return writer.as_rows(inputs[0])
+    if len(given) == 1 and writer.shape == (1, 1, *given):
+        return writer.as_maps(inputs[0])
+    raise writer.unknown(f"from {given} to {writer.shape}")
 
 
 def _sum(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
@@ -296,6 +329,11 @@ def _dense(writer: LayerWriter[T], node: Any, inputs: list[T]) -> T:
 
 _Write = Callable[[Any, Any, list[Any]], Any]
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+_IN_TRAINING = (  # or never do anything
+    layers.ActivityRegularization, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise,
+    layers.Identity, layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip,
+    layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout2D,
+)  # fmt: skip
 _WRITERS: tuple[tuple[Any, _Write], ...] = (
     (_CONVOLUTIONS, lambda *_: None),
     (layers.Rescaling, _rescaled),
@@ -305,7 +343,7 @@ _WRITERS: tuple[tuple[Any, _Write], ...] = (
     (layers.Add, lambda writer, _, given: writer.added(given)),
     (layers.Multiply, _multiplied),
     (layers.Concatenate, _joined),
-    (layers.Reshape, _reshaped),
+    ((layers.Reshape, layers.Flatten), _reshaped),
     (layers.ZeroPadding2D, lambda writer, node, given: writer.padded(
         given[0], *node.operation.padding)),
     ((layers.MaxPooling2D, layers.AveragePooling2D), _pooled),
@@ -313,7 +351,7 @@ _WRITERS: tuple[tuple[Any, _Write], ...] = (
         given[0], keepdims=node.operation.keepdims)),
     (layers.Dense, _dense),
     (layers.Softmax, lambda writer, node, given: writer._probabilities(node.operation, given[0])),
-    ((layers.Dropout, layers.Identity), lambda _, __, given: given[0]),
+    (_IN_TRAINING, lambda _, __, given: given[0]),
 )  # fmt: skip
 # What stands between layers: functions, and Python's own operators on Keras's tensors.
 _OPERATIONS: dict[str, _Write] = {"Add": _sum, "Multiply": _product, "Take": _turned}

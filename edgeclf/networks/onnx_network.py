@@ -143,6 +143,10 @@ class _OnnxWriter(LayerWriter[str]):
         sizes = [0, -1, 1, 1]  # as many as there are, and all that is left
         return self._add("Reshape", [given, self._constant("sizes", sizes, np.int64)])
 
+    def as_rows(self, given: str) -> str:
+        channels_last = self._add("Transpose", [given], perm=_TO_CHANNELS_LAST)
+        return self._add("Flatten", [channels_last])
+
     def padded(self, given: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
         pads = [0, 0, rows[0], columns[0], 0, 0, rows[1], columns[1]]
         return self._add("Pad", [given, self._constant("pads", pads, np.int64)])

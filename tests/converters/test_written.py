@@ -24,7 +24,7 @@ from edgeclf.networks.backend import keras, layers
 from edgeclf.networks.builder import build_classifier, find_backbone, normalization_of
 from edgeclf.networks.keras_model import seal_model
 from edgeclf.networks.layer_writer import UnknownLayerError
-from support.layer_networks import gated, many_kinds, with_statistics
+from support.layer_networks import gated, many_kinds, nested, with_statistics
 
 SIZE = 16
 PICTURES = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.float32)
@@ -48,7 +48,9 @@ def operators(content: bytes) -> list[tuple[str, int]]:
 
 
 def classifier(*inside: Any, channels: int = 3, softmax: bool = True) -> keras.Model:
-    image = x = keras.Input((SIZE, SIZE, channels))
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIZE, SIZE, channels))
+    x = layers.Rescaling(1 / 255)(image)
     for layer in inside:
         x = layer(x)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
@@ -58,7 +60,9 @@ def classifier(*inside: Any, channels: int = 3, softmax: bool = True) -> keras.M
 
 
 @pytest.mark.parametrize(
-    "network", [lambda: many_kinds(groups=1, activation="sigmoid"), gated], ids=["many", "gated"]
+    "network",
+    [lambda: many_kinds(groups=1, activation="sigmoid"), gated, nested],
+    ids=["many", "gated", "nested"],
 )
 @pytest.mark.parametrize("end", ["maps", "features", "logits", "probabilities"])
 def test_every_kind_of_layer_answers_as_in_keras(
@@ -85,6 +89,7 @@ def test_a_network_of_ours_is_the_operators_that_tensorflow_would_write() -> Non
 
 
 def test_a_relu_is_applied_by_what_it_alone_reads() -> None:
+    keras.utils.set_random_seed(0)
     image = keras.Input((SIZE, SIZE, 3))
     x = layers.Conv2D(4, 3, padding="same")(image)
     y = layers.ReLU()(layers.Conv2D(4, 1)(layers.ReLU(6.0)(x)))

@@ -15,7 +15,7 @@ from edgeclf.image import ImageSpec  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
 from edgeclf.networks.layer_writer import UnknownLayerError  # noqa: E402
 from edgeclf.networks.onnx_network import write_onnx  # noqa: E402
-from support.layer_networks import gated, many_kinds, with_statistics  # noqa: E402
+from support.layer_networks import gated, many_kinds, nested, with_statistics  # noqa: E402
 
 layers = keras.layers
 
@@ -30,7 +30,7 @@ def answers(model: keras.Model, ends: list[str], images: np.ndarray) -> tuple[li
     return told, [np.asarray(each) for each in keras.tree.flatten(part(images, training=False))]
 
 
-@pytest.mark.parametrize("network", [many_kinds, gated])
+@pytest.mark.parametrize("network", [many_kinds, gated, nested])
 def test_every_kind_of_layer_answers_as_in_keras(network: Callable[[], keras.Model]) -> None:
     model = with_statistics(network())
     images = np.random.default_rng(1).integers(0, 256, (3, 19, 22, 3), np.uint8)

@@ -21,6 +21,7 @@ def with_statistics(model: keras.Model) -> keras.Model:
 
 def many_kinds(groups: int = 2, activation: str = "hard_sigmoid") -> keras.Model:
     """Every layer that is written into files, at sizes that "same" pads unevenly."""
+    keras.utils.set_random_seed(0)
     image = keras.Input((19, 22, 3), dtype="uint8", name="image")
     x = layers.Rescaling([1 / 50, 1 / 60, 1 / 70], offset=[-1, -2, 0.5], name="normalize")(image)
     x = layers.Conv2D(8, (3, 5), strides=2, padding="same", activation="relu6")(x)
@@ -48,8 +49,9 @@ def many_kinds(groups: int = 2, activation: str = "hard_sigmoid") -> keras.Model
 
 def gated() -> keras.Model:
     """What larger networks have between their convolutions: gates, branches, functions."""
+    keras.utils.set_random_seed(0)
     image = keras.Input((19, 22, 3), dtype="float32", name="image")
-    x = keras.ops.take(image, (2, 1, 0), axis=-1)
+    x = keras.ops.take(layers.Rescaling(1 / 128)(image), (2, 1, 0), axis=-1)
     x = layers.SeparableConv2D(8, 3, strides=2, padding="same", depth_multiplier=2)(x)
     x = layers.BatchNormalization()(x)
     x = layers.SeparableConv2D(8, 3, padding="valid", use_bias=False, activation="relu6")(x)
@@ -64,4 +66,25 @@ def gated() -> keras.Model:
     x = layers.AveragePooling2D(2)(layers.BatchNormalization()(x))
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dense(5, name="logits")(x)
+    return keras.Model(image, layers.Softmax(name="probabilities")(x))
+
+
+def nested() -> keras.Model:
+    """A pretrained network and augmentation as layers, and one network in two places."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((19, 22, 3), dtype="float32", name="image")
+    inside = [layers.Rescaling(1 / 128), layers.RandomFlip(), layers.RandomRotation(0.1)]
+    augmentation = keras.Sequential(inside)
+    x = layers.Conv2D(6, 3, padding="same")(augmentation(image))
+    given = keras.Input((19, 22, 6))
+    first = layers.ReLU()(given)  # of what is read outside as well
+    inner = keras.Model(given, layers.BatchNormalization()(layers.Conv2D(6, 1)(first)))
+    y = layers.ReLU(6.0)(inner(x))
+    x = layers.Add(name="maps")([inner(y), x])
+    given = keras.Input((19, 22, 6))
+    conv = layers.Conv2D(6, 1)(given)
+    inner = keras.Model(given, layers.Add()([conv, layers.ReLU()(conv)]))
+    x = layers.MaxPooling2D(4)(layers.ReLU()(inner(x)))
+    x = layers.Flatten(name="features")(layers.SpatialDropout2D(0.5)(x))
+    x = layers.Dense(5, name="logits")(layers.GaussianNoise(0.5)(x))
     return keras.Model(image, layers.Softmax(name="probabilities")(x))
