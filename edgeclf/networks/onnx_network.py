@@ -140,12 +140,15 @@ class _OnnxWriter(LayerWriter[str]):
         return self._add("Gather", [given, self._constant("order", order, np.int64)], axis=1)
 
     def as_maps(self, given: str) -> str:
-        sizes = [0, -1, 1, 1]  # as many as there are, and all that is left
+        return self._reshaped(given, [-1, self.shape[2], 1, 1])
+
+    def _reshaped(self, given: str, sizes: Sequence[int]) -> str:
+        """Of no images too: `Flatten`, and a batch that is copied by 0, divide by their number."""
         return self._add("Reshape", [given, self._constant("sizes", sizes, np.int64)])
 
     def as_rows(self, given: str) -> str:
         channels_last = self._add("Transpose", [given], perm=_TO_CHANNELS_LAST)
-        return self._add("Flatten", [channels_last])
+        return self._reshaped(channels_last, [-1, *self.shape])
 
     def padded(self, given: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
         pads = [0, 0, rows[0], columns[0], 0, 0, rows[1], columns[1]]
@@ -161,8 +164,7 @@ class _OnnxWriter(LayerWriter[str]):
         )
 
     def averaged(self, given: str, *, keepdims: bool) -> str:
-        averaged = self._add("GlobalAveragePool", [given])
-        return averaged if keepdims else self._add("Flatten", [averaged])
+        return self._add("ReduceMean", [given], axes=[2, 3], keepdims=int(keepdims))
 
 
 def _by_channel(values: Any) -> Any:

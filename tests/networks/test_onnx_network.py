@@ -9,7 +9,9 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs edgeclf[onnxruntime]")
-pytest.importorskip("onnx", reason="needs edgeclf[convert]")
+onnx = pytest.importorskip("onnx", reason="needs edgeclf[convert]")
+
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from edgeclf.image import ImageSpec  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
@@ -38,6 +40,17 @@ def test_every_kind_of_layer_answers_as_in_keras(network: Callable[[], keras.Mod
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape and other.std() > 0.01
         assert np.abs(one - other).max() < 1e-5 * max(1, np.abs(other).max())
+
+
+@pytest.mark.parametrize("network", [gated, nested])
+def test_no_images_have_no_answers(network: Callable[[], keras.Model]) -> None:
+    model = network()
+    content = write_onnx(model, model.outputs)
+    images = np.zeros((0, 19, 22, 3), np.float32)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for engine in (session, ReferenceEvaluator(onnx.load_from_string(content))):
+        (answers,) = engine.run(None, {"image": images})
+        assert answers.shape == (0, 5)
 
 
 def test_a_network_of_ours_answers_as_in_keras() -> None:
