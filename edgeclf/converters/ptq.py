@@ -54,7 +54,8 @@ class Engine(Protocol[Model]):
     ) -> Activations:
         """For each normalised image [H, W, 3] the tensors by the float graph's names, in float.
 
-        Images inside are [1, H, W, C]; only `wanted` ones are given, if it is not None.
+        Images inside are [1, H, W, C]; only `wanted` ones are given, if it is not None. They may be
+        an engine's own memory: what is to last longer than until the next image is copied.
         """
 
     def weight_layers(self, float_graph: Model) -> list[Layer]:

@@ -37,6 +37,7 @@ def same_tensors(ours: Iterable[Tensors], theirs: Iterable[Tensors]) -> dict[str
             for name, found in matches.items()
             if name in own
         }
+        del squeezed  # tensors are gone with the next image
     return {name: next(iter(found), None) for name, found in (matches or {}).items()}
 
 

@@ -38,9 +38,11 @@ def activations(
         tensors: dict[str, Any] = {}
         if wanted is None or given["name"] in wanted:
             tensors[given["name"]] = image[np.newaxis]
-        found = {name: interpreter.get_tensor(d["index"]) for name, d in details.items()}
+        found = {name: interpreter.tensor(d["index"])() for name, d in details.items()}
         tensors |= {name: _as_float(v, details[name]) for name, v in found.items() if v.size}
+        del found
         yield tensors
+        tensors.clear()  # views, not copies: the interpreter does not go on while there are any
 
 
 def as_type(values: Any, detail: Mapping[str, Any]) -> Any:
