@@ -61,7 +61,7 @@ class Layer:
             rng: Draws the positions.
         """
         if self.kernel is None:
-            return values.reshape(1, -1, values.shape[-1]).copy()  # it is kept for longer
+            return np.array(values, np.float32).reshape(1, -1, values.shape[-1])  # kept for longer
         padding = self.padding or (
             _same_padding(values.shape[0], self.kernel[0], self.stride[0]),
             _same_padding(values.shape[1], self.kernel[1], self.stride[1]),
