@@ -103,7 +103,7 @@ def test_latency_is_held_against_its_limit(photos: Path, monkeypatch: pytest.Mon
 
 
 def test_too_few_calls_tell_no_p99(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = dataclasses.replace(gates._SAMPLING, window_s=0.01, max_s=0.01, min_samples=10**6)
+    slow = dataclasses.replace(gates._SAMPLING, window_s=1e-4, max_s=1e-4, min_samples=10**6)
     monkeypatch.setattr(gates, "_SAMPLING", slow)
     monkeypatch.setattr(gates, "warm_up", lambda call: None)
     with pytest.raises(MeasurementError, match="too few to tell a p99"):
