@@ -93,8 +93,8 @@ class TensorFlowGraph:
     Attributes:
         function: From float32 [N, H, W, 3], normalised, to float32 probabilities [N, classes].
         variables: What it computes with; they must be kept alive.
-        written: Gives the same network as a file of a format, or None where there is none that has
-            proved to answer alike; an exporter makes one then.
+        written: Gives the same network as a file, ``tflite`` or ``onnx``, or None where there is
+            none that has proved to answer alike; an exporter makes one then.
     """
 
     function: Callable[[Any], Any]

@@ -19,7 +19,7 @@ from edgeclf.converters.readers.base import Output, only_input
 from edgeclf.converters.written import Known, Written
 from edgeclf.errors import ArtifactError, ConversionError, mapped
 from edgeclf.networks.backend import keras, layers, tf
-from edgeclf.networks.engines import Arrays, Engine, faster
+from edgeclf.networks.engines import PICTURES, Arrays, Engine, faster
 
 # Keras 2 wrote `groups` for all convolutions; Keras 3 refuses it where it could only be one.
 _WITHOUT_GROUPS = (
@@ -33,7 +33,6 @@ _OTHER_POLICIES = (*_OTHER_FLOATS, "mixed_float16", "mixed_bfloat16")
 _ON_PIXELS = (layers.InputLayer, layers.Rescaling, layers.Normalization)
 _SIZED = (layers.Resizing, layers.CenterCrop)
 _SHAPING = (layers.Flatten, layers.Identity, layers.Reshape)
-_KEPT = 4  # pictures, to prove files by
 
 
 def load(path: Path, *, trust: bool) -> keras.Model:
@@ -118,7 +117,7 @@ class ModelAnswers:
         if self._engine is None:
             output = self._model.outputs[self._output]
             self._engine = faster(self, self._model, [output], images, self._what)
-            self._first = images[:_KEPT].copy()
+            self._first = images[:PICTURES].copy()
         return self._engine(images)[0]
 
     def known(self) -> Known:

@@ -40,7 +40,6 @@ from edgeclf.image import ImageSpec, UInt8Array
 from edgeclf.runtimes.base import Float32Array
 from edgeclf.system.files import sha256_of
 
-_COMPARED = 4  # pictures, with a file that is written directly
 _READERS = {
     "keras": read_keras,
     "h5": read_keras,
@@ -106,6 +105,7 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
     from edgeclf.converters.keras_source import ModelAnswers, graph_of
     from edgeclf.converters.written import Known
     from edgeclf.networks.builder import part
+    from edgeclf.networks.engines import PICTURES
     from edgeclf.networks.keras_model import load_model
 
     model = load_model(artifact)
@@ -115,7 +115,7 @@ def _open_artifact(artifact: Artifact) -> SourceModel:
         return np.concatenate([asked.of(few) for few in in_parts(images)])
 
     def known() -> Known:
-        pictures = probe_pictures(artifact.metadata.image)[:_COMPARED]
+        pictures = probe_pictures(artifact.metadata.image)[:PICTURES]
         return artifact.metadata.normalization.apply(pictures), asked.of(pictures)
 
     network = part(model, "normalize", "probabilities")

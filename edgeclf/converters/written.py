@@ -43,11 +43,11 @@ class Written:
 
     def __call__(self, format_: Format) -> FileGraph | None:
         """The file, or None where an exporter is needed; the log says why."""
-        if format_ not in _WAYS or self.model.inputs[0].dtype != "float32":
-            return None
         write, run = _WAYS[format_]
         images, expected = self.known()
         try:
+            if (dtype := self.model.inputs[0].dtype) != "float32":
+                raise UnknownLayerError(f"{self.model.name} (its input, {dtype})")
             content = write(self.model, self.model.outputs[self.output])
             worst = difference(run(content, np.asarray(images, np.float32)), expected)
             if worst <= TOLERANCE:  # not where it is no number

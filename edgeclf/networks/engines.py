@@ -29,7 +29,7 @@ from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 
 TOLERANCE = 1e-4  # of the largest number Keras answers
-_PICTURES = 4  # that both engines are shown
+PICTURES = 4  # that both engines are shown
 _FEW = 2  # of them at a time, layer by layer
 _TOGETHER = 4  # pictures in one call of ONNX Runtime
 _LEAST = 1e-6  # that answers are compared with
@@ -182,7 +182,7 @@ def faster(
     engine: Engine = plain
     reason = _barred(model) if chosen != plain.name else "as before"
     if not reason:
-        engine, reason = _compared(plain, model, outputs, examples[:_PICTURES], again=chosen)
+        engine, reason = _compared(plain, model, outputs, examples[:PICTURES], again=chosen)
     if engines is not None:
         engines[what] = engine.name
     log(f"{what} by {engine.name}: {reason}")

@@ -134,6 +134,8 @@ class LayerWriter(ABC, Generic[T]):
             tensor = self._activated(layer, tensor)
         else:
             tensor = write(self, node, inputs)
+            if tensor in inputs and not self.is_sole_reader:  # as of Dropout: read elsewhere too
+                self._shared.add(id(output))
         self._tensors[id(output)] = tensor
 
     def _enter(self, node: Any) -> None:

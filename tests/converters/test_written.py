@@ -106,6 +106,18 @@ def test_a_relu_is_applied_by_what_it_alone_reads() -> None:
     assert np.abs(answered(content, PICTURES) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+def test_what_passes_a_tensor_on_does_not_make_it_its_readers_own() -> None:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIZE, SIZE, 3))
+    x = layers.Conv2D(4, 3, padding="same")(layers.Rescaling(1 / 255)(image))
+    y = layers.Add()([x, layers.ReLU()(layers.Dropout(0.5)(x))])
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(y))
+    expected = np.asarray(model(PICTURES, training=False))
+    found = answered(write_tflite(model, model.outputs[0]), PICTURES)
+    assert np.asarray(keras.Model(image, x)(PICTURES)).min() < -0.1  # what a ReLU would change
+    assert np.abs(found - expected).max() < 1e-5
+
+
 def test_a_group_for_each_channel_is_depthwise() -> None:
     model = classifier(layers.Conv2D(4, 3), layers.Conv2D(8, 3, strides=2, groups=4))
     content = write_tflite(model, model.outputs[0])
@@ -132,11 +144,12 @@ def test_what_is_not_written_is_named(layer: Any, named: str) -> None:
         write_tflite(model, model.outputs[0])
 
 
-def test_a_format_that_is_not_written_needs_an_exporter() -> None:
-    model = classifier(layers.Conv2D(4, 3))
-    known = PICTURES, np.asarray(model(PICTURES))
-    other: Any = "coreml"
-    assert Written(model, 0, lambda: known)(other) is None
+def test_an_input_of_whole_numbers_needs_an_exporter(capsys: pytest.CaptureFixture[str]) -> None:
+    image = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    model = keras.Model(image, layers.Flatten()(layers.Rescaling(1 / 255)(image)))
+    known = PICTURES.astype(np.uint8), np.asarray(model(PICTURES.astype(np.uint8)))
+    assert Written(model, 0, lambda: known)("tflite") is None
+    assert "(its input, uint8) is not written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format_", ["tflite", "onnx"])

@@ -85,7 +85,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         jobs.append(job)
         if not isinstance(job, RowJob):
             return found(job)
-        return RowResult(found(MemoryJob(model=job.model, runtime=job.runtime)), found(job.timing))
+        memory = found(MemoryJob(model=job.model, runtime=job.runtime))
+        return RowResult(memory, found(LatencyJob(**vars(job))))
 
     def found(job: ModelJob[Any]) -> Any:
         if isinstance(job, MemoryJob):
@@ -452,7 +453,7 @@ def test_a_matrix_needs_something_of_each() -> None:
         MemoryJob(model="m", runtime="fake", images=("a",), batch=2),
         STARTED,
         LATENCY,
-        RowJob(model="m", runtime="fake", images=("a",), batch=2, timing=LATENCY),
+        RowJob(**vars(LATENCY)),
         InferenceJob(model="m", runtime="fake", threads=3, seconds=0.5),
         AnswersJob(model="m", runtime="fake", images=("a",)),
         ProfileJob(model="m", runtime="litert", threads=1, seconds=1.0),

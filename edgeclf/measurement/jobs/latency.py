@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgeclf.measurement.jobs.base import CallJob
+from edgeclf.measurement.jobs.base import CallJob, R
 from edgeclf.measurement.workloads.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class LatencyResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencyJob(CallJob[LatencyResult]):
-    """Latency by stage, throughput and, if asked for, an open stream and all answers, in turn.
+class TimedJob(CallJob[R]):
+    """A job with latency by stage, throughput and, if asked for, an open stream and all answers.
 
     Attributes:
         sampling: When the single stream has samples enough.
@@ -60,9 +60,6 @@ class LatencyJob(CallJob[LatencyResult]):
         arrivals_s: Seconds of it.
         answer: Paths of photos to classify at the end.
     """
-
-    kind: ClassVar[str] = "latency"
-    result: ClassVar[type] = LatencyResult
 
     sampling: Sampling
     throughput_s: float = 0.0
@@ -79,10 +76,6 @@ class LatencyJob(CallJob[LatencyResult]):
     def pictures(self) -> int:
         """See `Job.pictures`."""
         return len(self.images) + len(self.answer)
-
-    def run(self, started_s: float) -> LatencyResult:
-        """See `Job.run`."""
-        return self.measure(self.load_lean())
 
     def measure(self, classifier: Classifier) -> LatencyResult:
         """Measures a model that is open already."""
@@ -109,3 +102,15 @@ class LatencyJob(CallJob[LatencyResult]):
         return asdict(
             measure_open_loop(workload.call, self.arrivals_per_s, duration_s=self.arrivals_s)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyJob(TimedJob[LatencyResult]):
+    """These and nothing else."""
+
+    kind: ClassVar[str] = "latency"
+    result: ClassVar[type] = LatencyResult
+
+    def run(self, started_s: float) -> LatencyResult:
+        """See `Job.run`."""
+        return self.measure(self.load_lean())

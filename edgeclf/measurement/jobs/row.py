@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgeclf.measurement.jobs.base import CallJob
-from edgeclf.measurement.jobs.latency import LatencyJob, LatencyResult
+from edgeclf.measurement.jobs.latency import LatencyResult, TimedJob
 from edgeclf.measurement.jobs.memory import MemoryResult, measure_memory
 
 
@@ -29,29 +28,13 @@ class RowResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowJob(CallJob[RowResult]):
-    """An engine is imported once for both: of a large one, that is most of a quick row's work.
-
-    Attributes:
-        timing: What is done with the model once its memory is known; of the same calls.
-    """
+class RowJob(TimedJob[RowResult]):
+    """An engine is imported once for both: of a large one, that is most of a quick row's work."""
 
     kind: ClassVar[str] = "row"
     result: ClassVar[type] = RowResult
 
-    timing: LatencyJob
-
-    @staticmethod
-    def nested() -> dict[str, type]:
-        """Fields that are records."""
-        return {"timing": LatencyJob}
-
-    @property
-    def pictures(self) -> int:
-        """See `Job.pictures`."""
-        return self.timing.pictures
-
     def run(self, started_s: float) -> RowResult:
         """See `Job.run`."""
         memory, classifier = measure_memory(self, started_s)
-        return RowResult(memory, self.timing.measure(classifier))
+        return RowResult(memory, self.measure(classifier))

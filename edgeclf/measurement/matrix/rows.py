@@ -120,7 +120,7 @@ class CaseRunner:
             # some megabytes more while the page cache holds it as it was written.
             memory = measure(memory_job)
         else:
-            together = measure(RowJob(**vars(memory_job), timing=latency_job))
+            together = measure(RowJob(**vars(latency_job)))
             timed, memory = together.latency, together.memory
             cold_start = _quick_start(memory.start_ms)
         if timed.probabilities is not None:
