@@ -29,6 +29,7 @@ from support.pages import (
 from support.pictures import save, scene
 from support.services import Running, artifact, listening, serving, shade, write
 
+SAMPLES_SHOWN = "document.querySelectorAll('.sample img').length === 2"
 BESIDE = "document.querySelectorAll('.bars').length"
 
 
@@ -64,7 +65,7 @@ def chromium(window: Chromium, running: Running) -> Chromium:
 def test_sample_pictures_are_shown_and_taken_one_or_all(chromium: Chromium) -> None:
     assert not chromium.evaluate("document.querySelectorAll('.sample').length")  # not fetched yet
     chromium.evaluate("document.querySelector('#gallery summary').click()")
-    until(chromium, "document.querySelectorAll('.sample img').length === 2")
+    until(chromium, SAMPLES_SHOWN)
     names = ["bright.jpg", "dark & low.jpg"]
     assert texts(chromium, ".sample") == names
     chromium.evaluate("document.querySelectorAll('.sample')[1].click()")
@@ -76,6 +77,22 @@ def test_sample_pictures_are_shown_and_taken_one_or_all(chromium: Chromium) -> N
         chromium.resize(width, 900, dark=width == 360)
         assert chromium.evaluate("document.documentElement.scrollWidth") <= width
         assert chromium.evaluate(pages.FAINT) == []
+
+
+@needs_chromium
+def test_a_panel_opened_before_the_list_arrives_is_filled_when_it_does(
+    window: Chromium, running: Running
+) -> None:
+    open_it = "() => { document.getElementById('gallery').open = true; }"
+    script = window.command(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source=f"addEventListener('DOMContentLoaded', {open_it})",
+    )
+    try:
+        pages.visit(window, running, 1)
+        until(window, SAMPLES_SHOWN)
+    finally:
+        window.command("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
 @needs_engines

@@ -58,16 +58,22 @@ export function startGallery(api, add) {
     byId("gallery-note").textContent = textOf(Problem.of(error, "offline"));
   }
 
-  byId("gallery").addEventListener("toggle", () => {
-    if (!list.childElementCount) list.replaceChildren(...listed.map(draw));
-  });
+  const panel = byId("gallery", HTMLDetailsElement);
+
+  /** Draws the pictures once the panel is open and the list is there, whichever comes first. */
+  function fill() {
+    if (panel.open && !list.childElementCount) list.replaceChildren(...listed.map(draw));
+  }
+
+  panel.addEventListener("toggle", fill);
   all.addEventListener("click", () => take(listed));
   return {
     /** Asks which there are; again where nobody was let in before. */
     async refresh() {
       if (listed.length) return;
       listed = (await (await api.ask("/v1/gallery")).json()).pictures;
-      byId("gallery").hidden = !listed.length;
+      panel.hidden = !listed.length;
+      fill();
     },
   };
 }
