@@ -10,7 +10,7 @@ from edgeclf.errors import OptionError
 from edgeclf.metrics.operator_shapes import OperatorShape
 from edgeclf.networks.backend import keras
 from edgeclf.networks.builder import normalization_of
-from edgeclf.trust.certificate import MAX_JPEG_BYTES, MAX_PNG_BYTES
+from edgeclf.trust.certificate import most_jpeg_bytes, most_png_bytes
 
 Shape = tuple[int, int, int]
 
@@ -23,11 +23,10 @@ _CLIPS = {"relu", "relu6", "linear"}
 _NUMBER_BYTES = {"fp32": 4, "int8": 1}
 _CHANNEL_BYTES = {"tflite": {"fp32": 4, "int8": 13}, "onnx": {"fp32": 6, "int8": 17}}
 _OPERATOR_BYTES = {"tflite": {"fp32": 450, "int8": 680}, "onnx": {"fp32": 640, "int8": 2_240}}
-# Beside the model: labels, provenance and statistics; four golden images as PNG, with a palette
-# where they would take too much; a JPEG of 23 times their pixels; and the novelty's basis.
+# Beside the model: labels, provenance and statistics; four golden images as PNG and a JPEG, which
+# use so much of what they may; and the novelty's basis.
 _RECORD_BYTES = 15_000
-_PNGS, _PNG_BYTES_PER_PIXEL, _PALETTE_BYTES_PER_PIXEL = 4, 1.5, 0.6
-_JPEG_BYTES_PER_PIXEL = 2.6
+_PNGS, _PNG_BYTES_PER_PIXEL, _SHARE = 4, 1.5, 0.85
 _BASIS_BYTES_PER_FEATURE = 44
 _BASE64 = 4 / 3
 
@@ -74,13 +73,9 @@ def artifact_bytes(
 ) -> int:
     """`size_bytes_of` a network that has not been built, by its operators."""
     rows, columns, _ = operators[0].input
-    png = _PNG_BYTES_PER_PIXEL * rows * columns
-    if png > MAX_PNG_BYTES:
-        png = min(_PALETTE_BYTES_PER_PIXEL * rows * columns, MAX_PNG_BYTES)
+    png = min(_PNG_BYTES_PER_PIXEL * rows * columns, _SHARE * most_png_bytes(rows, columns))
     features = next((o.output[2] for o in operators if o.kind == "pool"), 0)
-    sealed = _RECORD_BYTES + _BASE64 * (
-        _PNGS * png + min(_JPEG_BYTES_PER_PIXEL * rows * columns, MAX_JPEG_BYTES)
-    )
+    sealed = _RECORD_BYTES + _BASE64 * (_PNGS * png + _SHARE * most_jpeg_bytes(rows, columns))
     return round(model_bytes(operators, precision, format) + sealed
                  + _BASIS_BYTES_PER_FEATURE * features)  # fmt: skip
 

@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from edgeclf.inference.classifier import Classifier
 
 _MAX_IMAGES = 4
-MAX_PNG_BYTES = 8_000  # larger ones are reduced to a palette, which is then what is golden
-_PALETTES = (256, 64, 16, 4)
+# Most bytes of a picture, for each pixel of the input, and their bounds: a small network should not
+# be carried by a large certificate. A PNG that takes more is reduced to a palette, which is then
+# what is golden; a JPEG is made in a lower quality.
+_PNG_BYTES, _JPEG_BYTES = (0.6, 2_000, 12_000), (0.9, 4_000, 12_000)
+_PALETTES = (256, 64, 32, 16, 4)
 _MAX_CHARACTERS = 150_000  # of the whole certificate as JSON
 # The JPEG is made so that every step has work to do: large enough for a scaled decode, wider than
 # the input for the resize policy, and turned, with the EXIF tag that turns it back.
 _JPEG_HEIGHT, _JPEG_WIDTH = 4.25, 5.5  # relative to the model's input
 _JPEG_QUALITIES = (85, 60, 35, 15, 5)
-MAX_JPEG_BYTES = 12_000
 _ORIENTATION_TAG, _TURNED_LEFT = 0x0112, 8
 _DIGITS = 6
 _BLOCKS = 8  # a fingerprint's means are those of 8 x 8 blocks
@@ -48,6 +50,21 @@ _TOLERANCES = {"fp32": 0.001, "fp16": 0.005, "dynamic": 0.03, "int8": 0.05, "int
 # How far a block's mean may lie from the certified one, in levels of 255. JPEG decoders round
 # differently, by less than one level in the mean of a block.
 _LEVELS = 1.0
+
+
+def most_png_bytes(height: int, width: int) -> int:
+    """The bytes that a golden image of an input's size may take, as PNG."""
+    return _most(_PNG_BYTES, height * width)
+
+
+def most_jpeg_bytes(height: int, width: int) -> int:
+    """The bytes that the JPEG of a certificate may take, by the input's size."""
+    return _most(_JPEG_BYTES, height * width)
+
+
+def _most(rule: tuple[float, int, int], pixels: int) -> int:
+    each, least, most = rule
+    return round(min(max(each * pixels, least), most))
 
 
 @dataclass(frozen=True)
@@ -291,7 +308,7 @@ def _encoded(pixels: bytes, width: int, height: int) -> bytes:
     picture = Image.frombytes("RGB", (width, height), pixels)
     png = _png(picture)
     for colors in _PALETTES:
-        if len(png) <= MAX_PNG_BYTES:
+        if len(png) <= most_png_bytes(height, width):
             break
         png = _png(picture.quantize(colors, dither=Image.Dither.NONE))
     return png
@@ -311,8 +328,8 @@ def _as_jpeg(image: UInt8Array) -> bytes:
     for quality in _JPEG_QUALITIES:
         buffer = io.BytesIO()
         turned = larger.transpose(Image.Transpose.ROTATE_270)
-        turned.save(buffer, "JPEG", quality=quality, exif=exif)
-        if buffer.tell() <= MAX_JPEG_BYTES:
+        turned.save(buffer, "JPEG", quality=quality, exif=exif, optimize=True)
+        if buffer.tell() <= most_jpeg_bytes(*image.shape[:2]):
             break
     return buffer.getvalue()
 

@@ -14,9 +14,9 @@ from edgeclf.errors import VerificationError
 from edgeclf.inference.classifier import Classifier
 from edgeclf.runtimes.fake import FakeRuntime, fake_artifact
 from edgeclf.trust.certificate import (
-    MAX_JPEG_BYTES,
-    MAX_PNG_BYTES,
     make_certificate,
+    most_jpeg_bytes,
+    most_png_bytes,
     replay,
 )
 from support import REPOSITORY
@@ -45,17 +45,18 @@ def test_another_class_is_refused_though_its_probability_hardly_moved() -> None:
         replay(answering(0.6))
 
 
-def test_golden_pictures_take_little_room_and_still_look_like_the_photo() -> None:
-    """On a small student, they are as large as the network itself."""
+@pytest.mark.parametrize("side", [32, 80, 96, 160])
+def test_golden_pictures_take_little_room_and_still_look_like_the_photo(side: int) -> None:
+    """On a small student, they were as large as the network itself."""
     artifact = fake_artifact(["dark", "bright"])
-    sized = dataclasses.replace(artifact.metadata.image, height=96, width=96)
+    sized = dataclasses.replace(artifact.metadata.image, height=side, width=side)
     metadata = dataclasses.replace(artifact.metadata, image=sized, precision="int8")
     artifact = dataclasses.replace(artifact, metadata=metadata)
     with Image.open(REPOSITORY / "examples/mugs/eval/transparent/005.jpg") as photo:
-        image = np.asarray(photo.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC))
+        image = np.asarray(photo.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
     plain = io.BytesIO()
     Image.fromarray(image).save(plain, "PNG", optimize=True)
-    assert plain.tell() > MAX_PNG_BYTES, "else nothing is made smaller here"
+    assert plain.tell() > most_png_bytes(side, side), "else nothing is made smaller here"
     row = np.array([[0.9, 0.1]], np.float32)
     with Classifier(
         artifact, runtime=FakeRuntime(artifact, answer=lambda given: np.tile(row, (len(given), 1)))
@@ -64,9 +65,17 @@ def test_golden_pictures_take_little_room_and_still_look_like_the_photo() -> Non
             classifier, lambda given: np.tile(row, (len(given), 1)), image[np.newaxis], (row, row)
         )
     png = base64.b64decode(certificate["images"][0]["png"])
-    assert len(png) <= MAX_PNG_BYTES
-    assert len(base64.b64decode(certificate["photo"]["jpeg"])) <= MAX_JPEG_BYTES
+    assert len(png) <= most_png_bytes(side, side)
+    assert len(base64.b64decode(certificate["photo"]["jpeg"])) <= most_jpeg_bytes(side, side)
     with Image.open(io.BytesIO(png)) as golden:
         kept = np.asarray(golden.convert("RGB"))
     assert np.abs(kept.astype(int) - image).mean() < 8
-    assert len(np.unique(kept.reshape(-1, 3), axis=0)) > 32
+    assert len(np.unique(kept.reshape(-1, 3), axis=0)) >= 16
+
+
+@pytest.mark.parametrize(
+    ("side", "png", "jpeg"),
+    [(32, 2_000, 4_000), (80, 3_840, 5_760), (96, 5_530, 8_294), (224, 12_000, 12_000)],
+)
+def test_a_small_network_has_a_small_certificate(side: int, png: int, jpeg: int) -> None:
+    assert (most_png_bytes(side, side), most_jpeg_bytes(side, side)) == (png, jpeg)
