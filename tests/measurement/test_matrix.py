@@ -170,7 +170,7 @@ def test_photos_from_their_bytes_to_the_answer(model: Path, photos: Path, tmp_pa
         assert set(row["state"]) == {"before", "after"} and row["state"]["after"]["load"] >= 0
         assert row["cold_start"]["warm_ms"] > 1
         assert row["cold_start"]["dropped_ms"] is None and row["cold_start"]["dropped_reason"]
-        sizes = [use["pss_bytes"] for use in row["memory"]["phases"].values()]
+        sizes = [use["rss_bytes"] for use in row["memory"]["phases"].values()]
         assert len(sizes) == 5 and sizes[0] < sizes[-1] <= row["memory"]["peak_rss_bytes"]
     one, four = (row["latency"]["stages_ms"]["decode"]["p50"] for row in results["rows"])
     assert four > 1.5 * one

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +17,15 @@ from support import browsers, pictures
 from support.between import between
 from support.browser import CHROMIUM
 from support.browsers import Chromium
-from support.pages import REPLAYED, needs_chromium, needs_engines, texts, until, where
+from support.pages import (
+    REPLAYED,
+    WAIT_S,
+    needs_chromium,
+    needs_engines,
+    texts,
+    until,
+    where,
+)
 from support.pictures import save, scene
 from support.services import Running, serving
 
@@ -134,9 +144,13 @@ def test_a_worker_that_the_browser_ends_is_told_and_started_anew(
     answers(window, "browser")
     with in_worker(window) as evaluate:
         if when == "at work":
-            evaluate("postMessage = () => {}")  # an answer that takes for ever
+            # It answers nobody. Before it is asked, the page would just start another.
+            evaluate("postMessage = () => { self.asked = true; }")
             window.choose_files("#files", [photo(tmp_path)])
-            until(window, "document.querySelectorAll('.waiting').length === 1")
+            end = time.monotonic() + WAIT_S
+            while not evaluate("self.asked === true"):
+                assert time.monotonic() < end
+                time.sleep(0.05)
         evaluate("close()")
     if when == "at work":
         said = until(window, BAD)
@@ -164,7 +178,7 @@ def test_a_model_that_goes_before_the_browser_has_it_is_told(
 
 
 @contextmanager
-def in_worker(browser: Chromium) -> Iterator[Callable[[str], None]]:
+def in_worker(browser: Chromium) -> Iterator[Callable[[str], Any]]:
     """Runs something in the engine's worker, as the browser's own tools do."""
     attach = {"waitForDebuggerOnStart": False, "flatten": True}
     browser.command("Target.setAutoAttach", autoAttach=True, **attach)
@@ -172,10 +186,10 @@ def in_worker(browser: Chromium) -> Iterator[Callable[[str], None]]:
     (worker,) = [each["targetId"] for each in found if each["url"].endswith("engine/worker.js")]
     session = browser.command("Target.attachToTarget", targetId=worker, flatten=True)["sessionId"]
 
-    def evaluate(expression: str) -> None:
+    def evaluate(expression: str) -> Any:
         page, browser._session = browser._session, session
         try:
-            browser.command("Runtime.evaluate", expression=expression)
+            return browser.evaluate(expression)
         finally:
             browser._session = page
 
