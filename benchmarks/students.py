@@ -35,8 +35,10 @@ from student_plot import draw
 from student_training import PRUNED_EPOCHS, PRUNED_VIEWS
 
 import edgeclf
+from edgeclf.datasets.photos import find_photos
 from edgeclf.measurement.harness.interleave import measure_interleaved
 from edgeclf.measurement.harness.process import CommandJob
+from edgeclf.metrics.accuracy import accuracy_record
 from edgeclf.metrics.statistics import paired_ratio, paired_t_interval
 from edgeclf.system.child import serve
 from edgeclf.system.cpu import available_cpus
@@ -51,12 +53,12 @@ DIGIT_SIDE, DIGITS_TO_LEARN = 32, 64  # of each digit
 WARMUP_CALLS = 20
 
 
-def mugs(folder: Path, artifacts: Path) -> dict[str, Any]:
-    return {"data": str(ROOT / "examples" / "mugs"), "mirror": True,
-            "teacher": str(artifacts / "mugs-teacher.keras")}  # fmt: skip
+def mugs(folder: Path, artifacts: Path, photos: Path) -> dict[str, Any]:
+    teacher = artifacts / "mugs-teacher.keras"
+    return {"data": str(photos), "mirror": True, "teacher": str(teacher)}
 
 
-def digits(folder: Path, _: Path) -> dict[str, Any]:
+def digits(folder: Path, *_: Path) -> dict[str, Any]:
     """The 1,797 digits, each enlarged to 32 pixels; 640 to learn from, the others to judge by."""
     from sklearn.datasets import load_digits
 
@@ -180,8 +182,18 @@ def measure(
     return found
 
 
+def teacher_of(job: Mapping[str, Any]) -> dict[str, Any]:
+    """How right the teacher is on the photos that its students are judged by."""
+    photos = find_photos(Path(job["data"]) / "eval")
+    with edgeclf.Classifier(job["teacher"]) as teacher:
+        return accuracy_record(teacher.probabilities(photos.paths), photos)
+
+
 def summarize(
-    data: str, rows: Sequence[Mapping[str, Any]], latency: Mapping[str, Any], teacher: float
+    data: str,
+    rows: Sequence[Mapping[str, Any]],
+    latency: Mapping[str, Any],
+    teacher: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """One row a network: its seeds together, its latency, and both against the present student."""
     of = {name: [row for row in rows if row["network"] == name] for name in CONTESTANTS}
@@ -197,7 +209,8 @@ def summarize(
             "ours": contestant.ours,
             "start": contestant.start,
             "side": contestant.side,
-            "teacher_top1": teacher,
+            "teacher_top1": teacher["top1"],
+            "judged_by": teacher["images"],
             "parameters": found[0]["parameters"],
             "passes": found[0]["views"] * found[0]["epochs"]
             + (PRUNED_VIEWS * PRUNED_EPOCHS if contestant.keep else 0),
@@ -303,6 +316,7 @@ def main() -> int:
         return serve(lambda job, _: (time_calls(job), b""))
     args = parse(
         __doc__,
+        photos=(str(ROOT / "examples" / "mugs"), "the mugs: a folder with train/ and eval/"),
         seeds=(5, "students of each network of ours"),
         peer_seeds=(3, "of each peer"),
         digit_seeds=(2, "of all of them on the digits"),
@@ -318,15 +332,14 @@ def main() -> int:
     for data in args.data.split(","):
         folder = Path(args.out).resolve() / data
         folder.mkdir(parents=True, exist_ok=True)
-        job = DATA[data](folder, args.artifacts.resolve())
+        job = DATA[data](folder, args.artifacts.resolve(), Path(args.photos).resolve())
         seeds = (args.seeds, args.peer_seeds) if data == "mugs" else (args.digit_seeds,) * 2
         rows = list(teach_all(folder, job, networks, *seeds))
         if args.teach:
             continue
         photo = sorted((Path(job["data"]) / "eval").rglob("*.*"))[0]
         latency = measure(folder, networks, photo, args.rounds, args.seconds)
-        teacher: Any = edgeclf.load_artifact(job["teacher"]).metadata.accuracy
-        summary += summarize(data, rows, latency, teacher["source"]["top1"])
+        summary += summarize(data, rows, latency, teacher_of(job))
     figures = list(figures_of(summary))
     if args.write and summary:
         draw(summary, results_path(args.write, __file__, "svg"))

@@ -28,7 +28,8 @@ def students(folder: Path) -> str:
             parts.append(f"![{what}]({folder.name}/{picture.name})")
         for data in dict.fromkeys(row["data"] for row in document["rows"]):
             rows = [row for row in document["rows"] if row["data"] == data]
-            parts.append(f"### {data}, teacher {text.percent(rows[0]['teacher_top1'])}")
+            teacher, photos = text.percent(rows[0]["teacher_top1"]), rows[0]["judged_by"]
+            parts.append(f"### {data}, judged by {photos:,} photos, teacher {teacher}")
             parts.append(markdown_table(COLUMNS, [_cells(row, rows) for row in rows], 2))
         found = document["environment"]
         parts.append(

@@ -33,6 +33,10 @@ def taught(network: str, seed: int, top1: float, size: int = 300_000) -> dict[st
     }  # fmt: skip
 
 
+def judged(top1: float) -> dict[str, Any]:
+    return {"top1": top1, "images": 240}
+
+
 def times(ms: float) -> dict[str, dict[str, list[float]]]:
     return {
         setting: {call: [ms * (1 + n / 100) for n in range(6)] for call in ("call_ms", "answer_ms")}
@@ -67,7 +71,9 @@ def test_figures_tell_where_a_peer_is_not_beaten(script: ModuleType, tmp_path: P
         for seed in range(3)
         for name, top1 in accuracies.items()
     ]
-    lines = script.summarize("mugs", rows, {n: times(ms) for n, ms in latencies.items()}, 1.0)
+    lines = script.summarize(
+        "mugs", rows, {n: times(ms) for n, ms in latencies.items()}, judged(1.0)
+    )
     figures = {figure.what: figure for figure in script.figures_of(lines)}
     half, same = f"mugs, {networks.HALF}", f"mugs, {networks.SAME}"
     assert figures[f"{half}: a call of the present student's, litert, 1 thread"].value == (
@@ -92,13 +98,13 @@ def test_the_page_shows_a_row_for_each_network(
     rows = [taught("student", 0, 0.98), taught("mcunet", 0, 0.97)]
     latency = {"student": times(0.5), "mcunet": times(0.7)}
     document = {
-        "rows": script.summarize("mugs", rows, latency, 0.996),
+        "rows": script.summarize("mugs", rows, latency, judged(0.996)),
         "environment": {"cpu": "a", "cpus_available": 2, "kernel": "6", "commit": "c",
                         "command": "python"},
         "method": "as said",
     }  # fmt: skip
     (tmp_path / "students.a.2cpu.json").write_text(json.dumps(document))
     page = table.students(tmp_path)
-    assert "mugs, teacher 99.6 %" in page
+    assert "mugs, judged by 240 photos, teacher 99.6 %" in page
     mcunet = next(line for line in page.splitlines() if "MCUNet" in line)
     assert "litert, onnxruntime" in mcunet and "0.71" in mcunet
