@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,6 +12,7 @@ from edgeclf.networks.backend import keras, layers
 from edgeclf.networks.builder import build_classifier, find_backbone, input_spec
 from edgeclf.networks.operators import model_bytes, operators_of, size_bytes_of
 
+FORMATS: tuple[Literal["tflite", "onnx"], ...] = ("tflite", "onnx")
 BLOCKS = [(3, 1, 16, None), (3, 2, 24, 6.0), (3, 1, 24, 6.0), (5, 2, 40, 6.0), (5, 1, 40, 6.0),
           (3, 2, 80, 6.0)]  # fmt: skip
 
@@ -27,11 +29,14 @@ def test_operators_of_the_student_are_those_of_the_table() -> None:
 
 def test_sizes_are_near_those_of_converted_files(model_folder: Path) -> None:
     model = student()
-    for precision, format_, near in (("int8", "tflite", 0.05), ("fp32", "tflite", 0.03)):
-        artifact = load_artifact(model_folder / f"mugs.{precision}.{format_}")
-        predicted = model_bytes(operators_of(model), precision, format_)  # type: ignore[arg-type]
-        assert predicted == pytest.approx(len(artifact.model_content), rel=near)
-    assert size_bytes_of(model, "int8", "onnx") > 200_000
+    for format_ in FORMATS:
+        for precision in ("int8", "fp32"):
+            artifact = load_artifact(model_folder / f"mugs.{precision}.{format_}")
+            beside = len(artifact.metadata.to_json().encode())
+            predicted = model_bytes(operators_of(model), precision, format_)
+            assert predicted == pytest.approx(artifact.size_bytes - beside, rel=0.03)
+            whole = size_bytes_of(model, precision, format_)
+            assert whole == pytest.approx(predicted + 58_000, abs=2_000)
     with pytest.raises(OptionError, match="fp16"):
         size_bytes_of(model, "fp16", "tflite")
 
