@@ -9,7 +9,7 @@ what a residual carries on counts wherever it is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -100,13 +100,72 @@ def removals(graph: ChannelGraph, scores: Scores) -> Iterator[dict[str, int]]:
             if fewer == counts[name]:
                 continue
             after = graph.work({**counts, name: fewer})
-            lost = float(ordered[len(ordered) - counts[name] : len(ordered) - fewer].sum())
-            rate = lost / (now - after)
+            rate = _between(ordered, fewer, counts[name]) / (now - after)
             if best is None or rate < best[0]:
                 best = rate, name, fewer, after
         if best is None:
             return
         _, name, counts[name], now = best
+
+
+def give_back(
+    graph: ChannelGraph,
+    scores: Scores,
+    counts: Mapping[str, int],
+    fits: Callable[[Mapping[str, int]], bool],
+) -> dict[str, int]:
+    """How many channels each group has once it was given back what fits, what matters most first.
+
+    A step of `removals` can go far below a budget, and channels that went early for the time they
+    cost may fit again in what it leaves.
+
+    Args:
+        graph: From `channel_groups`.
+        scores: From `importance`.
+        counts: One of `removals`.
+        fits: Whether so many channels are within the budget.
+    """
+    ranked = {name: np.sort(scores[name]) for name in graph.prunable}
+    counts = dict(counts)
+    while True:
+        more = {name: _more(counts[name], len(ordered)) for name, ordered in ranked.items()}
+        gains = {
+            name: _between(ordered, counts[name], more[name]) for name, ordered in ranked.items()
+        }
+        offers = sorted((n for n in more if more[n] > counts[n]), key=lambda n: -gains[n])
+        taken = next((name for name in offers if fits({**counts, name: more[name]})), None)
+        if taken is None:
+            return counts
+        counts[taken] = more[taken]
+
+
+def counts_within(graph: ChannelGraph, scores: Scores, keep: float) -> dict[str, int]:
+    """How many channels each group keeps, so that at most a share of the multiply-adds remains.
+
+    Args:
+        graph: From `channel_groups`.
+        scores: From `importance`.
+        keep: The share of the network's multiply-adds, more than 0, less than 1.
+
+    Returns:
+        What `give_back` makes of the first of `removals` that is within the share, or the last of
+        them where none is.
+
+    Raises:
+        OptionError: `keep` is out of its range.
+    """
+    if not 0 < keep < 1:
+        raise OptionError(f"keep is {keep}; expected more than 0, less than 1.")
+    budget = keep * graph.multiply_adds()
+
+    def fits(counts: Mapping[str, int]) -> bool:
+        return graph.multiply_adds(counts) <= budget
+
+    counts: dict[str, int] = {}
+    for counts in removals(graph, scores):
+        if fits(counts):
+            break
+    return give_back(graph, scores, counts, fits)
 
 
 def choose_channels(graph: ChannelGraph, scores: Scores, keep: float) -> dict[str, Indices]:
@@ -118,20 +177,13 @@ def choose_channels(graph: ChannelGraph, scores: Scores, keep: float) -> dict[st
         keep: The share of the network's multiply-adds, more than 0, less than 1.
 
     Returns:
-        For the name of each group, the numbers of its channels that stay, in order: those of the
-        first of `removals` that is within the share, or of the last where none is.
+        For the name of each group, the numbers of its channels that stay, in order; as many as
+        `counts_within` says.
 
     Raises:
         OptionError: `keep` is out of its range.
     """
-    if not 0 < keep < 1:
-        raise OptionError(f"keep is {keep}; expected more than 0, less than 1.")
-    budget = keep * graph.multiply_adds()
-    counts: dict[str, int] = {}
-    for counts in removals(graph, scores):
-        if graph.multiply_adds(counts) <= budget:
-            break
-    return strongest(scores, counts)
+    return strongest(scores, counts_within(graph, scores, keep))
 
 
 def strongest(scores: Scores, counts: Mapping[str, int]) -> dict[str, Indices]:
@@ -215,3 +267,16 @@ def _gated(model: keras.Model, graph: ChannelGraph, gates: Mapping[str, _Gate]) 
             "'distill' wrote."
         )
     return keras.Model(twin.input, twin.get_layer("logits").output)
+
+
+def _more(count: int, channels: int) -> int:
+    """The number that `_fewer` took a group of so many channels from; all of them where none."""
+    more = channels
+    while (fewer := _fewer(more)) > count:
+        more = fewer
+    return more
+
+
+def _between(ordered: npt.NDArray[np.float64], fewer: int, more: int) -> float:
+    """What the channels matter that a group has with the larger number and not with the smaller."""
+    return float(ordered[len(ordered) - more : len(ordered) - fewer].sum())

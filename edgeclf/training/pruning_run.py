@@ -28,7 +28,14 @@ from edgeclf.training.data import TrainingData
 from edgeclf.training.distillation import fit_student
 from edgeclf.training.fit import use_seed
 from edgeclf.training.models import save_model
-from edgeclf.training.pruning import Scores, importance, removals, strongest
+from edgeclf.training.pruning import (
+    Scores,
+    counts_within,
+    give_back,
+    importance,
+    removals,
+    strongest,
+)
 from edgeclf.training.pruning_config import PruningConfig
 from edgeclf.training.recovery import finished, keeping_good_weights
 from edgeclf.training.run_folder import RunFolder, run_config
@@ -196,9 +203,7 @@ def _within_share(
     model: keras.Model, graph: ChannelGraph, scores: Scores, config: PruningConfig
 ) -> _Pruned:
     assert config.keep is not None, "else there is a table"
-    most = config.keep * graph.multiply_adds()
-    counts = next(each for each in removals(graph, scores) if graph.multiply_adds(each) <= most)
-    return _pruned(model, graph, scores, counts)
+    return _pruned(model, graph, scores, counts_within(graph, scores, config.keep))
 
 
 def _within_time(
@@ -208,7 +213,10 @@ def _within_time(
     config: PruningConfig,
     table: LatencyTable,
 ) -> _Pruned:
-    """The first of the removals that is predicted to be fast enough, found by halving."""
+    """The first of the removals that is predicted to be fast enough, found by halving.
+
+    It is given back what it can have and be as fast as that.
+    """
     limit = config.max_latency_ms
     assert limit is not None, "else there is no table"
     steps = list(removals(graph, scores))
@@ -217,14 +225,14 @@ def _within_time(
         pruned = _pruned(model, graph, scores, counts)
         return pruned, _predicted_ms(pruned.model, config, table)
 
+    def is_fast(counts: Mapping[str, int]) -> bool:
+        return predicted(counts)[1] <= limit
+
     low, high = 0, len(steps) - 1  # too slow, and fast enough
-    best, best_ms = predicted(steps[high])
     while high - low > 1:
-        middle, took_ms = predicted(steps[(low + high) // 2])
-        if took_ms <= limit:
-            high, best, best_ms = (low + high) // 2, middle, took_ms
-        else:
-            low = (low + high) // 2
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_fast(steps[middle]) else (middle, high)
+    best, best_ms = predicted(give_back(graph, scores, steps[high], is_fast))
     before_ms = _predicted_ms(model, config, table)
     log(f"predicted {_where(config, table)}: {best_ms:.3g} ms, {before_ms:.3g} ms before")
     return best
