@@ -38,7 +38,6 @@ class Contestant:
         backbone: Name of that backbone.
         keep: The share of its multiply-adds that pruning leaves once it has been taught, before it
             is taught again; None prunes nothing.
-        views: Of each photo, by which it is then taught again; as `edgeclf prune` does by default.
     """
 
     title: str
@@ -48,7 +47,6 @@ class Contestant:
     body: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None
     backbone: str | None = None
     keep: float | None = None
-    views: int = 8
 
     def build(self) -> Backbone:
         """The backbone, which imports TensorFlow."""
@@ -136,9 +134,7 @@ _MOBILENET_V3 = {"include_preprocessing": False}
 OURS = {
     PRESENT: Contestant("student", True, "teacher", 96, backbone="student"),
     HALF: Contestant("student, 60 % pruned", True, "teacher", 80, backbone="student", keep=0.4),
-    SAME: Contestant(
-        "student, 30 % pruned", True, "teacher", 104, backbone="student", keep=0.7, views=16
-    ),
+    SAME: Contestant("student, 30 % pruned", True, "teacher", 104, backbone="student", keep=0.7),
 }
 PEERS = {
     **{

@@ -17,7 +17,7 @@ from edgeclf.system import files
 
 VIEWS = 16  # of each photo, which the teacher has answered
 LEAST_EPOCHS = 3
-PRUNED_EPOCHS = 4  # as `edgeclf prune` teaches back
+PRUNED_VIEWS, PRUNED_EPOCHS = 8, 4  # as `edgeclf prune` teaches back
 PROBE_BATCHES, PROBE_WARMUP = 30, 10
 TARGETS = {"tflite": "int8.tflite", "onnx": "int8.onnx"}
 
@@ -148,7 +148,7 @@ def teach(lab: StudentLab, name: str, seed: int, passes: int) -> dict[str, Any]:
     lab.fit(model, unfreeze_from, lab.views(views), epochs=epochs, seed=seed)
     if keep is not None:
         model = lab.pruned(model, keep)
-        lab.fit(model, None, lab.views(lab.contestant.views), epochs=PRUNED_EPOCHS, seed=seed)
+        lab.fit(model, None, lab.views(PRUNED_VIEWS), epochs=PRUNED_EPOCHS, seed=seed)
     cpu_s = time.process_time() - before
     artifact = save_model(lab.data, f"{name}-{seed}", model, lab.spec, {"seed": seed})
     row = {

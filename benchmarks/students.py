@@ -2,14 +2,14 @@
 
 Each network of `student_networks.py` learns the same kept answers of the same teacher by the
 settings of `edgeclf distill`. The present student and those that are pruned afterwards learn for
-its default of 24 passes over the photos, to which pruning adds the 32 of `edgeclf prune` (64, by
-`--views 16`, for the one that is to be better), here too from the teacher's answers, where the verb
-asks the network as it was. Each peer learns for as many passes as the CPU time of the pruned
-student of half the latency allows. What a step takes is measured once for each of these, and what
-all took stands in the table. Then each is converted to int8 TFLite and ONNX by the usual recipe,
-and its files are judged. Latency is measured on the files of the first seed, in fresh processes in
-turns, of the runtime's call for one image on one thread and on all, and of the whole answer from a
-photo's bytes. The mugs, and the handwritten digits of scikit-learn.
+its default of 24 passes over the photos, to which pruning adds the 32 of `edgeclf prune`, here too
+from the teacher's answers, where the verb asks the network as it was. Each peer learns for as many
+passes as the CPU time of the pruned student of half the latency allows. What a step takes is
+measured once for each of these, and what all took stands in the table. Then each is converted to
+int8 TFLite and ONNX by the usual recipe, and its files are judged. Latency is measured on the files
+of the first seed, in fresh processes in turns, of the runtime's call for one image on one thread
+and on all, and of the whole answer from a photo's bytes. The mugs, and the handwritten digits of
+scikit-learn.
 
 A student that was taught is kept with its row and found again by the next run.
 
@@ -32,7 +32,7 @@ from PIL import Image
 from shared import ROOT, Figure, finish, parse, results_path
 from student_networks import CONTESTANTS, HALF, PRESENT, SAME
 from student_plot import draw
-from student_training import PRUNED_EPOCHS
+from student_training import PRUNED_EPOCHS, PRUNED_VIEWS
 
 import edgeclf
 from edgeclf.datasets.photos import find_photos
@@ -213,7 +213,7 @@ def summarize(
             "judged_by": teacher["images"],
             "parameters": found[0]["parameters"],
             "passes": found[0]["views"] * found[0]["epochs"]
-            + (contestant.views * PRUNED_EPOCHS if contestant.keep else 0),
+            + (PRUNED_VIEWS * PRUNED_EPOCHS if contestant.keep else 0),
             "cpu_s": [row["cpu_s"] for row in found],
             "latency": latency.get(name, {}),
         }
@@ -347,8 +347,7 @@ def main() -> int:
         f"seeds on the mugs: {args.seeds} of each network of ours, {args.peer_seeds} of each peer, "
         f"on the digits {args.digit_seeds}; soft targets of up to 16 views of 640 photos, the "
         f"settings of edgeclf distill: {PASSES} passes for the present student and for those that "
-        f"are pruned after them and learn {PRUNED_EPOCHS} epochs more, {HALF} of 8 views and "
-        f"{SAME} of 16, for the others as many as the "
+        f"are pruned after them and learn 32 more, for the others as many as the "
         f"CPU time of {HALF} allows (a step's is measured once); int8 by the usual recipe without "
         f"fallback; latency of seed 0's files, medians of {args.rounds} fresh processes in turns, "
         f"{args.seconds} s each call; intervals: seeds by Student's t, ratios by signed ranks"
