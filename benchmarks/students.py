@@ -35,7 +35,7 @@ from student_plot import draw
 from student_training import PRUNED_EPOCHS, PRUNED_VIEWS
 
 import edgeclf
-from edgeclf.datasets.photos import find_photos
+from edgeclf.datasets.validation import find_photos_for
 from edgeclf.measurement.harness.interleave import measure_interleaved
 from edgeclf.measurement.harness.process import CommandJob
 from edgeclf.metrics.accuracy import accuracy_record
@@ -184,8 +184,9 @@ def measure(
 
 def teacher_of(job: Mapping[str, Any]) -> dict[str, Any]:
     """How right the teacher is on the photos that its students are judged by."""
-    photos = find_photos(Path(job["data"]) / "eval")
-    with edgeclf.Classifier(job["teacher"]) as teacher:
+    artifact = edgeclf.load_artifact(job["teacher"])
+    photos = find_photos_for([artifact], Path(job["data"]) / "eval")
+    with edgeclf.Classifier(artifact) as teacher:
         return accuracy_record(teacher.probabilities(photos.paths), photos)
 
 
