@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgeclf.artifact import load_artifact
 from support import REPOSITORY
 
 SETTINGS = [f"{runtime}, {threads}" for runtime in ("litert", "onnxruntime")
@@ -50,6 +51,16 @@ def test_passes_are_never_more_than_the_cpu_time_allows(script: ModuleType) -> N
         views, epochs = training.plan(passes)
         assert 1 <= views <= training.VIEWS and passes - epochs < views * epochs <= passes
     assert training.plan(24) == (8, 3), "the present student is taught as 'edgeclf distill' does"
+
+
+def test_a_teacher_is_judged_by_its_own_order_of_classes(
+    script: ModuleType, model_folder: Path, mugs: Path
+) -> None:
+    teacher = load_artifact(model_folder / "mugs.fp32.tflite")
+    assert list(teacher.metadata.labels) != sorted(teacher.metadata.labels)
+    found = script.teacher_of({"data": str(mugs), "teacher": str(teacher.path)})
+    known = (teacher.metadata.accuracy or {})["artifact"]
+    assert found == known and found["images"] == 24
 
 
 def test_figures_tell_where_a_peer_is_not_beaten(script: ModuleType, tmp_path: Path) -> None:
