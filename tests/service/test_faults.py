@@ -28,7 +28,15 @@ from edgeclf.service.problem import Problem
 from edgeclf.service.server import allow_connections
 from edgeclf.service.stream_route import Streams
 from support.pictures import save
-from support.services import Listening, artifact, listening, received, shade, write
+from support.services import (
+    Listening,
+    artifact,
+    eventually,
+    listening,
+    received,
+    shade,
+    write,
+)
 
 LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -94,7 +102,7 @@ def test_an_engine_that_fails_costs_one_answer(
     several = http.post("/classify", files=[("f", shade(level)) for level in (20, 240, 128)])
     labels = [entry.get("label", entry.get("code")) for entry in several.json()["answers"]]
     assert labels == ["dark", "inference_failed", "middle"]
-    assert served.service.pool.pending == 0
+    eventually(lambda: served.service.pool.pending == 0)
 
 
 class Gate:
@@ -125,13 +133,6 @@ def gate(served: Listening, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     made = Gate(served, monkeypatch)
     yield made
     made.open.set()
-
-
-def eventually(check: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def posted(picture: bytes, query: str = "") -> bytes:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -122,6 +123,14 @@ class Listening:
         """All that comes back for what was sent, until the service ends the connection."""
         with self.connect(sent) as made:
             return received(made)
+
+
+def eventually(check: Callable[[], Any]) -> None:
+    """Waits until something that another thread does is so."""
+    until = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < until, "it does not come true"
+        time.sleep(0.005)
 
 
 def received(made: socket.socket) -> bytes:
