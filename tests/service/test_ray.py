@@ -48,6 +48,8 @@ def running(tmp_path: Path, mark: str) -> Iterator[Running]:
     words = ("--runtime", "slow", "--ray", "--replicas", REPLICAS, "--queue", QUEUE,
              "--drain-s", 2)  # fmt: skip
     env = {**slow, _MARK: mark}
+    # Ray ends a proxy that is not ready within five seconds, which it is not on a busy machine.
+    env = {**env, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
     with serving(write(tmp_path, artifact()), *words, env=env, start_s=RAY_START_S) as made:
         try:
             yield made
