@@ -18,7 +18,7 @@ def test_it_tells_a_service_that_is_ready_from_none(
         port = running.url.rpartition(":")[2]
         assert main(["serve", "--probe", "--port", port]) == 0
         assert capsys.readouterr().err == ""
-        assert "404" in str(probe(f"{running.url}/nothing"))
+        assert "answers 404" in str(probe(f"{running.url}/nothing"))
     assert main(["serve", "--probe", running.url]) == 1
     assert "does not answer" in capsys.readouterr().err
 

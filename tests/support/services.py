@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -139,6 +140,21 @@ def received(made: socket.socket) -> bytes:
     while part := made.recv(65_536):
         parts.append(part)
     return b"".join(parts)
+
+
+def answers(raw: bytes) -> list[tuple[int, Any]]:
+    """Status and document of each answer in what came over a connection."""
+    found = []
+    while raw:
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        status, *headers = head.decode("latin-1").split("\r\n")
+        assert status.startswith("HTTP/1.1 "), raw[:200]
+        fields = {k.lower(): v for k, _, v in (line.partition(": ") for line in headers)}
+        length = int(fields["content-length"])
+        found.append((int(status.split()[1]), json.loads(rest[:length])))
+        assert len(rest) >= length
+        raw = rest[length:]
+    return found
 
 
 @contextmanager
