@@ -114,10 +114,10 @@ def give_back(
     counts: Mapping[str, int],
     fits: Callable[[Mapping[str, int]], bool],
 ) -> dict[str, int]:
-    """How many channels each group has once it was given back what fits, what matters most first.
+    """How many channels each group has once it was given back what fits.
 
-    A step of `removals` can go far below a budget, and channels that went early for the time they
-    cost may fit again in what it leaves.
+    A step of `removals` can go far below a budget, and channels that went early may fit again in
+    what it leaves. They come back as they go: first those that matter most for the time they take.
 
     Args:
         graph: From `channel_groups`.
@@ -128,15 +128,18 @@ def give_back(
     ranked = {name: np.sort(scores[name]) for name in graph.prunable}
     counts = dict(counts)
     while True:
-        more = {name: _more(counts[name], len(ordered)) for name, ordered in ranked.items()}
-        gains = {
-            name: _between(ordered, counts[name], more[name]) for name, ordered in ranked.items()
-        }
-        offers = sorted((n for n in more if more[n] > counts[n]), key=lambda n: -gains[n])
-        taken = next((name for name in offers if fits({**counts, name: more[name]})), None)
+        now = graph.work(counts)
+        rates: list[tuple[float, dict[str, int]]] = []
+        for name, ordered in ranked.items():
+            more = {**counts, name: _more(counts[name], len(ordered))}
+            if more != counts:
+                gain = _between(ordered, counts[name], more[name])
+                rates.append((gain / (graph.work(more) - now), more))
+        rates.sort(key=lambda each: -each[0])
+        taken = next((more for _, more in rates if fits(more)), None)
         if taken is None:
             return counts
-        counts[taken] = more[taken]
+        counts = taken
 
 
 def counts_within(graph: ChannelGraph, scores: Scores, keep: float) -> dict[str, int]:

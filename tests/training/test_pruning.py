@@ -118,6 +118,20 @@ def test_what_matters_most_is_given_back_first(network: Any) -> None:
     assert asked[:2] == [{"head_conv": 16}, {"head_conv": 32}]
 
 
+def test_of_what_matters_alike_the_fastest_is_given_back_first(network: Any) -> None:
+    graph = channel_groups(network)
+    scores = {name: np.ones(g.channels) for name, g in graph.prunable.items()}
+    fewest = dict.fromkeys(graph.prunable, 8)
+    asked = []
+
+    def fits(counts: Mapping[str, int]) -> bool:
+        asked.append(graph.work(counts))
+        return False
+
+    assert give_back(graph, scores, fewest, fits) == fewest
+    assert len(asked) == len(fewest) and asked == sorted(asked)
+
+
 def test_what_matters_is_kept_where_the_rest_costs_the_same(network: Any) -> None:
     graph = channel_groups(network)
     scores = {name: np.ones(g.channels) for name, g in graph.prunable.items()}
