@@ -1,8 +1,8 @@
 """To TFLite: a float graph, written directly or by TensorFlow; litert-quantizer for the rest.
 
 The network is converted without its normalisation, as a float graph from float32 to probabilities.
-How bytes become its input is then one operation that holds the normalisation as scale and zero
-point (`flatbuffer.take_bytes`), so int8 needs no arithmetic before its first layer.
+How bytes become its input is then a change of type that holds the normalisation as scale and zero
+point (`flatbuffer.take_bytes`), so int8 normalises for nothing.
 Logits and softmax stay in float, but for ``int8-full``: in int8 the softmax rounds every score to
 a multiple of 1/256.
 """

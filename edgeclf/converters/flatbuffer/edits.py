@@ -21,9 +21,11 @@ _UINT8_OVER_INT8 = 128  # zero points of the same values differ by this
 def take_bytes(tree: Any, scheme: Normalization) -> None:
     """Puts what turns bytes into a float graph's input before it.
 
-    Where mean is one whole number and std is one number, that is a single operation without any
-    arithmetic of its own, because (x - mean) / std is what a quantised tensor of scale 1 / std
-    and zero point mean stands for: DEQUANTIZE before float32, QUANTIZE before int8.
+    Where mean is one whole number and std is one number, that is only a change of type, because
+    (x - mean) / std is what a quantised tensor of scale 1 / std and zero point mean stands for:
+    DEQUANTIZE before float32; before int8 a QUANTIZE behind it, which changes no bit. A QUANTIZE
+    alone would do, but XNNPACK has none from uint8 to int8, and what LiteRT has takes longer than
+    both: of the demo's student (96 pixels, LiteRT 2.3, a Xeon) 0.02 of 0.46 ms.
 
     Args:
         tree: Of a float graph, or one that was quantised and has an int8 input.
@@ -37,7 +39,9 @@ def take_bytes(tree: Any, scheme: Normalization) -> None:
     if inner.type == schema().TensorType.INT8:
         scale, zero_point = _scale(inner)
         editor.quantized(image, scale, zero_point + _UINT8_OVER_INT8)
-        editor.first("QUANTIZE", schema().QuantizeOptionsT(), [image], inner_index)
+        values = editor.tensor("image_float", schema().TensorType.FLOAT32, inner.shape)
+        editor.first("QUANTIZE", schema().QuantizeOptionsT(), [values], inner_index)
+        editor.first("DEQUANTIZE", schema().DequantizeOptionsT(), [image], values)
     elif scheme.is_exact:
         editor.quantized(image, 1 / scheme.stds[0], round(scheme.means[0]))
         editor.first("DEQUANTIZE", schema().DequantizeOptionsT(), [image], inner_index)

@@ -63,9 +63,12 @@ class _Writer:
         shape, relu6 = layer.shape, self._schema.ActivationFunctionType.RELU6
         options = {"fusedActivationFunction": relu6} if layer.clipped else {}
         if shape.kind == "quantize":
-            kind = "QUANTIZE" if self._int8 else "DEQUANTIZE"
-            made = self._activation((1, *shape.output), _IMAGE_SCALE, _IMAGE_ZERO - 128)
-            return self._operator(kind, [at], made)
+            made = self._tensor("floats", (1, *shape.output), "FLOAT32")
+            self._operator("DEQUANTIZE", [at], made)
+            if not self._int8:
+                return made
+            numbers = self._activation((1, *shape.output), _IMAGE_SCALE, _IMAGE_ZERO - 128)
+            return self._operator("QUANTIZE", [made], numbers)
         if shape.kind in ("conv", "depthwise"):
             depthwise = shape.kind == "depthwise"
             sizes = (shape.kernel, shape.kernel)
