@@ -31,7 +31,7 @@ from edgeclf.system.progress import log
 TOLERANCE = 1e-4  # of the largest number Keras answers
 PICTURES = 4  # that both engines are shown
 _FEW = 2  # of them at a time, layer by layer
-_TOGETHER = 4  # pictures in one call of ONNX Runtime
+_TOGETHER = 2  # pictures in one call of ONNX Runtime: what more of them make leaves the cache
 _LEAST = 1e-6  # that answers are compared with
 _SLOWER = 1.25  # so much longer than Keras, and no measurement's chance, ONNX Runtime is left
 _MODULES = ("onnx", "onnxruntime")

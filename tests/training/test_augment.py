@@ -8,7 +8,7 @@ from edgeclf.training.config import TrainingConfig
 
 keras = pytest.importorskip("keras", reason="needs edgeclf[train]")
 
-from edgeclf.training.augment import augmentation  # noqa: E402
+from edgeclf.training.augment import Variations, augmentation  # noqa: E402
 
 
 def slopes(count: int) -> np.ndarray:
@@ -47,6 +47,21 @@ def test_what_may_not_be_mirrored_is_not_and_is_varied_as_before_otherwise() -> 
     usual = varied(1.0)
     same = usual[:, :, :4].mean(axis=(1, 2, 3)) < usual[:, :, -4:].mean(axis=(1, 2, 3))
     assert np.allclose(kept[same], usual[same], atol=1e-3)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("mirror", [True, False])
+def test_outside_of_a_network_the_same_is_drawn(strength: float, mirror: bool) -> None:
+    photos = np.random.default_rng(0).integers(0, 256, (20, 24, 40, 3), np.uint8)
+    inside = augmentation(3, strength, mirror=mirror)
+    values = Variations(3, strength, mirror=mirror)
+    pixels = Variations(3, strength, mirror=mirror)
+    for batch in (photos, photos[:7]):  # the second is drawn from where the first has ended
+        expected = np.asarray(inside(batch, training=True))
+        assert np.abs(values.of(batch) - expected).max() < 1e-4
+        # At a half, the last bit decides.
+        far = np.abs(expected % 1 - 0.5) > 1e-4
+        assert np.array_equal(pixels.pixels_of(batch)[far], np.rint(expected)[far])
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.5, float("nan")])
