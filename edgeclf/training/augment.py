@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,15 +60,14 @@ class Variations:
 
     def __init__(self, seed: int, strength: float = 1.0, *, mirror: bool = True) -> None:
         self._layers = augmentation(seed, strength, mirror=mirror)
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        self._draw = self._layers if on_gpu or strength == 0 else self._numbers
+        self._by_layers = strength == 0 or bool(tf.config.list_physical_devices("GPU"))
         self._traced: Any = None
         self._drawer: ViewDrawer | None = None
 
     def of(self, images: UInt8Array) -> npt.NDArray[np.float32]:
         """Variations of a batch uint8 [N, H, W, 3]: float32 of the same shape, 0..255."""
         drawn = self._drawn(images)
-        if self._draw is self._layers:
+        if self._by_layers:
             values: npt.NDArray[np.float32] = drawn.numpy()
             return values
         values = np.empty(images.shape, np.float32)
@@ -77,7 +77,7 @@ class Variations:
 
     def pixels_of(self, images: UInt8Array) -> UInt8Array:
         """The same as photos are, uint8."""
-        if self._draw is self._layers:
+        if self._by_layers:
             values = self.of(images)
             return np.rint(values, out=values).astype(np.uint8)
         pixels = np.empty(images.shape, np.uint8)
@@ -97,20 +97,23 @@ class Variations:
             yield planes
 
     def _drawn(self, images: UInt8Array) -> Any:
-        """What `_draw` gives for a batch, in training."""
+        """What the layers make of a batch; or by what numbers, of `ViewDrawer` and `shade`."""
         if self._traced is None:
-            signature = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]
-            self._traced = tf.function(
-                lambda batch: self._draw(batch, training=True), input_signature=signature
-            )
-        return self._traced(tf.constant(images))
+            if self._by_layers:
+                given = tf.TensorSpec((None, *images.shape[1:]), tf.uint8)
+                draw = partial(self._layers, training=True)
+            else:
+                given = tf.TensorSpec((), tf.int32)
+                draw = partial(self._numbers, height=images.shape[1], width=images.shape[2])
+            self._traced = tf.function(draw, input_signature=[given])
+        return self._traced(tf.constant(images if self._by_layers else len(images)))
 
-    def _numbers(self, batch: Any, training: bool) -> tuple[Any, Any, Any]:
-        """What a batch's variations are drawn by: six numbers of a transform, and one each."""
+    def _numbers(self, count: Any, height: int, width: int) -> tuple[Any, Any, Any]:
         view, contrast, brightness = self._layers.layers
-        transforms = view.transforms(batch)[:, :6]
-        factors = contrast.get_random_transformation(batch, training)["contrast_factor"]
-        offsets = brightness.get_random_transformation(batch, training)["rgb_delta"]
+        transforms = view.transforms(count, height, width)[:, :6]
+        any_images = tf.zeros((count, 1, 1, 1))
+        factors = contrast.get_random_transformation(any_images)["contrast_factor"]
+        offsets = brightness.get_random_transformation(any_images)["rgb_delta"]
         return transforms, tf.reshape(factors, (-1,)), tf.reshape(offsets, (-1,))
 
 
@@ -137,17 +140,20 @@ class RandomView(layers.Layer):
         images = ops.cast(images, "float32")
         if not training or self._strength == 0:
             return images
+        count, height, width = (ops.shape(images)[axis] for axis in range(3))
         return ops.image.affine_transform(
-            images, self.transforms(images), interpolation="bilinear", fill_mode="nearest"
+            images,
+            self.transforms(count, height, width),
+            interpolation="bilinear",
+            fill_mode="nearest",
         )
 
-    def transforms(self, images: Any) -> Any:
-        """Where the pixels of the next views of images [N, H, W, 3] come from: float32 [N, 8].
+    def transforms(self, count: Any, height: Any, width: Any) -> Any:
+        """Where the pixels of the next N views of a size come from: float32 [N, 8].
 
         The pixel (x, y) of a view is that of the image at (a x + b y + c, d x + e y + f), of which
         the first six numbers are a to f; the others are zero.
         """
-        count, height, width = (ops.shape(images)[axis] for axis in range(3))
 
         def draw(low: float, high: float) -> Any:
             return keras.random.uniform((count,), low, high, seed=self._seeds)
