@@ -103,7 +103,9 @@ def fit_head(model: keras.Model, run: TrainingRun) -> None:
         callbacks=(),
     )
     trainer = keras.Model(inputs, model.get_layer("logits")(inputs))
-    _fit(trainer, on_features, learning_rate=_HEAD_LEARNING_RATE, title=_HEAD)
+    # A step is so short that asking for each takes longer.
+    epoch = math.ceil(len(rows) / run.config.batch_size)
+    _fit(trainer, on_features, learning_rate=_HEAD_LEARNING_RATE, title=_HEAD, steps_at_once=epoch)
 
 
 def fine_tune(model: keras.Model, run: TrainingRun, *, unfreeze_from: str) -> None:
@@ -190,7 +192,14 @@ def _features(
     return np.concatenate(list(track(features(), "features of the backbone", total)))
 
 
-def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title: str) -> None:
+def _fit(
+    trainer: keras.Model,
+    run: TrainingRun,
+    *,
+    learning_rate: float,
+    title: str,
+    steps_at_once: int = 1,
+) -> None:
     """Trains `trainer`, which answers logits, from where the run's folder says it was."""
     (inputs, targets), config, judged = run.examples, run.config, run.validation
     classes = trainer.output_shape[-1]
@@ -203,6 +212,7 @@ def _fit(trainer: keras.Model, run: TrainingRun, *, learning_rate: float, title:
         optimizer=optimizer,
         loss=classification_loss(classes, config.label_smoothing, weights),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=steps_at_once,
         auto_scale_loss=False,
     )
     prepare_for_replicas(trainer, (inputs[:2], targets[:2]))
