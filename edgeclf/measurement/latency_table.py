@@ -20,7 +20,7 @@ from edgeclf.measurement.latency_model import LatencyModel, Timed, non_negative
 from edgeclf.metrics.operator_shapes import KINDS, OperatorShape
 from edgeclf.system import files
 
-SCHEMA = "edgeclf.latency-table/1"
+SCHEMA = "edgeclf.latency-table/2"
 _HINT = (
     "Expected a device file of this version of edgeclf: run 'edgeclf profile --table --out "
     "pi.json' on the device."

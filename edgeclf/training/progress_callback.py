@@ -21,7 +21,7 @@ class ProgressCallback(keras.callbacks.Callback):
     def __init__(self, title: str, metric: str = "accuracy") -> None:
         super().__init__()
         self._title, self._metric = title, metric
-        self._epoch = 0
+        self._epoch = self._steps = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts the bar."""
@@ -31,10 +31,10 @@ class ProgressCallback(keras.callbacks.Callback):
         """Notes the epoch's number, counted from 1, and passes over those of an earlier run."""
         if self._epoch == 0 and epoch > 0:
             self._progress.advance(epoch * self.params["steps"])
-        self._epoch = epoch + 1
+        self._epoch, self._steps = epoch + 1, 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Advances the bar, or stops the run."""
+        """Advances the bar by the steps that were taken at once, or stops the run."""
         logs = logs or {}
         loss = logs.get("total_loss", logs.get("loss", 0.0))
         if not math.isfinite(loss):
@@ -45,7 +45,9 @@ class ProgressCallback(keras.callbacks.Callback):
         note = f"epoch {self._epoch}  loss {loss:.3f}"
         if self._metric in logs:
             note += f"  accuracy {logs[self._metric]:.3f}"
-        self._progress.advance(note=note)
+        steps = min(batch + 1, self.params["steps"])
+        self._progress.advance(steps - self._steps, note)
+        self._steps = steps
 
     def on_train_end(self, logs: Any = None) -> None:
         """Ends the bar of a run that was stopped early."""

@@ -121,7 +121,7 @@ def test_another_version_and_damage_are_refused(table: LatencyTable, tmp_path: P
     path = tmp_path / "pi.json"
     whole = json.loads(json.dumps(table.document))
     for document, words in (
-        ({**whole, "schema": "edgeclf.latency-table/2"}, "has the schema"),
+        ({**whole, "schema": "edgeclf.latency-table/1"}, "has the schema"),
         ({**whole, "networks": []}, "holds no networks"),
         ({**whole, "device": None}, "damaged"),
         ({**whole, "networks": [{"operators": ["conv"], "times": {}}]}, "damaged"),

@@ -51,7 +51,11 @@ def test_what_may_not_be_mirrored_is_not_and_is_varied_as_before_otherwise() -> 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("mirror", [True, False])
-def test_outside_of_a_network_the_same_is_drawn(strength: float, mirror: bool) -> None:
+@pytest.mark.parametrize("gpus", [[], ["one"]])
+def test_outside_of_a_network_the_same_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, strength: float, mirror: bool, gpus: list[str]
+) -> None:
+    monkeypatch.setattr("edgeclf.training.augment.tf.config.list_physical_devices", lambda _: gpus)
     photos = np.random.default_rng(0).integers(0, 256, (20, 24, 40, 3), np.uint8)
     inside = augmentation(3, strength, mirror=mirror)
     values = Variations(3, strength, mirror=mirror)
