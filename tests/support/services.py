@@ -31,6 +31,7 @@ from edgeclf.service.server import ServiceServer
 from edgeclf.service.service import Service
 from edgeclf.trust.certificate import make_certificate
 from support.pictures import save
+from support.third_party import bring_runtime
 
 START_S = 60
 _SLOW = """
@@ -279,20 +280,8 @@ def serving(
 
 
 def slow_runtime(folder: Path, wait_s: float) -> dict[str, str]:
-    """A runtime `slow`, the fake one that waits, as an installed package would bring it.
-
-    Returns:
-        The environment in which processes know it.
-    """
-    information = folder / "slow-0.dist-info"
-    information.mkdir(parents=True)
-    (folder / "slow_runtime.py").write_text(_SLOW.format(wait_s=wait_s))
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 0\n")
-    (information / "entry_points.txt").write_text(
-        "[edgeclf.runtimes]\nslow = slow_runtime:Runtime\n"
-    )
-    before = filter(None, [os.environ.get("PYTHONPATH")])
-    return {"PYTHONPATH": os.pathsep.join([str(folder), *before])}
+    """A runtime `slow`, the fake one that waits; gives what `bring_runtime` gives."""
+    return bring_runtime(folder, "slow", _SLOW.format(wait_s=wait_s))
 
 
 def _drain(stream: Any, lines: list[str]) -> None:
