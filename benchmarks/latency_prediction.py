@@ -180,7 +180,7 @@ def measure_all(folder: Path, names: list[str], threads: int, seconds: float) ->
 
 def compare(table: LatencyTable, folder: Path, record: dict[str, Any], threads: int,
             seconds: float) -> list[dict[str, Any]]:  # fmt: skip
-    # First, while this process has no engine whose pages would be shared: so was the table measured.
+    # First, while this process has no engine whose pages were shared: so was the table measured.
     used = {
         file: measure(MemoryJob(model=str(folder / file), runtime=runtime, threads=threads))
         for name in record
