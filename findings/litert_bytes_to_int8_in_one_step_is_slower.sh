@@ -2,7 +2,7 @@
 # Guess: a QUANTIZE from uint8 to int8, which only turns the top bit, costs less than a DEQUANTIZE
 #   to float32 with a QUANTIZE back to int8 behind it, and all of them are XNNPACK's.
 # Instead: XNNPACK takes the two and leaves the one to LiteRT's own kernel, which goes byte by byte:
-#   both give the same bits, and the one takes eight times as long as the two (86 and 11 us for
+#   both give the same bits, and the one takes 7.5 times as long as the two (86 and 11 us for
 #   224 x 224 pixels).
 # Seen with: ai-edge-litert 2.3.0, flatbuffers 25.12.19 (Python 3.11, Linux x86_64 with AVX-512,
 #   2026-12-01).

@@ -5,7 +5,7 @@ The arithmetic is that of TensorFlow's ``ImageProjectiveTransformV3`` and of Ker
 `edgeclf.training.augment` draws in a graph is drawn here too; a mean is added up in another order,
 which moves a value by 1e-4 at most. TensorFlow works out the place in the photo once for each
 channel and walks over whole batches in every step; here a photo's planes stay in the cache, which
-takes a third of its CPU time, of small photos less than half.
+takes two fifths of its CPU time.
 """
 
 from __future__ import annotations
