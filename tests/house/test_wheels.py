@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -101,3 +104,24 @@ def make_package(folder: Path, verb: str) -> Path:
         (path.parent / "__init__.py").touch()
         path.write_text(text)
     return package
+
+
+def test_what_is_installed_is_told_from_what_was_built(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A build passes for another of its version, and the tests would try the old one."""
+    environment, dist = tmp_path / "venv", tmp_path / "dist"
+    venv.create(environment, symlinks=True)
+    (packages,) = (environment / "lib").glob("python*/site-packages")
+    check = [sys.executable, REPOSITORY / "tools" / "check_installed.py", environment, dist]
+
+    with build("device", "standard", dist) as wheel, build("fleet", "standard", dist):
+        assert subprocess.call(check) == 1
+        assert "none of the wheels" in capfd.readouterr().err
+        wheel.extractall(packages)
+    assert subprocess.call(check) == 0
+    (packages / "edgeclf" / "errors.py").write_text("# of another build\n")
+    (packages / "edgeclf" / "verify.py").unlink()
+    assert subprocess.call(check) == 1
+    told = capfd.readouterr().err.splitlines()
+    assert [line.rsplit(" ")[-1] for line in told] == ["edgeclf/errors.py", "edgeclf/verify.py"]
