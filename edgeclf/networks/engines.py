@@ -24,14 +24,14 @@ import numpy.typing as npt
 
 from edgeclf.networks.backend import keras, tf
 from edgeclf.networks.layer_writer import UnknownLayerError
-from edgeclf.networks.onnx_network import write_onnx
+from edgeclf.networks.onnx_network import onnx_of
+from edgeclf.networks.onnx_parts import MOST_TOGETHER, in_parts
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 
 TOLERANCE = 1e-4  # of the largest number Keras answers
 PICTURES = 4  # that both engines are shown
 _FEW = 2  # of them at a time, layer by layer
-_TOGETHER = 2  # pictures in one call of ONNX Runtime: what more of them make leaves the cache
 _LEAST = 1e-6  # that answers are compared with
 _SLOWER = 1.25  # so much longer than Keras, and no measurement's chance, ONNX Runtime is left
 _MODULES = ("onnx", "onnxruntime")
@@ -98,7 +98,8 @@ class OnnxEngine:
 
     Not the layers are shared out among the CPUs but the pictures, a few at a time: that takes a
     fifth less of CPU time, nobody waits at the end of a layer, and beside other work the CPU that
-    gets on answers more of them.
+    gets on answers more of them. How many go through which layers at once
+    is told by `edgeclf.networks.onnx_parts`.
 
     Args:
         model: Its weights of now are the ones that count.
@@ -116,24 +117,32 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        content = write_onnx(model, outputs)
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
-        self._input = self._session.get_inputs()[0].name
+        self._parts = [
+            (
+                onnxruntime.InferenceSession(
+                    part.content, options, providers=["CPUExecutionProvider"]
+                ),
+                part.together,
+            )
+            for part in in_parts(onnx_of(model, outputs))
+        ]
         self._cpus = available_cpus()
         self._pool = ThreadPoolExecutor(self._cpus, thread_name_prefix="edgeclf-engine")
 
     def __call__(self, images: npt.NDArray[Any]) -> Arrays:
         """See `Engine`."""
-        count = min(_TOGETHER, max(1, math.ceil(len(images) / self._cpus)))
+        count = min(MOST_TOGETHER, max(1, math.ceil(len(images) / self._cpus)))
         starts = range(0, len(images), count)
         parts = self._pool.map(self._run, (images[start : start + count] for start in starts))
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def _run(self, images: npt.NDArray[Any]) -> Arrays:
-        given = np.ascontiguousarray(images, np.float32)
-        answers: Arrays = self._session.run(None, {self._input: given})
+        answers: Arrays = [np.ascontiguousarray(images, np.float32)]
+        for session, together in self._parts:
+            given, name = answers[0], session.get_inputs()[0].name
+            starts = range(0, len(given), together)
+            told = [session.run(None, {name: given[at : at + together]}) for at in starts]
+            answers = [np.concatenate(arrays) for arrays in zip(*told, strict=True)]
         return answers
 
 

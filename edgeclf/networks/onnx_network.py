@@ -20,15 +20,21 @@ _ACTIVATIONS = {"sigmoid": "Sigmoid", "hard_silu": "HardSwish", "tanh": "Tanh"}
 
 
 def write_onnx(model: keras.Model, outputs: Sequence[keras.KerasTensor]) -> bytes:
-    """A network of one image, or a part of it, as an ONNX file.
+    """`onnx_of` as the bytes of a file."""
+    content: bytes = onnx_of(model, outputs).SerializeToString()
+    return content
+
+
+def onnx_of(model: keras.Model, outputs: Sequence[keras.KerasTensor]) -> Any:
+    """A network of one image, or a part of it, in ONNX.
 
     Args:
         model: The network; written is what it does when it is not being trained.
         outputs: Those tensors of it that are wanted.
 
     Returns:
-        A graph from ``image``, float32 [N, H, W, C], to each of them: float32 [N, K], or [N, h, w,
-        K] of maps.
+        An `onnx.ModelProto` from ``image``, float32 [N, H, W, C], to each of them: float32 [N, K],
+        or [N, h, w, K] of maps.
 
     Raises:
         UnknownLayerError: It holds a layer that is not written here.
@@ -44,7 +50,7 @@ class _OnnxWriter(LayerWriter[str]):
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
 
-    def write(self, outputs: Sequence[Any]) -> bytes:
+    def write(self, outputs: Sequence[Any]) -> Any:
         from onnx import TensorProto, helper
 
         answers = self.write_layers(self._add("Transpose", [_INPUT], perm=_TO_CHANNELS_FIRST))
@@ -64,9 +70,7 @@ class _OnnxWriter(LayerWriter[str]):
             self._weights,
         )
         opset = helper.make_opsetid("", _OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
-        content: bytes = model.SerializeToString()
-        return content
+        return helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
 
     def _add(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Adds a node of one output; returns the output's name."""

@@ -15,6 +15,7 @@ pytest.importorskip("onnx", reason="needs edgeclf[convert]")
 from edgeclf.networks import engines  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
 from edgeclf.networks.engines import KerasEngine, OnnxEngine, fastest  # noqa: E402
+from edgeclf.networks.onnx_parts import Part  # noqa: E402
 from support.shades import SPEC, pictures  # noqa: E402
 
 
@@ -88,6 +89,6 @@ def test_an_engine_that_fails_or_lacks_a_layer_is_left(
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
     assert isinstance(fastest(model, ["logits"], pictures(8), "answers"), KerasEngine)
     assert "is not given the layer larger (UpSampling2D)" in capsys.readouterr().err
-    monkeypatch.setattr(engines, "write_onnx", lambda model, outputs: b"no graph")
+    monkeypatch.setattr(engines, "in_parts", lambda network: [Part(b"no graph", 2)])
     assert isinstance(fastest(network(), ["logits"], pictures(8), "answers"), KerasEngine)
     assert "ONNX Runtime failed" in capsys.readouterr().err
