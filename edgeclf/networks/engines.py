@@ -25,13 +25,12 @@ import numpy.typing as npt
 from edgeclf.networks.backend import keras, tf
 from edgeclf.networks.layer_writer import UnknownLayerError
 from edgeclf.networks.onnx_network import onnx_of
-from edgeclf.networks.onnx_parts import MOST_TOGETHER, in_parts
+from edgeclf.networks.onnx_parts import parts_of
 from edgeclf.system.cpu import available_cpus
 from edgeclf.system.progress import log
 
 TOLERANCE = 1e-4  # of the largest number Keras answers
-PICTURES = 4  # that both engines are shown
-_FEW = 2  # of them at a time, layer by layer
+PICTURES = 4  # of which Keras's answers are known
 _LEAST = 1e-6  # that answers are compared with
 _SLOWER = 1.25  # so much longer than Keras, and no measurement's chance, ONNX Runtime is left
 _MODULES = ("onnx", "onnxruntime")
@@ -98,8 +97,8 @@ class OnnxEngine:
 
     Not the layers are shared out among the CPUs but the pictures, a few at a time: that takes a
     fifth less of CPU time, nobody waits at the end of a layer, and beside other work the CPU that
-    gets on answers more of them. How many go through which layers at once
-    is told by `edgeclf.networks.onnx_parts`.
+    gets on answers more of them. How many go through which layers at once is told by
+    `edgeclf.networks.onnx_parts`.
 
     Args:
         model: Its weights of now are the ones that count.
@@ -124,14 +123,21 @@ class OnnxEngine:
                 ),
                 part.together,
             )
-            for part in in_parts(onnx_of(model, outputs))
+            for part in parts_of(onnx_of(model, outputs))
         ]
+        self._most = max(together for _, together in self._parts)
         self._cpus = available_cpus()
         self._pool = ThreadPoolExecutor(self._cpus, thread_name_prefix="edgeclf-engine")
 
+    @property
+    def at_once(self) -> int:
+        """How many pictures it takes for every CPU to be given as many as it ever is."""
+        return self._cpus * self._most
+
     def __call__(self, images: npt.NDArray[Any]) -> Arrays:
         """See `Engine`."""
-        count = min(MOST_TOGETHER, max(1, math.ceil(len(images) / self._cpus)))
+        turns = max(1, math.ceil(len(images) / self.at_once))  # of each CPU
+        count = max(1, math.ceil(len(images) / (self._cpus * turns)))
         starts = range(0, len(images), count)
         parts = self._pool.map(self._run, (images[start : start + count] for start in starts))
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
@@ -191,7 +197,7 @@ def faster(
     engine: Engine = plain
     reason = _barred(model) if chosen != plain.name else "as before"
     if not reason:
-        engine, reason = _compared(plain, model, outputs, examples[:PICTURES], again=chosen)
+        engine, reason = _compared(plain, model, outputs, examples, again=chosen)
     if engines is not None:
         engines[what] = engine.name
     log(f"{what} by {engine.name}: {reason}")
@@ -218,30 +224,25 @@ def _compared(
     examples: npt.NDArray[Any],
     again: str | None,
 ) -> tuple[Engine, str]:
-    """The better of the two on a few pictures, and why."""
+    """The better of the two on the first pictures, and why."""
+    few = examples[:PICTURES]
     try:
         fast = OnnxEngine(model, outputs)
-        answers = fast(examples)
+        answers = [rows[:PICTURES] for rows in fast(examples[: fast.at_once])]
     except UnknownLayerError as exc:
         return plain, f"ONNX Runtime is not given the layer {exc}"
     except Exception as exc:  # whatever an engine of any version raises, Keras can do it
         return plain, f"ONNX Runtime failed: {type(exc).__name__}: {exc}"
-    expected, keras_s = _timed(lambda: _by_few(plain, examples))
+    expected, keras_s = _timed(lambda: plain.untraced(few))
     worst = max(map(difference, answers, expected))
     if not worst <= TOLERANCE:  # nor where it is no number
         return plain, f"ONNX Runtime's answers differ by {worst:.1g}, more than {TOLERANCE:g}"
     if again == fast.name:
         return fast, "as before"
-    _, fast_s = _timed(lambda: fast(examples))
+    _, fast_s = _timed(lambda: fast(few))
     if fast_s > _SLOWER * keras_s:
         return plain, f"ONNX Runtime takes {fast_s / keras_s:.1f} times as long here"
     return fast, f"as Keras does, but for {worst:.0e} of the largest number"
-
-
-def _by_few(plain: Plain, images: npt.NDArray[Any]) -> Arrays:
-    """Keras's answers; layer by layer it keeps what every layer made of its pictures."""
-    parts = [plain.untraced(images[start : start + _FEW]) for start in range(0, len(images), _FEW)]
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:

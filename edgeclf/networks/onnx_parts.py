@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MOST_TOGETHER = 8  # pictures
+_TOGETHER = 8  # pictures
 _SMALL = 80_000  # numbers of a picture in any map of the second part: a third of a megabyte
 _LARGE = 400_000  # in a map; of such, one picture fills a cache
 _WEIGHTS = 250_000  # that the second part has at least, a megabyte; fewer stay in the cache anyway
-_HEAVY = "Conv"  # what stands before it was fused with what made it
+_HEAVY = "Conv"  # what stands before it was fused with what made it, but for a _PADDING
+_PADDING = "Pad"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Part:
     together: int
 
 
-def in_parts(model: Any) -> list[Part]:
+def parts_of(model: Any) -> list[Part]:
     """A network's first part and the second, or the network alone where no place suits.
 
     Args:
@@ -49,9 +50,11 @@ def in_parts(model: Any) -> list[Part]:
         return [Part(model.SerializeToString(), few)]
     cut, tensor = place
     nodes, between = list(model.graph.node), [values[tensor]]
+    if all(node.op_type != _HEAVY for node in nodes[:cut]):
+        return [Part(model.SerializeToString(), _TOGETHER)]
     return [
         Part(_network(model, nodes[:cut], model.graph.input, between), few),
-        Part(_network(model, nodes[cut:], between, model.graph.output), MOST_TOGETHER),
+        Part(_network(model, nodes[cut:], between, model.graph.output), _TOGETHER),
     ]
 
 
@@ -59,6 +62,7 @@ def _place(graph: Any, sizes: Mapping[str, float]) -> tuple[int, str] | None:
     """At which node the second part begins, and the tensor it reads: as soon as maps are small."""
     place = None
     weights = {array.name: math.prod(array.dims) for array in graph.initializer}
+    makers = {name: node.op_type for node in graph.node for name in node.output}
     count = 0
     read = {value.name for value in graph.output}  # from there on, of what was made before
     for cut in range(len(graph.node) - 1, 0, -1):
@@ -69,7 +73,7 @@ def _place(graph: Any, sizes: Mapping[str, float]) -> tuple[int, str] | None:
         read = (read - set(node.output)) | (set(node.input) - set(weights))
         if node.op_type == _HEAVY and len(read) == 1 and count >= _WEIGHTS:
             (tensor,) = read
-            if sizes.get(tensor, math.inf) <= _SMALL:
+            if sizes.get(tensor, math.inf) <= _SMALL and makers.get(tensor) != _PADDING:
                 place = cut, tensor
     return place
 
@@ -94,6 +98,8 @@ def _values(model: Any) -> dict[str, Any]:
 
 def _numbers(value: Any) -> float:
     """How many numbers of a picture a tensor holds; infinite if that is not known."""
+    if not value.type.tensor_type.HasField("shape"):
+        return math.inf
     sizes = value.type.tensor_type.shape.dim[1:]
     return math.prod(size.dim_value if size.HasField("dim_value") else math.inf for size in sizes)
 

@@ -89,6 +89,6 @@ def test_an_engine_that_fails_or_lacks_a_layer_is_left(
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
     assert isinstance(fastest(model, ["logits"], pictures(8), "answers"), KerasEngine)
     assert "is not given the layer larger (UpSampling2D)" in capsys.readouterr().err
-    monkeypatch.setattr(engines, "in_parts", lambda network: [Part(b"no graph", 2)])
+    monkeypatch.setattr(engines, "parts_of", lambda network: [Part(b"no graph", 2)])
     assert isinstance(fastest(network(), ["logits"], pictures(8), "answers"), KerasEngine)
     assert "ONNX Runtime failed" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from edgeclf.image import ImageSpec  # noqa: E402
 from edgeclf.networks.builder import build_classifier, find_backbone  # noqa: E402
 from edgeclf.networks.engines import OnnxEngine  # noqa: E402
 from edgeclf.networks.onnx_network import onnx_of  # noqa: E402
-from edgeclf.networks.onnx_parts import in_parts  # noqa: E402
+from edgeclf.networks.onnx_parts import parts_of  # noqa: E402
 from support.layer_networks import with_statistics  # noqa: E402
 
 layers = keras.layers
@@ -34,7 +34,7 @@ def outputs(model: keras.Model, ends: Sequence[str]) -> list[keras.KerasTensor]:
 
 def test_the_second_part_has_small_maps_alone(student: keras.Model) -> None:
     whole = onnx_of(student, outputs(student, ENDS))
-    parts = in_parts(whole)
+    parts = parts_of(whole)
     assert [part.together for part in parts] == [2, 8]
     first, second = (onnx.load_from_string(part.content) for part in parts)
     assert [value.name for value in first.graph.input] == ["image"]
@@ -55,7 +55,11 @@ def test_the_second_part_has_small_maps_alone(student: keras.Model) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 17, 33])
-def test_it_answers_as_it_does_whole(student: keras.Model, count: int) -> None:
+@pytest.mark.parametrize("cpus", [1, 2, 3])
+def test_it_answers_as_it_does_whole(
+    student: keras.Model, count: int, cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeclf.networks.engines.available_cpus", lambda: cpus)
     ends = outputs(student, ENDS)
     whole = onnxruntime.InferenceSession(
         onnx_of(student, ends).SerializeToString(), providers=["CPUExecutionProvider"]
@@ -69,7 +73,7 @@ def test_it_answers_as_it_does_whole(student: keras.Model, count: int) -> None:
 
 def test_where_an_end_lies_below_it_is_left_whole(student: keras.Model) -> None:
     ends = outputs(student, ["block0_project_bn", "logits"])
-    (part,) = in_parts(onnx_of(student, ends))
+    (part,) = parts_of(onnx_of(student, ends))
     images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
     session = onnxruntime.InferenceSession(part.content, providers=["CPUExecutionProvider"])
     expected = session.run(None, {"image": images.astype(np.float32)})
@@ -78,9 +82,12 @@ def test_where_an_end_lies_below_it_is_left_whole(student: keras.Model) -> None:
 
 
 def test_large_maps_few_weights_and_paths_around_are_left_whole(student: keras.Model) -> None:
-    assert len(in_parts(onnx_of(student, outputs(student, ["block0_project_bn"])))) == 1
+    assert len(parts_of(onnx_of(student, outputs(student, ["block0_project_bn"])))) == 1
     smaller = build_classifier(find_backbone("student"), 3, ImageSpec(SIDE, SIDE))
-    assert len(in_parts(onnx_of(smaller, outputs(smaller, ENDS)))) == 1
+    assert len(parts_of(onnx_of(smaller, outputs(smaller, ENDS)))) == 1
+
+    tiny = build_classifier(find_backbone("student-m"), 3, ImageSpec(48, 48))
+    assert [part.together for part in parts_of(onnx_of(tiny, outputs(tiny, ENDS)))] == [8]
 
     image = keras.Input((400, 400, 3), name="image")
     x = layers.Conv2D(64, 3, strides=20, padding="same")(image)
@@ -89,5 +96,5 @@ def test_large_maps_few_weights_and_paths_around_are_left_whole(student: keras.M
     around = layers.Conv2D(64, 3, strides=20, padding="same")(image)  # what x was made of, anew
     joined = layers.Add()([x, around])
     model = keras.Model(image, [x, joined])
-    assert [part.together for part in in_parts(onnx_of(model, [x]))] == [1, 8]
-    assert [part.together for part in in_parts(onnx_of(model, [joined]))] == [1]
+    assert [part.together for part in parts_of(onnx_of(model, [x]))] == [1, 8]
+    assert [part.together for part in parts_of(onnx_of(model, [joined]))] == [1]
