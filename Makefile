@@ -5,11 +5,13 @@ VENV ?= .venv
 EDGECLF ?= -e .
 
 # What installs: pip, or a uv that is named (CI does), in a sixth of pip's CPU time.
-# Our own wheels are read again: uv would take one of that name and version out of its cache, even
-# where --find-links names another file.
+# Our own wheels are read again: both leave one of the same version as it is where it is installed,
+# and uv would take it out of its cache where --find-links names another file.
 UV ?=
-FRESH := $(foreach part,edgeclf edgeclf-fleet edgeclf-workstation edgeclf-server edgeclf-web,--reinstall-package $(part))
-install = $(if $(UV),$(UV) pip install $(FRESH) --python $(1)/bin/python,$(1)/bin/python -m pip install)
+OURS := edgeclf $(patsubst %/pyproject.toml,edgeclf-%,$(wildcard */pyproject.toml))
+by_uv = $(UV) pip install $(OURS:%=--reinstall-package %) --python $(1)/bin/python
+by_pip = $(1)/bin/python -m pip uninstall -qq --yes $(OURS) && $(1)/bin/python -m pip install
+install = $(if $(UV),$(by_uv),$(by_pip))
 upgrade_pip = $(if $(UV),true,$(1)/bin/python -m pip install --quiet --upgrade pip)
 
 # What `make page` serves: networks of the zoo by name, or files.

@@ -22,12 +22,15 @@ def packages(environment: Path) -> Path:
 
 
 def differing(wheel: Path, installed: Path) -> list[str] | None:
-    """The files that are not as the wheel has them; None if it is not installed at all."""
+    """The files that are not as the wheel has them; None if no version of it is installed."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         record = next(name for name in names if name.endswith(".dist-info/RECORD"))
-        if not (installed / record).is_file():
+        project = record.partition("-")[0]
+        if not any(installed.glob(f"{project}-*.dist-info")):
             return None
+        if not (installed / record).is_file():
+            return [record]
         names.remove(record)  # an installer writes its own
         paths = {name: installed / name for name in names}
         return [
