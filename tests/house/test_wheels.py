@@ -125,3 +125,7 @@ def test_what_is_installed_is_told_from_what_was_built(
     assert subprocess.call(check) == 1
     told = capfd.readouterr().err.splitlines()
     assert [line.rsplit(" ")[-1] for line in told] == ["edgeclf/errors.py", "edgeclf/verify.py"]
+    wheel_record = next(packages.glob("edgeclf-*.dist-info")).name
+    (packages / wheel_record).rename(packages / "edgeclf-0.0.1.dist-info")
+    assert subprocess.call(check) == 1
+    assert f"{wheel_record}/RECORD" in capfd.readouterr().err
